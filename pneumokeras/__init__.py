@@ -1,0 +1,96 @@
+"""From a folder of chest radiographs to a tuned, trained, honestly evaluated and explained pneumonia classifier.
+
+    import pneumokeras as pk
+
+    splits = pk.load_splits("chest_xray", seed=7)
+    result = pk.tune(pk.ResNet50HyperModel(), splits, max_trials=10)
+    pk.evaluate(result.model, splits.test).report()
+
+Names are loaded when they are first used, so that importing the package imports no TensorFlow.
+Research software, not a medical device.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
+    from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+    from pneumokeras.data.phantoms import write_phantoms
+    from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
+    from pneumokeras.evaluation import Evaluation, Interval, OperatingPoint, Predictions, choose_operating_point
+    from pneumokeras.explain.gradcam import grad_cam, overlay
+    from pneumokeras.inference import evaluate, predict
+    from pneumokeras.models.saved import load_model, save_model
+    from pneumokeras.models.small_cnns import CompactCNNHyperModel
+    from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
+    from pneumokeras.report.making import report_run
+    from pneumokeras.training import FitResult, fit, set_seed
+    from pneumokeras.tuning import TuningProgress, TuningResult, load_run, tune
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
+    "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
+    "data.phantoms": ("write_phantoms",),
+    "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
+    "evaluation": ("Evaluation", "Interval", "OperatingPoint", "Predictions", "choose_operating_point"),
+    "explain.gradcam": ("grad_cam", "overlay"),
+    "inference": ("evaluate", "predict"),
+    "models.saved": ("load_model", "save_model"),
+    "models.small_cnns": ("CompactCNNHyperModel",),
+    "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
+    "report.making": ("report_run",),
+    "training": ("FitResult", "fit", "set_seed"),
+    "tuning": ("TuningProgress", "TuningResult", "load_run", "tune"),
+}
+_HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CompactCNNHyperModel",
+    "DataError",
+    "EfficientNetB0HyperModel",
+    "Evaluation",
+    "FitResult",
+    "Interval",
+    "ModelError",
+    "OperatingPoint",
+    "PneumokerasError",
+    "Predictions",
+    "RadiographDataGenerator",
+    "RadiographLoader",
+    "RadiographSet",
+    "ResNet50HyperModel",
+    "RunError",
+    "Splits",
+    "TransferHyperModel",
+    "TuningError",
+    "TuningProgress",
+    "TuningResult",
+    "choose_operating_point",
+    "evaluate",
+    "fit",
+    "grad_cam",
+    "load_model",
+    "load_radiographs",
+    "load_run",
+    "load_splits",
+    "overlay",
+    "predict",
+    "report_run",
+    "save_model",
+    "set_seed",
+    "tune",
+    "write_phantoms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

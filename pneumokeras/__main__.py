@@ -1,0 +1,5 @@
+"""`python -m pneumokeras`: the command line."""
+
+from pneumokeras.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""The command line: one file per command, each of which parses, calls and prints."""
+
+import click
+
+from pneumokeras import __version__
+from pneumokeras.cli.console import OneLineErrors
+from pneumokeras.cli.data import data
+from pneumokeras.cli.demo import demo
+from pneumokeras.cli.predict import predict
+from pneumokeras.cli.report import report
+from pneumokeras.cli.tune import tune
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def main() -> None:
+    """Turn a folder of chest radiographs into a tuned, evaluated and explained pneumonia classifier.
+
+    Research software, not a medical device.
+    """
+
+
+for command in (demo, data, tune, report, predict):
+    main.add_command(command)

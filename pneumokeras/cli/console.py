@@ -1,0 +1,143 @@
+"""How commands talk: results on stdout, everything else on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.status import Status
+
+from pneumokeras.errors import PneumokerasError
+
+if TYPE_CHECKING:
+    from pneumokeras.tuning import TuningProgress
+
+INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """A group that says what is wrong with a call in one line and exits with 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Run the command line; see `click.Command.main`."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        try:
+            sys.exit(super().main(*args, standalone_mode=False, **kwargs) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(0)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else self.name
+            _exit_with(f"{error.format_message().rstrip('.')}. See {path} --help.", status=2)
+        except click.ClickException as error:
+            _exit_with(error.format_message(), status=error.exit_code)
+        except click.Abort:
+            _exit_with("Interrupted.", status=INTERRUPTED)
+
+
+@dataclass
+class Talk:
+    """What a command says.
+
+    Attributes:
+        quiet: say nothing but results and errors.
+        verbose: say what the library logs, too.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    _console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def say(self, text: str) -> None:
+        """Tell how the work goes, on stderr."""
+        if not self.quiet:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def result(self, text: str) -> None:
+        """Give a result, on stdout."""
+        click.echo(text)
+
+    def searching(self) -> SearchProgress:
+        """A context that shows a search's progress."""
+        return SearchProgress(self._console, silent=self.quiet)
+
+
+class SearchProgress:
+    """Shows `TuningProgress`: one line that moves on a terminal, a line a trial elsewhere."""
+
+    def __init__(self, console: Console, *, silent: bool):
+        self._console = console
+        self._silent = silent
+        self._status: Status | None = None
+
+    def __enter__(self) -> SearchProgress:
+        if self._console.is_terminal and not self._silent:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, progress: TuningProgress) -> None:
+        """Show where the search stands."""
+        line = progress_line(progress)
+        if self._status is not None:
+            self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
+        if progress.trial_ended and not self._silent:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+
+def progress_line(progress: TuningProgress) -> str:
+    """Such as "trial 3/10, best val_auc 0.981, 0:42 left"."""
+    what = f"trial {progress.trial}/{progress.trials}" if progress.stage == "search" else "training the winner"
+    best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
+    return f"{what}{best}, {clock(progress.seconds_left)} left"
+
+
+def clock(seconds: float) -> str:
+    """Such as 0:42, 12:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def talking(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --quiet, --verbose and --debug, and a `Talk` as its first argument."""
+
+    @click.option("--quiet", "-q", is_flag=True, help="Say nothing but results and errors.")
+    @click.option("--verbose", "-v", is_flag=True, help="Say what the library logs, too.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @wraps(command)
+    def wrapped(*, quiet: bool, verbose: bool, debug: bool, **options: Any) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr)
+        try:
+            command(Talk(quiet=quiet, verbose=verbose), **options)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            _exit_with("Interrupted. Repeat the command to go on.", status=INTERRUPTED)
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            if isinstance(error, PneumokerasError):
+                _exit_with(str(error), status=error.exit_status)
+            _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
+
+    return wrapped
+
+
+def _exit_with(message: str, *, status: int) -> NoReturn:
+    click.echo("Error: " + " ".join(message.split()), err=True)
+    sys.exit(status)

@@ -1,0 +1,87 @@
+"""`pneumokeras predict`: a model's probability for each radiograph."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.options import PATH
+
+if TYPE_CHECKING:
+    import keras
+
+    from pneumokeras.data.datasets import RadiographSet
+
+
+@click.command()
+@click.argument("model", type=PATH, metavar="RUN_OR_MODEL")
+@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG a radiograph.")
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@talking
+def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | None, style: str) -> None:
+    """Predict files and folders with a run's model or a .keras file.
+
+    A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
+    """
+    from pneumokeras.data.datasets import RadiographSet
+    from pneumokeras.inference import operating_points_of
+    from pneumokeras.inference import predict as predict_set
+    from pneumokeras.models.saved import describe, load_model
+
+    loaded = load_model(model / "model.keras" if model.is_dir() else model)
+    classes = describe(loaded).classes
+    radiographs = RadiographSet.from_files(list(_images(paths)), class_names=classes)
+    predictions = predict_set(loaded, radiographs)
+    point = operating_points_of(loaded).get("validation")
+    threshold = point.threshold if point else 0.5
+    rows = [
+        {
+            "path": str(name),
+            "probability": float(probability),
+            "threshold": threshold,
+            "class": classes[int(probability >= threshold)],
+        }
+        for name, probability in zip(predictions.names, predictions.probabilities, strict=True)
+    ]
+    if heatmaps is not None:
+        written = _write_heatmaps(loaded, radiographs, heatmaps)
+        rows = [row | {"heatmap": str(path)} for row, path in zip(rows, written, strict=True)]
+    talk.result(_formatted(rows, style))
+
+
+def _images(paths: Sequence[Path]) -> Iterator[Path]:
+    from pneumokeras.data.datasets import images_under
+    from pneumokeras.errors import DataError
+
+    for path in paths:
+        found = sorted(images_under(path)) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"No images under {path}. Expected JPEG or PNG files.")
+        yield from found
+
+
+def _write_heatmaps(model: keras.Model, radiographs: RadiographSet, folder: Path) -> list[Path]:
+    from pneumokeras.explain.panels import explain
+
+    return explain(model, radiographs).write(folder)
+
+
+def _formatted(rows: Sequence[Mapping[str, Any]], style: str) -> str:
+    if style == "json":
+        return json.dumps(rows, indent=2)
+    if style == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().rstrip("\n")
+    width = max(len(row["class"]) for row in rows)
+    return "\n".join(f"{row['probability']:.4f}  {row['class']:<{width}}  {row['path']}" for row in rows)

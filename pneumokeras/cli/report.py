@@ -1,0 +1,27 @@
+"""`pneumokeras report`: what a run's model is worth on radiographs it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.options import PATH
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--data", "path", type=PATH, help="Other radiographs to evaluate; they are taken whole, never split.")
+@click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
+@click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
+@talking
+def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None) -> None:
+    """Evaluate the model of RUN and write report.json, index.html and figures."""
+    from pneumokeras.report.making import report_run
+
+    made = report_run(run, data=path, split=split, out=out)
+    for notice in made.notices:
+        talk.say(notice)
+    talk.result(str(made.evaluation.report()))
+    talk.result(f"Report: {made.folder / 'index.html'}")

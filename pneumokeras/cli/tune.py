@@ -1,0 +1,121 @@
+"""`pneumokeras tune`: search, train, keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.options import PATH, reading_options
+
+if TYPE_CHECKING:
+    from pneumokeras.tuning import HyperModel, TuningResult
+
+MODELS = {"resnet50": 224, "efficientnetb0": 224, "compact-cnn": 64}
+"""Model names and the side in pixels each takes unless told otherwise."""
+
+
+@click.command()
+@click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
+@click.option("--model", type=click.Choice(list(MODELS)), default="resnet50", show_default=True)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|none|FILE",
+    help="Of the backbone: Keras' download, random, or a no-top .h5 or a .keras with the same backbone.",
+)
+@click.option(
+    "--preprocessing",
+    type=click.Choice(["native", "rescale"]),
+    default="native",
+    show_default=True,
+    help="What the backbone's weights expect, or pixels / 255.",
+)
+@click.option("--max-trials", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Of each trial, at most.")
+@click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Versions of each radiograph; 1 is no augmentation.",
+)
+@click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.  [default: 224; 64 for compact-cnn]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option(
+    "--objective",
+    type=click.Choice(["val_auc", "val_accuracy", "val_loss"]),
+    default="val_auc",
+    show_default=True,
+    help="What trials are ranked by.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
+@click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
+@reading_options
+@talking
+def tune(
+    talk: Talk,
+    *,
+    path: Path,
+    model: str,
+    weights: str,
+    preprocessing: str,
+    image_size: int | None,
+    seed: int,
+    run: Path | None,
+    keep_val: bool,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
+    **settings: Any,
+) -> None:
+    """Search for the best configuration, train it, and keep everything in a run folder.
+
+    The same command again goes on where it was interrupted, or shows the finished run.
+    """
+    from pneumokeras.data.datasets import load_splits
+
+    splits = load_splits(path, seed=seed, keep_val=keep_val, classes=classes, patient_pattern=patient_pattern)
+    for notice in splits.notices:
+        talk.say(notice)
+    counts = ", ".join(f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True))
+    talk.say(f"Radiographs: {counts}")
+
+    from pneumokeras.tuning import tune as search
+
+    hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
+    if model != "compact-cnn" and weights == "none":
+        talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
+    with talk.searching() as progress:
+        result = search(hypermodel, splits, seed=seed, run=run, progress=progress, **settings)
+    talk.result(summary(result))
+
+
+def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int | None) -> HyperModel:
+    """The HyperModel that a command's options name."""
+    from pneumokeras.models.small_cnns import CompactCNNHyperModel
+    from pneumokeras.models.transfer import TransferHyperModel
+
+    side = image_size or MODELS[model]
+    if model == "compact-cnn":
+        return CompactCNNHyperModel(input_shape=(side, side, 1))
+    return TransferHyperModel(model, input_shape=(side, side, 1), weights=weights, preprocessing=preprocessing)
+
+
+def summary(result: TuningResult) -> str:
+    """What a finished run reached, and what to type next."""
+    scored = [trial for trial in result.trials if trial.score is not None]
+    failed = len(result.trials) - len(scored)
+    parameters = ", ".join(f"{name} {value:.4g}" for name, value in result.best_hyperparameters.items())
+    point = result.operating_points["validation"]
+    lines = [
+        f"Best of {len(result.trials)} trials" + (f" ({failed} failed)" if failed else "") + f": {parameters}",
+        f"Validation AUC {max(result.history['val_auc']):.4f}; threshold {point.threshold:.4f}, "
+        f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
+        f"Run folder {result.run}",
+        f"Next: pneumokeras report {result.run}",
+    ]
+    return "\n".join(lines)

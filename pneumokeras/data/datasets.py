@@ -1,0 +1,587 @@
+"""Folders, PneumoniaMNIST files and CSV manifests -> sets of radiographs with labels and patients."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumokeras.data.radiographs import SUFFIXES, read_radiograph, resize
+from pneumokeras.data.splitting import split_by_patient
+from pneumokeras.errors import DataError
+from pneumokeras.files import read_csv, write_csv
+
+CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+PATIENT_PATTERN = r"^(?P<patient>person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_]"
+"""Patient or series in the file names of the Kaggle set "chest-xray-pneumonia"."""
+
+SPLITS = ("train", "val", "test")
+SMALLEST_VAL = 100
+SMALLEST_VAL_CLASS = 20
+_FOLDER_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_ARRAY_MARK = "::"
+_MANIFEST_COLUMNS = ("path", "label", "patient", "split", "digest")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class RadiographSet:
+    """Radiographs with labels and patients, in a fixed order; pixels stay where they are until asked for.
+
+    Attributes:
+        names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for an array's row.
+        labels: `(n,)` integers, 1 = PNEUMONIA; `None` where nobody said.
+        patients: `(n,)` strings; where no patient is known, the radiograph's own name.
+        images: the files, or an `(n, height, width)` array of `uint8`.
+        class_names: names of class 0 and class 1.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray | None
+    patients: np.ndarray
+    images: tuple[Path, ...] | np.ndarray
+    class_names: tuple[str, str] = CLASS_NAMES
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        labels: Sequence[int] | np.ndarray | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+        patient_pattern: str | None = None,
+    ) -> RadiographSet:
+        """Make a set of image files.
+
+        Args:
+            paths: the files, in the order wanted.
+            labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            class_names: names of class 0 and class 1.
+            patient_pattern: regular expression searched in each file's name; its group `patient`, or its
+                first group, is the patient. By default the Kaggle set's naming.
+
+        Raises:
+            DataError: if the regular expression is invalid or has no group.
+        """
+        files = tuple(Path(path) for path in paths)
+        return cls(
+            names=np.array([str(file) for file in files], dtype=object),
+            labels=None if labels is None else np.asarray(labels, dtype=np.int64),
+            patients=_patients(files, patient_pattern),
+            images=files,
+            class_names=class_names,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        patients: Sequence[str] | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+    ) -> RadiographSet:
+        """Make a set of arrays already in memory.
+
+        Args:
+            images: `(n, height, width)` or `(n, height, width, 1)` array of `uint8`, 0 to 255.
+            labels: `(n,)` or `(n, 1)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            names: `(n,)` strings; by default `image 0`, `image 1`, ...
+            patients: `(n,)` strings; by default each image is its own.
+            class_names: names of class 0 and class 1.
+
+        Raises:
+            DataError: if shapes, types or values are not as said.
+        """
+        images = np.asarray(images)
+        if images.ndim == 4 and images.shape[-1] == 1:
+            images = images[..., 0]
+        if images.ndim != 3 or images.dtype != np.uint8:
+            raise DataError(
+                "Expected images as an (n, height, width) array of uint8 gray levels. "
+                f"Received shape {images.shape} of {images.dtype}."
+            )
+        names = [f"image {index}" for index in range(len(images))] if names is None else names
+        return cls(
+            names=np.array(names, dtype=object),
+            labels=None if labels is None else _checked_labels(labels, len(images)),
+            patients=np.array(names if patients is None else patients, dtype=object),
+            images=images,
+            class_names=class_names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> RadiographSet:
+        """The radiographs at `indices` (integers or a boolean mask), in that order."""
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        images = self.images[chosen] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in chosen)
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, names=self.names[chosen], labels=labels, patients=self.patients[chosen], images=images)
+
+    def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
+        """The gray levels of one radiograph.
+
+        Args:
+            index: 0 to n - 1.
+            image_size: wanted `(height, width)`; `None` keeps its own.
+            pad: keep the proportions and fill up with black, instead of stretching.
+
+        Returns:
+            `(height, width)` array of `uint8`.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        if not isinstance(self.images, np.ndarray):
+            return read_radiograph(self.images[index], image_size=image_size, pad=pad)
+        pixels = self.images[index]
+        return pixels if image_size is None else resize(pixels, image_size, pad=pad)
+
+    def pixels(self, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
+        """The gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
+        array = np.empty((len(self), *image_size), np.uint8)
+
+        def fill(index: int) -> None:
+            array[index] = self.read(index, image_size, pad=pad)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(len(self))))
+        return array
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """`(n,)` strings: a 128-bit hash of each file's bytes (or each array's), equal for equal content."""
+        with ThreadPoolExecutor() as pool:
+            return np.array(list(pool.map(self._digest, range(len(self)))), dtype=object)
+
+    def _digest(self, index: int) -> str:
+        if isinstance(self.images, np.ndarray):
+            content = repr(self.images[index].shape).encode() + self.images[index].tobytes()
+        else:
+            try:
+                content = self.images[index].read_bytes()
+            except OSError as error:
+                raise DataError(f"Cannot read {self.images[index]}: {error.strerror}. Is it still there?") from error
+        return blake2b(content, digest_size=16).hexdigest()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many radiographs each class has."""
+        labels = self._labels_or_complain()
+        return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
+
+    def class_weights(self) -> dict[int, float]:
+        """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
+        labels = self._labels_or_complain()
+        counts = np.bincount(labels, minlength=2)
+        return {value: len(labels) / (2 * int(count)) if count else 1.0 for value, count in enumerate(counts)}
+
+    def _labels_or_complain(self) -> np.ndarray:
+        if self.labels is None:
+            raise DataError("These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders.")
+        return self.labels
+
+    def _repr_html_(self) -> str:
+        return _html_table([("radiographs", self)])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Radiographs for training, for choosing, and for the one look at the end.
+
+    Attributes:
+        train: what weights are learned from.
+        val: what hyperparameters and thresholds are chosen on.
+        test: what is only evaluated; may be empty.
+        source: the folder or file they came from.
+        notices: what a reader has to know of how they came about, a sentence each.
+    """
+
+    train: RadiographSet
+    val: RadiographSet
+    test: RadiographSet
+    source: str = ""
+    notices: tuple[str, ...] = field(default=())
+
+    def __iter__(self) -> Iterator[RadiographSet]:
+        return iter((self.train, self.val, self.test))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of content, label and split of every radiograph, wherever the files lie."""
+        summary = blake2b(digest_size=8)
+        for split, radiographs in zip(SPLITS, self, strict=True):
+            labels = radiographs.labels if radiographs.labels is not None else []
+            rows = sorted(f"{split} {label} {digest}" for label, digest in zip(labels, radiographs.digests, strict=True))
+            summary.update("\n".join(rows).encode())
+        return summary.hexdigest()
+
+    def write_csv(self, path: str | PathLike[str]) -> None:
+        """Write the splits as a manifest: path, label, patient, split, and a digest of the content."""
+        rows = (row for split, radiographs in zip(SPLITS, self, strict=True) for row in _manifest_rows(radiographs, split))
+        write_csv(path, _MANIFEST_COLUMNS, rows)
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
+        return _html_table(list(zip(SPLITS, self, strict=True))) + notes
+
+
+def load_splits(
+    path: str | PathLike[str],
+    *,
+    seed: int = 0,
+    keep_val: bool = False,
+    classes: tuple[str, str] = CLASS_NAMES,
+    patient_pattern: str | None = None,
+) -> Splits:
+    """Find the radiographs under `path` and put each into train, val or test.
+
+    A folder holds `train/`, `val/` and `test/`, each with one folder a class, or the class folders alone,
+    which are split 80/10/10. A PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on.
+    A CSV manifest has the columns path and label, and may have patient and split. A val that is missing
+    or too small to choose on (under 100 images, or 20 of a class) is replaced by a tenth of train and
+    val. Nothing that is split here puts a patient on two sides.
+
+    Args:
+        path: folder, `.npz` file or `.csv` manifest.
+        seed: which of the possible splits.
+        keep_val: keep a val however small.
+        classes: names of class 0 and class 1.
+        patient_pattern: regular expression searched in file names; its group `patient`, or its first
+            group, is the patient. By default the Kaggle set's naming.
+
+    Returns:
+        The splits, with a sentence in `notices` on whatever was decided here.
+
+    Raises:
+        DataError: if nothing usable is found, or there are not exactly the two classes.
+    """
+    found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
+    notices: list[str] = []
+    if "train" not in found and "" not in found:
+        raise DataError(f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders.")
+    if "" in found:
+        found = _dealt(found[""], {"train": 0.8, "val": 0.1, "test": 0.1}, seed)
+        notices.append("The folder had no splits: patients were dealt out 80/10/10 to train, val and test.")
+    elif not keep_val and _too_small(found.get("val")):
+        before = len(found.get("val", ()))
+        pool = _joined([found[split] for split in ("train", "val") if split in found])
+        found |= _dealt(pool, {"train": 0.9, "val": 0.1}, seed)
+        reason = f"had {before} images, too few to choose on" if before else "was missing"
+        notices.append(f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images.")
+    nothing = found["train"].subset(np.arange(0))
+    splits = Splits(
+        train=found["train"],
+        val=found.get("val", nothing),
+        test=found.get("test", nothing),
+        source=str(path),
+    )
+    _require_both_classes(splits.train, "train")
+    _require_both_classes(splits.val, "val")
+    notices += _warnings_about(splits)
+    for notice in notices:
+        logger.info(notice)
+    return replace(splits, notices=tuple(notices))
+
+
+def load_radiographs(
+    path: str | PathLike[str],
+    *,
+    split: str = "test",
+    classes: tuple[str, str] = CLASS_NAMES,
+    patient_pattern: str | None = None,
+) -> RadiographSet:
+    """Load one set to evaluate, never splitting anything.
+
+    Args:
+        path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders, a manifest without
+            `split` and a file with a single split are the set, whole.
+        split: which split to take where there are several.
+        classes: names of class 0 and class 1.
+        patient_pattern: as in `load_splits`.
+
+    Returns:
+        The set, in file order.
+
+    Raises:
+        DataError: if nothing usable is found or there is no such split.
+    """
+    found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
+    if "" in found:
+        return found[""]
+    if split not in found:
+        raise DataError(f"{path} has no {split} split ({_listing(found)} found). Choose one of these with split.")
+    return found[split]
+
+
+def read_manifest(
+    path: str | PathLike[str], *, classes: tuple[str, str] = CLASS_NAMES, patient_pattern: str | None = None
+) -> dict[str, RadiographSet]:
+    """Read a CSV manifest: path and label, and if they are there patient and split.
+
+    Args:
+        path: the `.csv` file; relative paths in it are taken from its folder.
+        classes: names of class 0 and class 1, as the column label has them.
+        patient_pattern: used where the manifest has no patient column.
+
+    Returns:
+        The sets by split; the one set under the key `""` where there is no split column.
+
+    Raises:
+        DataError: if a column is missing, or a label or a split is unknown.
+    """
+    path = Path(path)
+    rows = read_csv(path)
+    if not rows or not {"path", "label"} <= set(rows[0]):
+        header = ", ".join(rows[0]) if rows else "no rows"
+        raise DataError(f"{path} is no manifest: expected the columns path and label, found {header}.")
+    labels = {name: value for value, name in enumerate(classes)}
+    for number, row in enumerate(rows, start=2):
+        if row["label"] not in labels:
+            raise DataError(f"{path}, line {number}: label {row['label']!r}. Expected {classes[0]} or {classes[1]}.")
+        if row.get("split") and row["split"] not in SPLITS:
+            raise DataError(f"{path}, line {number}: split {row['split']!r}. Expected train, val or test.")
+    by_split: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_split.setdefault(row.get("split") or "", []).append(row)
+    if "" in by_split and len(by_split) > 1:
+        raise DataError(f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it.")
+    return {
+        split: _set_from_rows(rows, path.parent, labels, classes, patient_pattern) for split, rows in by_split.items()
+    }
+
+
+def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) -> dict[str, RadiographSet]:
+    """The sets found at `path` by split, or under the key `""` where there are no splits."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.")
+    if path.is_dir():
+        return _find_in_folder(path, classes, patient_pattern)
+    if path.suffix == ".npz":
+        return _find_in_npz(path, classes)
+    if path.suffix == ".csv":
+        return read_manifest(path, classes=classes, patient_pattern=patient_pattern)
+    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.")
+
+
+def _find_in_folder(folder: Path, classes: tuple[str, str], pattern: str | None) -> dict[str, RadiographSet]:
+    children = _subfolders(folder)
+    splits = {_FOLDER_NAMES[name.lower()]: child for name, child in children.items() if name.lower() in _FOLDER_NAMES}
+    if not splits:
+        return {"": _set_from_class_folders(folder, classes, pattern)}
+    return {split: _set_from_class_folders(splits[split], classes, pattern) for split in SPLITS if split in splits}
+
+
+def _set_from_class_folders(folder: Path, classes: tuple[str, str], pattern: str | None) -> RadiographSet:
+    children = {name.upper(): child for name, child in _subfolders(folder).items()}
+    wanted = [name.upper() for name in classes]
+    others = sorted(name for name, child in children.items() if name not in wanted and any(images_under(child)))
+    if others:
+        raise DataError(
+            f"{folder} holds {', '.join([*(name for name in wanted if name in children), *others])}. Expected exactly two "
+            f"classes, {classes[0]} and {classes[1]}; name others with --classes, or move them out."
+        )
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(wanted):
+        found = sorted(images_under(children[name])) if name in children else []
+        files += found
+        labels += [label] * len(found)
+    if not files:
+        raise DataError(
+            f"No images under {folder}. Expected folders {classes[0]} and {classes[1]} holding JPEG or PNG files."
+        )
+    return RadiographSet.from_files(files, labels=labels, class_names=classes, patient_pattern=pattern)
+
+
+def _subfolders(folder: Path) -> dict[str, Path]:
+    return {child.name: child for child in sorted(folder.iterdir()) if child.is_dir() and child.name[0] not in "._"}
+
+
+def images_under(folder: Path) -> Iterator[Path]:
+    """The image files in a folder and its subfolders, hidden ones left out, in no particular order."""
+    return (
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _find_in_npz(path: Path, classes: tuple[str, str]) -> dict[str, RadiographSet]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"Cannot read {path} ({error}). Expected a PneumoniaMNIST-style .npz.") from error
+    splits = [split for split in SPLITS if f"{split}_images" in arrays]
+    if not splits:
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}. Expected train_images, train_labels and so on.")
+    missing = [f"{split}_labels" for split in splits if f"{split}_labels" not in arrays]
+    if missing:
+        raise DataError(f"{path} has no {missing[0]}. Expected labels beside every array of images.")
+    return {
+        split: RadiographSet.from_arrays(
+            arrays[f"{split}_images"],
+            arrays[f"{split}_labels"],
+            names=[f"{path}{_ARRAY_MARK}{split}/{index}" for index in range(len(arrays[f"{split}_images"]))],
+            class_names=classes,
+        )
+        for split in splits
+    }
+
+
+def _set_from_rows(
+    rows: list[dict[str, str]], folder: Path, labels: dict[str, int], classes: tuple[str, str], pattern: str | None
+) -> RadiographSet:
+    names = [row["path"] for row in rows]
+    y = np.array([labels[row["label"]] for row in rows], dtype=np.int64)
+    if any(_ARRAY_MARK in name for name in names):
+        radiographs = _set_from_array_names(names, folder, classes)
+        radiographs = replace(radiographs, labels=y)
+    else:
+        files = [folder / name for name in names]
+        radiographs = RadiographSet.from_files(files, labels=y, class_names=classes, patient_pattern=pattern)
+    if all(row.get("patient") for row in rows):
+        radiographs = replace(radiographs, patients=np.array([row["patient"] for row in rows], dtype=object))
+    return radiographs
+
+
+def _set_from_array_names(names: list[str], folder: Path, classes: tuple[str, str]) -> RadiographSet:
+    """Rows of an `.npz` named as `FILE.npz::train/12`, as `Splits.write_csv` names them."""
+    parts = [name.partition(_ARRAY_MARK) for name in names]
+    files = {file for file, _, _ in parts}
+    if len(files) != 1:
+        raise DataError("A manifest of arrays must name the rows of one .npz file.")
+    found = _find_in_npz(folder / files.pop(), classes)
+    rows = [member.partition("/") for _, _, member in parts]
+    try:
+        images = np.stack([found[split].images[int(index)] for split, _, index in rows])
+    except (KeyError, ValueError, IndexError) as error:
+        raise DataError(f"The manifest names a row that {parts[0][0]} does not have ({error}).") from error
+    return RadiographSet.from_arrays(images, names=names, class_names=classes)
+
+
+def _manifest_rows(radiographs: RadiographSet, split: str) -> Iterator[dict[str, Any]]:
+    if not len(radiographs):
+        return
+    names = radiographs.names
+    if not isinstance(radiographs.images, np.ndarray):
+        names = np.array([str(file.absolute()) for file in radiographs.images], dtype=object)
+    else:
+        names = np.array([_absolute_array_name(name) for name in names], dtype=object)
+    columns = (names, radiographs._labels_or_complain(), radiographs.patients, radiographs.digests)
+    for name, label, patient, digest in zip(*columns, strict=True):
+        yield {
+            "path": name,
+            "label": radiographs.class_names[label],
+            "patient": patient,
+            "split": split,
+            "digest": digest,
+        }
+
+
+def _absolute_array_name(name: str) -> str:
+    file, mark, member = name.partition(_ARRAY_MARK)
+    return f"{Path(file).absolute()}{mark}{member}" if mark else name
+
+
+def _patients(files: Sequence[Path], pattern: str | None) -> np.ndarray:
+    try:
+        expression = re.compile(PATIENT_PATTERN if pattern is None else pattern)
+    except re.error as error:
+        raise DataError(f"Patient pattern {pattern!r} is no regular expression: {error}.") from error
+    if not expression.groups:
+        raise DataError(f"Patient pattern {pattern!r} has no group. Put the patient in brackets, as in '^(\\w+)_'.")
+    group = "patient" if "patient" in expression.groupindex else 1
+    matches = [expression.search(file.name) for file in files]
+    if pattern is not None and files and not any(matches):
+        raise DataError(f"Patient pattern {pattern!r} matches no file name, such as {files[0].name}.")
+    return np.array(
+        [match[group] if match and match[group] else str(file) for match, file in zip(matches, files, strict=True)],
+        dtype=object,
+    )
+
+
+def _checked_labels(labels: np.ndarray, count: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.size != count:
+        raise DataError(f"Expected one label for each of {count} images. Received {labels.size} labels.")
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError("Expected labels 0 and 1. Received " + ", ".join(map(str, np.unique(labels)[:5])) + ".")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -> dict[str, RadiographSet]:
+    splits = split_by_patient(radiographs._labels_or_complain(), radiographs.patients, fractions=fractions, seed=seed)
+    return {split: radiographs.subset(splits == split) for split in fractions}
+
+
+def _joined(sets: list[RadiographSet]) -> RadiographSet:
+    if len(sets) == 1:
+        return sets[0]
+    arrays = [radiographs.images for radiographs in sets]
+    together: tuple[Path, ...] | np.ndarray
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        together = np.concatenate(arrays)
+    else:
+        together = tuple(file for files in arrays for file in files)
+    return replace(
+        sets[0],
+        names=np.concatenate([radiographs.names for radiographs in sets]),
+        labels=np.concatenate([radiographs._labels_or_complain() for radiographs in sets]),
+        patients=np.concatenate([radiographs.patients for radiographs in sets]),
+        images=together,
+    )
+
+
+def _too_small(val: RadiographSet | None) -> bool:
+    return val is None or len(val) < SMALLEST_VAL or min(val.counts.values()) < SMALLEST_VAL_CLASS
+
+
+def _require_both_classes(radiographs: RadiographSet, split: str) -> None:
+    absent = [name for name, count in radiographs.counts.items() if not count]
+    if absent:
+        raise DataError(
+            f"The {split} split has no {absent[0]} radiographs ({len(radiographs)} in all). "
+            "Expected both classes; add images or patients of the missing one."
+        )
+
+
+def _warnings_about(splits: Splits) -> Iterator[str]:
+    if _too_small(splits.val):
+        counts = ", ".join(f"{count} {name}" for name, count in splits.val.counts.items())
+        yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably."
+    shared = set(splits.train.patients) & set(splits.test.patients)
+    if shared:
+        yield f"Suspected: {len(shared)} patients of train are also in test, such as {min(shared)}."
+    if not len(splits.test):
+        yield "There is no test split: report on other radiographs with --data, or on val with --split val."
+
+
+def _listing(found: dict[str, RadiographSet]) -> str:
+    return ", ".join(name for name in found if name) or "no split"
+
+
+def _html_table(rows: list[tuple[str, RadiographSet]]) -> str:
+    names = rows[0][1].class_names
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
+    body = ""
+    for title, radiographs in rows:
+        counts = radiographs.counts.values() if radiographs.labels is not None else ("?", "?")
+        cells = (*counts, len(radiographs), len(set(radiographs.patients)))
+        body += f"<tr><th>{escape(title)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,276 @@
+"""Batches of raw gray pixels for `model.fit`, augmented as Keras' ImageDataGenerator does it, only faster."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import cv2
+import numpy as np
+from keras.utils import PyDataset
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.errors import DataError
+
+MEMORY_LIMIT = 2 * 2**30
+"""Decoded pixels are kept between epochs as long as a set takes at most this many bytes."""
+
+_BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
+_MODEL_DOES_IT = ("rescale", "preprocessing_function", "featurewise_center", "featurewise_std_normalization")
+_MODEL_DOES_IT += ("samplewise_center", "samplewise_std_normalization", "zca_whitening")
+
+
+class RadiographDataGenerator(ImageDataGenerator):
+    """An `ImageDataGenerator` that turns, shifts, zooms and flips in one OpenCV warp.
+
+    It draws and applies the same parameters as Keras' own (same names, ranges and meaning), so it can
+    stand wherever that stands, `flow` included; it leaves NumPy's global random state alone.
+
+    Args:
+        rotation_range: degrees, drawn from [-range, range].
+        width_shift_range: fraction of the width, drawn from [-range, range].
+        height_shift_range: fraction of the height, drawn from [-range, range].
+        zoom_range: zoom drawn from [1 - range, 1 + range] for each axis, or `(low, high)`.
+        horizontal_flip: mirror half of the images.
+        brightness_range: `(low, high)` factor on the gray levels, or `None`.
+        fill_mode: what lies outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation_range: float = 10,
+        width_shift_range: float = 0.05,
+        height_shift_range: float = 0.05,
+        zoom_range: float | tuple[float, float] = 0.1,
+        horizontal_flip: bool = True,
+        brightness_range: tuple[float, float] | None = (0.9, 1.1),
+        fill_mode: str = "nearest",
+    ):
+        if fill_mode not in _BORDERS:
+            raise DataError(f"fill_mode {fill_mode!r} is not offered. Expected one of {', '.join(_BORDERS)}.")
+        super().__init__(
+            rotation_range=rotation_range,
+            width_shift_range=width_shift_range,
+            height_shift_range=height_shift_range,
+            zoom_range=zoom_range,
+            horizontal_flip=horizontal_flip,
+            brightness_range=brightness_range,
+            fill_mode=fill_mode,
+        )
+
+    def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
+        """Draw the parameters of one transformation.
+
+        Args:
+            img_shape: `(height, width, channels)`.
+            seed: the same seed draws the same parameters; `None` draws anew.
+
+        Returns:
+            Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on.
+        """
+        rng = np.random.default_rng(seed)
+        zoom = rng.uniform(*self.zoom_range, size=2)
+        flip = rng.random() < 0.5
+        return {
+            "theta": rng.uniform(-self.rotation_range, self.rotation_range),
+            # Keras draws tx from the height's range, then moves columns by it; here each range moves its own axis.
+            "tx": rng.uniform(-self.width_shift_range, self.width_shift_range) * img_shape[1],
+            "ty": rng.uniform(-self.height_shift_range, self.height_shift_range) * img_shape[0],
+            "shear": 0,
+            "zx": zoom[0],
+            "zy": zoom[1],
+            "flip_horizontal": bool(flip and self.horizontal_flip),
+            "flip_vertical": False,
+            "channel_shift_intensity": None,
+            "brightness": None if self.brightness_range is None else rng.uniform(*self.brightness_range),
+        }
+
+    def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
+        """Apply one transformation.
+
+        Args:
+            x: `(height, width, channels)` gray levels 0 to 255.
+            transform_parameters: as `get_random_transform` draws them.
+
+        Returns:
+            `float32` array of the same shape.
+        """
+        height, width = x.shape[:2]
+        warped = cv2.warpAffine(
+            np.asarray(x, dtype=np.float32),
+            _output_to_input(transform_parameters, height, width),
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=_BORDERS[self.fill_mode],
+        )
+        brightness = transform_parameters.get("brightness")
+        if brightness is not None:
+            np.clip(warped * np.float32(brightness), 0, 255, out=warped)
+        return warped.reshape(x.shape)
+
+
+class RadiographLoader(PyDataset):
+    """Batches of a set for `model.fit`, `evaluate`, `predict` and Keras Tuner's `search`.
+
+    With a generator, the radiographs are shuffled, and epoch e shows view e mod `views`: view 0 is the
+    plain radiograph, every other one is augmented. Without one they come plain and in file order, always.
+    What is drawn depends on the seed, the view and the radiograph's content, never on a global state.
+
+    Args:
+        radiographs: the set; its order is kept unless shuffled.
+        image_size: side in pixels, or `(height, width)`.
+        batch_size: radiographs a batch; the last batch of an epoch may be smaller.
+        generator: a `RadiographDataGenerator`, or your own `ImageDataGenerator`.
+        views: how many versions of each radiograph there are; `None` for a new one every epoch, from the
+            first; 1 is no augmentation.
+        shuffle: whether the order changes with each epoch; by default it does if there is a generator.
+        seed: of order and augmentation.
+        pad: keep the proportions and fill up with black, instead of stretching.
+        workers: threads that `fit` prepares batches with.
+
+    Raises:
+        DataError: if the generator does what the model does itself (rescaling, preprocessing function,
+            featurewise or samplewise options), or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        radiographs: RadiographSet,
+        image_size: int | tuple[int, int] = 224,
+        *,
+        batch_size: int = 32,
+        generator: ImageDataGenerator | None = None,
+        views: int | None = None,
+        shuffle: bool | None = None,
+        seed: int = 0,
+        pad: bool = False,
+        workers: int = 2,
+    ):
+        super().__init__(workers=workers)
+        if batch_size < 1 or (views is not None and views < 1):
+            raise DataError(f"Expected batch_size and views of at least 1. Received {batch_size} and {views}.")
+        _refuse_preprocessing(generator)
+        self.radiographs = radiographs
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.batch_size = batch_size
+        self.generator = generator
+        self.views = views
+        self.shuffle = generator is not None if shuffle is None else shuffle
+        self.seed = seed
+        self.pad = pad
+        self.epoch = 0
+        self._position = 0
+        self._decoded: dict[int, np.ndarray] = {}
+        self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.radiographs) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray] | tuple[np.ndarray]:
+        """One batch of the current epoch.
+
+        Args:
+            index: 0 to the number of batches - 1.
+
+        Returns:
+            `(b, height, width, 1)` `float32` gray levels 0 to 255, and `(b,)` `float32` labels if the set has any.
+        """
+        rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        images = np.stack([self._image(row) for row in rows])
+        if self.radiographs.labels is None:
+            return (images,)
+        return images, self.radiographs.labels[rows].astype(np.float32)
+
+    def __iter__(self) -> RadiographLoader:
+        return self
+
+    def __next__(self) -> tuple[np.ndarray, np.ndarray] | tuple[np.ndarray]:
+        """The next batch, epoch after epoch without end, as `ImageDataGenerator.flow` gives them."""
+        batch = self[self._position]
+        self._position += 1
+        if self._position == len(self):
+            self.on_epoch_end()
+        return batch
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch: another view, another order."""
+        self.epoch += 1
+        self._position = 0
+
+    def reset(self) -> None:
+        """Go back to epoch 0."""
+        self.epoch = 0
+        self._position = 0
+
+    @property
+    def view(self) -> int | None:
+        """Which view the current epoch shows; 0 and `None` are plain."""
+        if self.generator is None:
+            return None
+        return self.epoch + 1 if self.views is None else self.epoch % self.views
+
+    def _order(self) -> np.ndarray:
+        rows = np.arange(len(self.radiographs))
+        return np.random.default_rng([self.seed, self.epoch]).permutation(rows) if self.shuffle else rows
+
+    def _image(self, row: int) -> np.ndarray:
+        pixels = self._pixels(row).astype(np.float32)[..., np.newaxis]
+        if self.generator is None or not self.view:
+            return pixels
+        seed = _seed_of_view(self.seed, self.view, self.radiographs.digests[row])
+        parameters = _drawn(self.generator, pixels.shape, seed)
+        return np.asarray(self.generator.apply_transform(pixels, parameters), dtype=np.float32)
+
+    def _pixels(self, row: int) -> np.ndarray:
+        pixels = self._decoded.get(row)
+        if pixels is None:
+            pixels = self.radiographs.read(row, self.image_size, pad=self.pad)
+            if self._keeps_pixels:
+                self._decoded[row] = pixels
+        return pixels
+
+
+def _refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
+    for option in _MODEL_DOES_IT:
+        if getattr(generator, option, None):
+            raise DataError(
+                f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 itself; "
+                f"applying it twice would train on wrong inputs. Leave {option} out."
+            )
+
+
+def _seed_of_view(seed: int, view: int, digest: str) -> int:
+    return int(np.random.SeedSequence([seed, view, int(digest, 16)]).generate_state(1)[0])
+
+
+def _drawn(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Parameters from any generator; Keras' own seeds NumPy's global state, which is put back."""
+    if isinstance(generator, RadiographDataGenerator):
+        return generator.get_random_transform(shape, seed=seed)
+    with _global_random_state:
+        state = np.random.get_state()
+        try:
+            return generator.get_random_transform(shape, seed=seed)
+        finally:
+            np.random.set_state(state)
+
+
+_global_random_state = threading.Lock()
+
+
+def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """The `(2, 3)` matrix that takes an output pixel `(x, y)` to where it comes from in the input."""
+    theta = math.radians(parameters.get("theta", 0))
+    cos, sin = math.cos(theta), math.sin(theta)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    linear = rotation * (parameters.get("zx", 1), parameters.get("zy", 1))
+    shift = rotation @ (parameters.get("tx", 0), parameters.get("ty", 0))
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = centre + shift - linear @ centre
+    if parameters.get("flip_horizontal"):
+        offset += linear[:, 0] * (width - 1)
+        linear[:, 0] *= -1
+    return np.column_stack([linear, offset])

@@ -1,0 +1,29 @@
+"""What can go wrong, as few kinds as a caller can tell apart."""
+
+
+class PneumokerasError(Exception):
+    """Anything pneumokeras refuses or fails at, said in one line: what, what was expected, what to do.
+
+    Attributes:
+        exit_status: what the command line exits with: 2 for wrong usage or input, 1 for work that failed.
+    """
+
+    exit_status = 2
+
+
+class DataError(PneumokerasError, ValueError):
+    """A folder, file or array is not the radiographs it was taken for."""
+
+
+class ModelError(PneumokerasError, ValueError):
+    """A model, its weights or its settings cannot be used as asked."""
+
+
+class RunError(PneumokerasError, ValueError):
+    """A run folder is missing, incomplete, or belongs to other settings."""
+
+
+class TuningError(PneumokerasError, RuntimeError):
+    """The search was started as asked and produced no usable model."""
+
+    exit_status = 1

@@ -1,0 +1,80 @@
+"""What predictions are worth: metrics, intervals, thresholds; NumPy in and out, never a model or a path."""
+
+from pneumokeras.evaluation.evaluation import Evaluation, evaluate_predictions
+from pneumokeras.evaluation.intervals import (
+    design_effect,
+    patient_bootstrap,
+    patient_weights,
+    percentile_interval,
+    proportion_interval,
+    wilson,
+)
+from pneumokeras.evaluation.metrics import (
+    ConfusionCounts,
+    average_precision,
+    balanced_accuracy,
+    brier_score,
+    confusion_counts,
+    expected_calibration_error,
+    f1,
+    mcc,
+    precision_recall_curve,
+    roc_auc,
+    roc_curve,
+    sensitivity,
+    specificity,
+)
+from pneumokeras.evaluation.presentation import TextReport
+from pneumokeras.evaluation.results import (
+    Curve,
+    Interval,
+    Misclassified,
+    OperatingPoint,
+    OperatingPointResult,
+    Predictions,
+)
+from pneumokeras.evaluation.thresholds import (
+    DEFAULT_POINT,
+    candidate_thresholds,
+    choose_operating_point,
+    operating_points_from_json,
+    operating_points_to_json,
+    oracle_point,
+)
+
+__all__ = [
+    "DEFAULT_POINT",
+    "ConfusionCounts",
+    "Curve",
+    "Evaluation",
+    "Interval",
+    "Misclassified",
+    "OperatingPoint",
+    "OperatingPointResult",
+    "Predictions",
+    "TextReport",
+    "average_precision",
+    "balanced_accuracy",
+    "brier_score",
+    "candidate_thresholds",
+    "choose_operating_point",
+    "confusion_counts",
+    "design_effect",
+    "evaluate_predictions",
+    "expected_calibration_error",
+    "f1",
+    "mcc",
+    "operating_points_from_json",
+    "operating_points_to_json",
+    "oracle_point",
+    "patient_bootstrap",
+    "patient_weights",
+    "percentile_interval",
+    "precision_recall_curve",
+    "proportion_interval",
+    "roc_auc",
+    "roc_curve",
+    "sensitivity",
+    "specificity",
+    "wilson",
+]

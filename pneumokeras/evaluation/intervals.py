@@ -1,0 +1,169 @@
+"""95 % intervals that know that radiographs of one patient are not independent.
+
+Proportions: Wilson, on the number of images divided by the patients' design effect. The rest: bootstrap over
+patients, percentiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation.results import Interval
+
+PERCENTILES = (2.5, 97.5)
+Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+WEIGHTS_AT_ONCE = 500_000  # float64 weights held at a time by the bootstrap: 4 MB, and a few copies
+
+
+def wilson(successes: float, n: float, effective_n: float | None = None) -> Interval:
+    """Wilson's score interval of a proportion.
+
+    Args:
+        successes: how many of the n, 0..n.
+        n: how many images the proportion is of.
+        effective_n: how many independent images they are worth, `n` over the design effect; by default `n`.
+
+    Returns:
+        `Interval` in [0, 1] around successes / n; all NaN where n is 0.
+
+    Reference: Wilson (1927), Journal of the American Statistical Association 22(158).
+    """
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, "wilson")
+    proportion = successes / n
+    worth = n if effective_n is None else effective_n
+    centre = (proportion + Z**2 / (2 * worth)) / (1 + Z**2 / worth)
+    half_width = (
+        Z * math.sqrt(proportion * (1 - proportion) / worth + (Z / (2 * worth)) ** 2) / (1 + Z**2 / worth)
+    )
+    return Interval(proportion, max(0.0, centre - half_width), min(1.0, centre + half_width), "wilson")
+
+
+def design_effect(values: ArrayLike, patients: ArrayLike) -> float:
+    """How many times patients with several images inflate the variance of a proportion.
+
+    The proportion is a ratio of two sums over patients (images with a 1, images). Linearised, its variance
+    goes with the sum over patients of (total residual)²; were the images independent, with the sum over
+    images of residual². The effect is the one over the other, and at least 1.
+
+    Where the proportion is 0 or 1, or there is one patient only, no residual shows how alike the images of a
+    patient are. The answer is then Kish's for images wholly alike (correlation 1 inside patients):
+    sum(m²) / sum(m) over the patients' numbers of images m. So 195 of 195 images of 80 patients say less than
+    195 of 195 patients.
+
+    Args:
+        values: `(n,)` 0/1 or booleans.
+        patients: `(n,)` whose image each is.
+
+    Returns:
+        Float from 1 to the largest number of images of one patient; NaN without any image.
+
+    Reference: Kish (1965), Survey Sampling, chapters 5, 6 and 8.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size:
+        return math.nan
+    _, patient_index, images = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    proportion = values.mean()
+    if proportion in (0, 1) or images.size == 1:
+        return float((images**2).sum() / images.sum())
+    residuals = values - proportion
+    patient_residuals = np.bincount(patient_index, weights=residuals)
+    return max(1.0, float((patient_residuals**2).sum() / (residuals**2).sum()))
+
+
+def proportion_interval(values: ArrayLike, patients: ArrayLike) -> Interval:
+    """Share of 1 among values, with Wilson's interval on as many images as the patients' are worth.
+
+    Args:
+        values: `(n,)` 0/1 or booleans.
+        patients: `(n,)` whose image each is.
+
+    Returns:
+        `Interval` in [0, 1]; all NaN without any image.
+    """
+    values = np.asarray(values)
+    return wilson(float(values.sum()), values.size, values.size / design_effect(values, patients))
+
+
+def patient_weights(patients: ArrayLike, *, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each image is drawn when as many patients as there are are drawn with replacement.
+
+    Args:
+        patients: `(n,)` whose image each is.
+        replicates: how many times to draw.
+        rng: source of randomness.
+
+    Returns:
+        `(replicates, n)` floats, whole numbers, equal for all images of one patient.
+
+    Reference: Efron & Tibshirani (1993), An Introduction to the Bootstrap.
+    """
+    distinct, patient_index = np.unique(np.asarray(patients), return_inverse=True)
+    count = distinct.size
+    drawn = rng.integers(count, size=(replicates, count)) + count * np.arange(replicates)[:, np.newaxis]
+    times = np.bincount(drawn.ravel(), minlength=replicates * count).reshape(replicates, count)
+    return times.astype(np.float64)[:, patient_index]
+
+
+def patient_bootstrap(
+    statistics: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    patients: ArrayLike,
+    *,
+    replicates: int,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Values of statistics on bootstrap samples of the patients, all on the same samples, in bounded memory.
+
+    Args:
+        statistics: takes `(some, n)` weights, gives `(some,)` floats for each name.
+        patients: `(n,)` whose image each is, n at least 1.
+        replicates: how many samples.
+        rng: source of randomness.
+
+    Returns:
+        `(replicates,)` floats for each name.
+
+    Raises:
+        DataError: if replicates is less than 1.
+    """
+    if replicates < 1:
+        raise DataError(f"Expected at least 1 bootstrap replicate, received {replicates}.")
+    _, patient_index = np.unique(np.asarray(patients), return_inverse=True)
+    at_once = max(1, WEIGHTS_AT_ONCE // patient_index.size)
+    parts = [
+        statistics(patient_weights(patient_index, replicates=min(at_once, replicates - done), rng=rng))
+        for done in range(0, replicates, at_once)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def percentile_interval(estimate: float, replicate_values: np.ndarray) -> Interval:
+    """Percentile bootstrap interval: the middle 95 % of the replicates.
+
+    The ends are the replicates' own: an estimate that resampling shifts (the calibration error) may lie near
+    one, or past it. Replicates that do not vary (an AUC of 1, a single patient) are no sign of certainty:
+    resampling cannot see what did not happen, and there is no interval.
+
+    Args:
+        estimate: the figure on the set itself.
+        replicate_values: `(replicates,)` floats; those that are NaN, undefined, are left out.
+
+    Returns:
+        `Interval`, its ends NaN if half of the replicates or more are undefined, or they do not vary.
+
+    Reference: Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+    """
+    defined = replicate_values[~np.isnan(replicate_values)]
+    no_interval = Interval(estimate, math.nan, math.nan, "bootstrap")
+    if 2 * defined.size <= replicate_values.size:
+        return no_interval
+    low, high = np.percentile(defined, PERCENTILES)
+    return (
+        no_interval if math.isclose(low, high) else Interval(estimate, float(low), float(high), "bootstrap")
+    )

@@ -1,0 +1,139 @@
+"""An evaluation as text and as one HTML table: plain, offline, escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from pneumokeras.evaluation.results import Interval, OperatingPoint
+
+if TYPE_CHECKING:
+    from pneumokeras.evaluation.evaluation import Evaluation
+
+INTERVALS_NOTE = (
+    "Brackets hold 95 % intervals, patients with several radiographs allowed for: Wilson for proportions,"
+    " bootstrap over patients for the rest."
+)
+TABLE_SCORES = (
+    "sensitivity",
+    "specificity",
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "npv",
+    "f1",
+    "mcc",
+)
+SHORT_NAMES = {"npv": "NPV", "f1": "F1", "mcc": "MCC"}
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """A text that shows as itself, at a prompt and in a notebook.
+
+    Attributes:
+        text: the report.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+    def __repr__(self) -> str:
+        """Return the text, so that a prompt shows it."""
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.text)}</pre>"
+
+
+def report_text(evaluation: Evaluation, name: str) -> str:
+    """Headline figures, then the scores and scikit-learn's report at the operating point `name`."""
+    result = evaluation.operating_points[name]
+    return "\n".join(
+        [
+            set_line(evaluation),
+            "",
+            *_aligned(headline(evaluation)),
+            "",
+            f"Operating point {name!r}: {describe_point(result.point)}",
+            f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
+            "",
+            *_aligned((score_name(key), score) for key, score in result.scores.items()),
+            "",
+            evaluation.classification_report(name),
+            INTERVALS_NOTE,
+        ]
+    )
+
+
+def evaluation_html(evaluation: Evaluation) -> str:
+    """One compact table: headline figures above, a row for each operating point below."""
+    figures = " · ".join(f"{label} {interval}" for label, interval in headline(evaluation))
+    header = ["operating point", "threshold", "chosen on", *map(score_name, TABLE_SCORES)]
+    rows = [
+        [
+            f"{name} (not achievable)" if name == "oracle" else name,
+            f"{result.point.threshold:.4g}",
+            result.point.chosen_on,
+            *(str(result.scores[score]) for score in TABLE_SCORES),
+        ]
+        for name, result in evaluation.operating_points.items()
+    ]
+    return (
+        "<table>"
+        f"<caption>{escape(set_line(evaluation))}<br>{escape(figures)}</caption>"
+        f"<thead>{_html_row(header, 'th')}</thead>"
+        f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
+        f"</table><p>{escape(INTERVALS_NOTE)}</p>"
+    )
+
+
+def headline(evaluation: Evaluation) -> list[tuple[str, Interval]]:
+    """The figures that need no threshold, with the names a reader knows."""
+    return [
+        ("ROC AUC", evaluation.roc_auc),
+        ("average precision", evaluation.average_precision),
+        ("Brier score", evaluation.brier),
+        ("calibration error", evaluation.calibration_error),
+    ]
+
+
+def set_line(evaluation: Evaluation) -> str:
+    """Say which radiographs were evaluated, in one line."""
+    run = f"{evaluation.run}, " if evaluation.run else ""
+    share = f"{evaluation.prevalence:.1%} {evaluation.predictions.class_names[1]}"
+    images = len(evaluation.predictions)
+    return f"{run}{evaluation.split}: {images} radiographs of {evaluation.patients} patients ({share})"
+
+
+def describe_point(point: OperatingPoint) -> str:
+    """Say the threshold, where it was chosen and by which rule, in one line."""
+    parts = [
+        f"threshold {point.threshold:.4g}",
+        point.chosen_on if point.policy is None else f"chosen on {point.chosen_on}",
+    ]
+    if point.policy is not None:
+        parts.append(f"highest {score_name(point.policy)}")
+    if point.sensitivity_floor is not None:
+        parts.append(f"sensitivity at least {point.sensitivity_floor:g}")
+    if point.images is not None:
+        parts.append(f"{point.images} images")
+    return ", ".join(parts)
+
+
+def score_name(key: str) -> str:
+    """A score's name for a reader, such as `balanced accuracy` for `balanced_accuracy`."""
+    return SHORT_NAMES.get(key, key.replace("_", " "))
+
+
+def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
+    return [f"{label:<20}{interval}" for label, interval in figures]
+
+
+def _html_row(cells: Iterable[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

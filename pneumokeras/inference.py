@@ -1,0 +1,74 @@
+"""A model over radiographs -> predictions, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.data.loaders import RadiographLoader
+from pneumokeras.errors import ModelError
+from pneumokeras.evaluation import Evaluation, OperatingPoint, Predictions, evaluate_predictions
+from pneumokeras.evaluation.thresholds import operating_points_from_json
+from pneumokeras.models.saved import describe
+
+
+def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32) -> Predictions:
+    """What a model says of each radiograph, in the set's own order.
+
+    Args:
+        model: a model of this package, or any Keras model from raw pixels to `(n, 1)` probabilities.
+        radiographs: the set; it is read at the size the model takes.
+        batch_size: radiographs at a time.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        ModelError: if the model's output is not one probability.
+        DataError: if a radiograph cannot be read.
+    """
+    if model.output_shape[-1] != 1:
+        raise ModelError(f"Expected a model with one probability as output. Received output shape {model.output_shape}.")
+    description = describe(model)
+    loader = RadiographLoader(radiographs, description.image_size, batch_size=batch_size, pad=description.pad)
+    probabilities = model.predict(loader, verbose=0) if len(radiographs) else np.empty((0, 1))
+    return Predictions(
+        names=radiographs.names,
+        patients=radiographs.patients,
+        labels=radiographs.labels,
+        probabilities=probabilities.reshape(-1).astype(np.float64),
+        class_names=radiographs.class_names,
+    )
+
+
+def operating_points_of(model: keras.Model) -> dict[str, OperatingPoint]:
+    """The operating points a model carries; empty if nobody chose any."""
+    return operating_points_from_json({"schema": 1, "points": describe(model).operating_points})
+
+
+def evaluate(
+    model: keras.Model,
+    radiographs: RadiographSet,
+    *,
+    operating_points: Mapping[str, OperatingPoint] | None = None,
+    batch_size: int = 32,
+) -> Evaluation:
+    """Predict a labelled set and judge the predictions.
+
+    Args:
+        model: as for `predict`.
+        radiographs: a set with labels.
+        operating_points: thresholds to judge besides 0.5; by default those the model carries.
+        batch_size: radiographs at a time.
+
+    Returns:
+        The evaluation; as the last expression of a notebook's cell it shows itself.
+
+    Raises:
+        DataError: if the set has no labels or a radiograph cannot be read.
+    """
+    points = operating_points_of(model) if operating_points is None else operating_points
+    return evaluate_predictions(predict(model, radiographs, batch_size=batch_size), operating_points=points)

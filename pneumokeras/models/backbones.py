@@ -1,0 +1,244 @@
+"""The table of backbones, and how one becomes part of a flat graph on raw gray pixels.
+
+Each is a `keras.applications` network without its top. It is built without weights, copied layer by layer
+onto our input with its right preprocessing in front, and then given its weights in order: ImageNet's, those
+of a file, or random ones. So all three meet the same graph.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from dataclasses import dataclass
+from hashlib import blake2b
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumokeras.errors import ModelError
+from pneumokeras.models.saved import describe, load_model
+
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+SMALLEST_SIDE = 32
+
+PREPROCESSINGS = ("native", "rescale")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One member of `keras.applications`.
+
+    Attributes:
+        name: how users call it.
+        builder: its function in `keras.applications`.
+        expects: what its ImageNet weights expect: `"caffe"` (BGR, 0..255, mean subtracted) or `"own"`
+            (0..255; the network normalises by itself).
+        image_size: side in pixels it was trained at.
+        divides_by_std_twice: its ImageNet weights need a further division by the root of the standard
+            deviation after the network's own normalisation. Keras inserts it only when it downloads the
+            weights itself, so the same weights from a file would meet another graph.
+    """
+
+    name: str
+    builder: str
+    expects: str
+    image_size: int = 224
+    divides_by_std_twice: bool = False
+
+
+BACKBONES = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone("resnet50", "ResNet50", expects="caffe"),
+        Backbone("efficientnetb0", "EfficientNetB0", expects="own", divides_by_std_twice=True),
+    )
+}
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of that name.
+
+    Raises:
+        ModelError: if there is none; the message lists what there is.
+    """
+    if name not in BACKBONES:
+        raise ModelError(f"Unknown backbone {name!r}. Expected one of {', '.join(BACKBONES)}.")
+    return BACKBONES[name]
+
+
+def bare_network(backbone: Backbone, *, image_size: tuple[int, int], weights: str | None = None) -> keras.Model:
+    """The `keras.applications` network as Keras builds it, without its top, on `(height, width, 3)`."""
+    builder = getattr(keras.applications, backbone.builder)
+    return builder(include_top=False, weights=weights, input_shape=(*image_size, 3))
+
+
+def frozen_backbone(
+    network: keras.Model, backbone: Backbone, *, input_shape: tuple[int, int, int], preprocessing: str = "native"
+) -> keras.Model:
+    """A flat, frozen copy of a network on raw pixels.
+
+    Args:
+        network: what `bare_network` built.
+        backbone: its entry in the table.
+        input_shape: `(height, width, 1)` gray, or `(height, width, 3)` RGB, gray levels 0 to 255.
+        preprocessing: `"native"`, what the backbone's ImageNet weights expect, or `"rescale"`, pixels / 255.
+
+    Returns:
+        Model from `(n, height, width, 1 or 3)` to the `(n, rows, columns, channels)` feature map. Dropout
+        and drop-connect have rate 0: they would act in `fit` although nothing here is trained.
+    """
+    inputs = keras.Input(input_shape, name="radiograph")
+    prepared = _preprocessed(inputs, backbone, network.input_shape[1:3], preprocessing)
+    names = _LayerNames()
+
+    def copied(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config() | {"name": names.lasting(layer)}
+        if isinstance(layer, keras.layers.Dropout):
+            config["rate"] = 0.0
+        copy = type(layer).from_config(config)
+        copy.trainable = False
+        return copy
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(prepared if argument is inputs else argument for argument in args)
+        outputs = layer(*args, **kwargs)
+        if backbone.divides_by_std_twice and isinstance(layer, keras.layers.Normalization):
+            scale = [1 / math.sqrt(std) for std in _IMAGENET_STD]
+            outputs = keras.layers.Rescaling(scale, name="backbone_rescaling_by_std")(outputs)
+        return outputs
+
+    return keras.models.clone_model(network, input_tensors=inputs, clone_function=copied, call_function=call)
+
+
+class _LayerNames:
+    """Names that two builds agree on: Keras' automatic ones count every layer of the process."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def lasting(self, layer: keras.Layer) -> str:
+        kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
+        if not re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            return layer.name
+        number = self._counts[kind] = self._counts.get(kind, 0) + 1
+        return f"backbone_{kind}_{number}"
+
+
+def _preprocessed(
+    inputs: keras.KerasTensor, backbone: Backbone, network_size: tuple[int, int], preprocessing: str
+) -> keras.KerasTensor:
+    if preprocessing not in PREPROCESSINGS:
+        raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {' or '.join(PREPROCESSINGS)}.")
+    tensor = inputs
+    if tuple(inputs.shape[1:3]) != tuple(network_size):
+        tensor = keras.layers.Resizing(*network_size, name="resize")(tensor)
+    if preprocessing == "rescale":
+        tensor = keras.layers.Rescaling(1 / 255, name="rescale")(tensor)
+    gray = inputs.shape[-1] == 1
+    if gray:
+        tensor = keras.layers.Concatenate(name="gray_to_three_channels")([tensor] * 3)
+    if preprocessing == "native" and backbone.expects == "caffe":
+        if not gray:
+            tensor = keras.ops.flip(tensor, axis=-1)
+        variance = (1.0, 1.0, 1.0)
+        tensor = keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=variance, name="subtract_mean")(tensor)
+    return tensor
+
+
+def load_weights(network: keras.Model, backbone: Backbone, weights: str | PathLike[str]) -> tuple[list[np.ndarray], str]:
+    """The weights of a backbone, in the order of its layers.
+
+    Args:
+        network: what `bare_network` built, without weights.
+        backbone: its entry in the table.
+        weights: `"imagenet"`, `"none"`, or a file: a Keras-applications no-top `.h5`, or a `.keras` of
+            pneumokeras with the same backbone.
+
+    Returns:
+        The arrays, and where they come from, to be written down.
+
+    Raises:
+        ModelError: if the download fails, or the file is missing or holds another network's weights.
+    """
+    if weights == "none":
+        return random_weights(network, seed=0), "random"
+    if weights == "imagenet":
+        return _imagenet_weights(network, backbone), "imagenet"
+    path = Path(weights)
+    if not path.is_file():
+        raise ModelError(f"There is no weights file {path}. Expected imagenet, none, or a .h5 or .keras file.")
+    arrays = _weights_of_keras_file(path, network, backbone) if path.suffix == ".keras" else _weights_of_h5(path, network)
+    return arrays, f"file {path.name} ({blake2b(path.read_bytes(), digest_size=8).hexdigest()})"
+
+
+def random_weights(network: keras.Model, *, seed: int) -> list[np.ndarray]:
+    """Weights drawn by He's rule from a seed, the same on any machine; He et al. (2015), ICCV."""
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for variable in network.weights:
+        value = np.array(variable)
+        if variable.name.endswith("kernel"):
+            depthwise = "depthwise" in variable.path
+            fan_in = math.prod(value.shape[:2]) if depthwise else math.prod(value.shape[:-1])
+            value = rng.normal(0, math.sqrt(2 / fan_in), value.shape).astype(value.dtype)
+        elif "normalization" in variable.path and variable.name == "mean":
+            value = np.asarray(_IMAGENET_MEAN, value.dtype)
+        elif "normalization" in variable.path and variable.name == "variance":
+            value = np.asarray(_IMAGENET_STD, value.dtype)
+        arrays.append(value)
+    return arrays
+
+
+def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+    try:
+        downloaded = bare_network(backbone, image_size=network.input_shape[1:3], weights="imagenet")
+    except Exception as error:  # Keras' download raises a bare Exception
+        raise ModelError(
+            f"Cannot download the ImageNet weights of {backbone.builder} (is this machine offline?). "
+            "Bring them with --weights FILE (Keras' no-top .h5), or use random ones with --weights none."
+        ) from error
+    return downloaded.get_weights()
+
+
+def _weights_of_h5(path: Path, network: keras.Model) -> list[np.ndarray]:
+    scratch = keras.models.clone_model(network)
+    try:
+        scratch.load_weights(path)
+    except Exception as error:  # h5py and Keras raise whatever a foreign file provokes
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{path} does not hold the weights of {network.name} without its top ({reason}). Expected Keras' no-top .h5."
+        ) from error
+    return scratch.get_weights()
+
+
+def _weights_of_keras_file(path: Path, network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is no .keras archive. Expected a model saved by pneumokeras.")
+    model = load_model(path)
+    architecture = describe(model).architecture
+    if architecture != backbone.name:
+        raise ModelError(f"{path} holds {architecture}, not {backbone.name}. Expected a model with the same backbone.")
+    return model.get_weights()[: len(network.weights)]
+
+
+def set_weights(network: keras.Model, arrays: list[np.ndarray]) -> None:
+    """Give a network its weights in order, so that they take effect.
+
+    Raises:
+        ModelError: if they do not fit the network's one by one.
+    """
+    if [tuple(variable.shape) for variable in network.weights] != [array.shape for array in arrays]:
+        raise ModelError(f"The weights do not fit {network.name}: expected {len(network.weights)} arrays of its shapes.")
+    network.set_weights(arrays)
+    for layer in network.layers:
+        # Normalization goes on using the mean and variance it was built with until it is told.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

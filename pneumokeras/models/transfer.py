@@ -1,0 +1,194 @@
+"""HyperModels: a frozen backbone under a tunable head."""
+
+from __future__ import annotations
+
+import logging
+from os import PathLike
+
+import keras
+import keras_tuner
+import numpy as np
+
+from pneumokeras.errors import ModelError
+from pneumokeras.models import backbones
+from pneumokeras.models.head import compile_classifier, probability
+from pneumokeras.models.saved import describe
+
+CALIBRATION_IMAGES = 256
+"""How many training images set the BatchNorm statistics of random weights."""
+
+_CALIBRATION_BATCH = 32
+
+logger = logging.getLogger(__name__)
+
+
+class TransferHyperModel(keras_tuner.HyperModel):
+    """A frozen backbone -> global average pooling -> Dense(ReLU, L2) -> Dropout -> sigmoid.
+
+    Args:
+        backbone: a name of `pneumokeras.models.backbones.BACKBONES`.
+        input_shape: `(height, width, 1)` of the raw gray radiographs, or `(height, width, 3)` for RGB.
+            Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
+        weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, or a `.keras` of
+            pneumokeras with the same backbone.
+        preprocessing: `"native"`, what the backbone's weights expect, or `"rescale"`, pixels / 255.
+        units: `(lowest, highest, step)` of the dense layer.
+        dropout: `(lowest, highest, step)` of the dropout rate.
+        l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
+        learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
+
+    Raises:
+        ModelError: if the backbone or the preprocessing is unknown, or a size cannot be used.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        input_shape: tuple[int, int, int] = (224, 224, 1),
+        weights: str | PathLike[str] = "imagenet",
+        preprocessing: str = "native",
+        units: tuple[int, int, int] = (64, 512, 64),
+        dropout: tuple[float, float, float] = (0.2, 0.6, 0.1),
+        l2: tuple[float, float] = (1e-6, 1e-2),
+        learning_rate: tuple[float, float] = (1e-4, 1e-2),
+    ):
+        super().__init__(name=backbone)
+        self.backbone = backbones.find_backbone(backbone)
+        self.input_shape = _checked_input_shape(input_shape)
+        if preprocessing not in backbones.PREPROCESSINGS:
+            expected = " or ".join(backbones.PREPROCESSINGS)
+            raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {expected}.")
+        self.weights = weights
+        self.preprocessing = preprocessing
+        self.units = units
+        self.dropout = dropout
+        self.l2 = l2
+        self.learning_rate = learning_rate
+        self._network: keras.Model | None = None
+        self._arrays: list[np.ndarray] = []
+        self._origin = str(weights)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a run writes down, and what tells one search from another."""
+        return {
+            "model": self.backbone.name,
+            "input_shape": list(self.input_shape),
+            "weights": str(self.weights),
+            "preprocessing": self.preprocessing,
+            "units": list(self.units),
+            "dropout": list(self.dropout),
+            "l2": list(self.l2),
+            "learning_rate": list(self.learning_rate),
+        }
+
+    def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
+        """The tunable part.
+
+        Args:
+            hp: where `units`, `dropout` and `l2` are drawn from.
+            features: `(n, channels)` pooled features.
+
+        Returns:
+            `(n, 1)` P(PNEUMONIA).
+        """
+        units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
+        penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
+        tensor = keras.layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(features)
+        return probability(keras.layers.Dropout(dropout, name="dropout")(tensor))
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled full model for `hp`, its backbone frozen.
+
+        Raises:
+            ModelError: if the weights cannot be had.
+        """
+        body = self.frozen_backbone()
+        features = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
+        model = keras.Model(body.input, self.head(hp, features), name=self.backbone.name)
+        describe(
+            model,
+            image_size=self.input_shape[:2],
+            architecture=self.backbone.name,
+            preprocessing=self.preprocessing,
+            weights=self._origin,
+        )
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+    def frozen_backbone(self) -> keras.Model:
+        """A new flat model from raw pixels to the backbone's feature map, with its weights set."""
+        network = self._bare_network()
+        body = backbones.frozen_backbone(
+            network, self.backbone, input_shape=self.input_shape, preprocessing=self.preprocessing
+        )
+        backbones.set_weights(body, self._arrays)
+        return body
+
+    def calibrate(self, images: np.ndarray) -> None:
+        """Set the BatchNorm statistics of random weights by one pass; other weights stay as they are.
+
+        Without it random features are next to constant (EfficientNetB0) or saturated (ResNet50), and a
+        head learns nothing from them. `pneumokeras.tune` does this by itself.
+
+        Args:
+            images: `(n, height, width)` or `(n, height, width, 1)` raw gray levels of training radiographs.
+        """
+        self._bare_network()
+        if self._origin != "random":
+            return
+        body = self.frozen_backbone()
+        set_batch_statistics(body, images[:CALIBRATION_IMAGES])
+        self._arrays = body.get_weights()
+        self._origin = "random, calibrated"
+        logger.warning("The weights of %s are random (calibrated), not ImageNet's.", self.backbone.name)
+
+    def _bare_network(self) -> keras.Model:
+        if self._network is None:
+            smallest = min(self.input_shape[:2])
+            own_size = (self.backbone.image_size,) * 2
+            image_size = self.input_shape[:2] if smallest >= backbones.SMALLEST_SIDE else own_size
+            network = backbones.bare_network(self.backbone, image_size=image_size)
+            self._arrays, self._origin = backbones.load_weights(network, self.backbone, self.weights)
+            self._network = network
+        return self._network
+
+
+def ResNet50HyperModel(**options: object) -> TransferHyperModel:  # noqa: N802 - named as keras.applications names it
+    """A frozen ResNet50 under a tunable head; options as for `TransferHyperModel`."""
+    return TransferHyperModel("resnet50", **options)  # type: ignore[arg-type]
+
+
+def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:  # noqa: N802
+    """A frozen EfficientNetB0 under a tunable head; options as for `TransferHyperModel`."""
+    return TransferHyperModel("efficientnetb0", **options)  # type: ignore[arg-type]
+
+
+def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Set every BatchNorm's moving mean and variance to the average over `images`, batch by batch.
+
+    Args:
+        model: a flat model on raw pixels; nothing but these statistics changes.
+        images: `(n, height, width)` or `(n, height, width, channels)` gray levels 0 to 255.
+    """
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.trainable = True
+    for step, start in enumerate(range(0, len(images), _CALIBRATION_BATCH)):
+        for layer in layers:
+            layer.momentum = step / (step + 1)
+        batch = images[start : start + _CALIBRATION_BATCH].astype(np.float32)
+        model(np.broadcast_to(batch, (*batch.shape[:3], model.input_shape[-1])), training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.trainable = False
+
+
+def _checked_input_shape(input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3 or input_shape[-1] not in (1, 3) or min(input_shape[:2]) < 8:
+        raise ModelError(
+            f"Expected input_shape as (height, width, 1 or 3) with sides of at least 8. Received {input_shape}."
+        )
+    return tuple(input_shape)

@@ -1,0 +1,231 @@
+"""From a run folder to its report: which radiographs, which examples, what a reader has to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import Evaluation, evaluate_predictions
+from pneumokeras.explain.panels import explain, read_panels
+from pneumokeras.files import read_csv
+from pneumokeras.inference import predict
+from pneumokeras.models.saved import ModelDescription, describe
+from pneumokeras.report.contents import Examples, ReportContents
+from pneumokeras.report.writing import write_report
+from pneumokeras.runs import Run, open_run
+from pneumokeras.tuning import Trial, TuningResult, load_run, write_predictions
+
+SAMPLES_PER_CLASS = 4
+PREDICTION_EXAMPLES = 12
+EXPLAINED_PER_OUTCOME = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report as written.
+
+    Attributes:
+        evaluation: the figures in it.
+        folder: where `index.html`, `report.json` and the figures lie.
+        notices: what a reader has to know, a sentence each.
+    """
+
+    evaluation: Evaluation
+    folder: Path
+    notices: tuple[str, ...]
+
+
+def report_run(
+    run: str | PathLike[str],
+    *,
+    data: str | PathLike[str] | None = None,
+    split: str = "test",
+    out: str | PathLike[str] | None = None,
+) -> Report:
+    """Evaluate a run's model and write the report.
+
+    Args:
+        run: the folder of a finished run.
+        data: radiographs to evaluate instead of the run's own; taken whole, never split.
+        split: which split of the run, or of `data` if it has splits.
+        out: folder for the report; by default `report` in the run, or `report-...` for other radiographs.
+
+    Returns:
+        The report.
+
+    Raises:
+        RunError: if the run is missing or not finished.
+        DataError: if there is no such split, it has no labels, or a radiograph cannot be read.
+        ModelError: if the model cannot be loaded.
+    """
+    result, folder = load_run(run), open_run(run)
+    description = describe(result.model)
+    radiographs = _radiographs(folder, data, split, description)
+    predictions = predict(result.model, radiographs)
+    evaluation = evaluate_predictions(
+        predictions, operating_points=result.operating_points, split=split, run=folder.folder.name
+    )
+    target = Path(out) if out is not None else _default_folder(folder, data, split)
+    record = folder.record()
+    notices = tuple(_notices(record, folder, radiographs, data, split, description))
+    contents = ReportContents(
+        title=f"{description.architecture} on {Path(data).name if data else split}",
+        evaluation=evaluation,
+        class_counts=_class_counts(record, radiographs, data),
+        history=result.history,
+        trials=[_trial_row(trial) for trial in result.trials],
+        facts=_facts(record, description, result, data),
+        notices=notices,
+        samples=_samples(radiographs, evaluation, description),
+        predictions=_predicted(radiographs, evaluation, description),
+        explanations=_explained(result, radiographs, evaluation),
+    )
+    write_report(contents, target)
+    write_predictions(predictions, folder.predictions_path(split) if data is None else target / "predictions.csv")
+    return Report(evaluation, target, notices)
+
+
+def _radiographs(
+    run: Run, data: str | PathLike[str] | None, split: str, description: ModelDescription
+) -> RadiographSet:
+    if data is not None:
+        return load_radiographs(data, split=split, classes=description.classes)
+    found = read_manifest(run.splits_path, classes=description.classes)
+    if split not in found:
+        raise DataError(f"The run has no {split} split. Name radiographs with --data, or another split with --split.")
+    return found[split]
+
+
+def _default_folder(run: Run, data: str | PathLike[str] | None, split: str) -> Path:
+    if data is not None:
+        return run.folder / f"report-{Path(data).resolve().stem}"
+    return run.report_folder if split == "test" else run.folder / f"report-{split}"
+
+
+def _notices(
+    record: dict[str, Any],
+    run: Run,
+    radiographs: RadiographSet,
+    data: str | PathLike[str] | None,
+    split: str,
+    description: ModelDescription,
+) -> list[str]:
+    notices = list(record["data"]["notices"])
+    if description.weights.startswith("random"):
+        notices.append(
+            f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
+        )
+    if split != "test" and data is None:
+        notices.append(f"These are {split} radiographs: the model or its threshold was chosen on them, so figures flatter.")
+    if data is not None or split == "test":
+        learned = {row["digest"]: row["path"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
+        known = [name for name, digest in zip(radiographs.names, radiographs.digests, strict=True) if digest in learned]
+        if known:
+            notices.append(
+                f"{len(known)} of these {len(radiographs)} radiographs were also trained or chosen on (same content), "
+                f"such as {Path(known[0]).name}: figures flatter."
+            )
+    return notices
+
+
+def _class_counts(
+    record: dict[str, Any], radiographs: RadiographSet, data: str | PathLike[str] | None
+) -> dict[str, dict[str, int]]:
+    counts = {split: counts for split, counts in record["data"]["counts"].items() if sum(counts.values())}
+    return counts if data is None else {**counts, Path(data).name: radiographs.counts}
+
+
+def _trial_row(trial: Trial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "status": trial.status,
+        "score": trial.score,
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "reason": trial.reason,
+        **trial.hyperparameters,
+    }
+
+
+def _facts(
+    record: dict[str, Any], description: ModelDescription, result: TuningResult, data: str | PathLike[str] | None
+) -> dict[str, str]:
+    settings, timings = record["settings"], record["timings"]
+    facts = {
+        "command": record["command"],
+        "radiographs": record["data"]["path"],
+        "data fingerprint": record["data"]["fingerprint"],
+        "model": f"{description.architecture}, {description.image_size[0]} x {description.image_size[1]} pixels",
+        "preprocessing": description.preprocessing,
+        "weights": description.weights,
+        "search": f"{settings['max_trials']} trials of at most {settings['epochs']} epochs by {settings['objective']}",
+        "winner": ", ".join(f"{name} {value:.4g}" for name, value in result.best_hyperparameters.items()),
+        "seed": str(record["seed"]),
+        "time": f"search {timings['search']:.0f} s, final fit {timings['fit']:.0f} s",
+        "started": record["started"],
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+    return facts if data is None else {"evaluated radiographs": str(Path(data).absolute()), **facts}
+
+
+def _samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
+    """A few radiographs of each class, drawn blindly."""
+    rng = np.random.default_rng(0)
+    labels = evaluation.predictions.labels
+    chosen = [rng.permutation(np.flatnonzero(labels == value))[:SAMPLES_PER_CLASS] for value in (0, 1)]
+    return _examples(radiographs, evaluation, description, np.concatenate(chosen))
+
+
+def _predicted(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
+    """The most confident mistakes of both kinds, filled up with radiographs drawn blindly."""
+    wrong = evaluation.misclassified(_point(evaluation))
+    mistakes = np.concatenate([wrong.false_negatives[:3], wrong.false_positives[:3]])
+    others = np.random.default_rng(1).permutation(np.setdiff1d(np.arange(len(radiographs)), mistakes))
+    chosen = np.concatenate([mistakes, others])[:PREDICTION_EXAMPLES]
+    return _examples(radiographs, evaluation, description, chosen)
+
+
+def _explained(result: TuningResult, radiographs: RadiographSet, evaluation: Evaluation) -> Examples:
+    """Heatmaps for the most confident calls and mistakes."""
+    probabilities, labels = evaluation.predictions.probabilities, evaluation.predictions.labels
+    wrong = evaluation.misclassified(_point(evaluation))
+    mistakes = np.concatenate([wrong.false_negatives, wrong.false_positives])
+    right = np.setdiff1d(np.arange(len(radiographs)), mistakes)
+    rising = right[np.argsort(probabilities[right], kind="stable")]
+    outcomes = (
+        rising[labels[rising] == 1][::-1],
+        wrong.false_negatives,
+        wrong.false_positives,
+        rising[labels[rising] == 0],
+    )
+    chosen = np.concatenate([outcome[:EXPLAINED_PER_OUTCOME] for outcome in outcomes]).astype(int)
+    panels = explain(result.model, radiographs.subset(chosen))
+    return replace(
+        _at(radiographs, evaluation, chosen, panels.images), heatmaps=panels.heatmaps, overlays=panels.overlays
+    )
+
+
+def _examples(
+    radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription, chosen: np.ndarray
+) -> Examples:
+    images = read_panels(radiographs.subset(chosen), description.image_size, pad=description.pad)
+    return _at(radiographs, evaluation, chosen, images)
+
+
+def _at(radiographs: RadiographSet, evaluation: Evaluation, chosen: np.ndarray, images: np.ndarray) -> Examples:
+    return Examples(
+        names=[Path(name).name for name in radiographs.names[chosen]],
+        images=images,
+        labels=evaluation.predictions.labels[chosen],
+        probabilities=evaluation.predictions.probabilities[chosen],
+    )
+
+
+def _point(evaluation: Evaluation) -> str:
+    return "validation" if "validation" in evaluation.operating_points else "default"

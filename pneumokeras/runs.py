@@ -1,0 +1,181 @@
+"""One run folder: its files, what it was asked for, and whether it is finished."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pneumokeras.errors import RunError
+from pneumokeras.files import read_json, write_json
+
+HOME = Path("tuner_runs")
+"""Where runs go that nobody named."""
+
+_NAMED_VERSIONS = ("pneumokeras", "tensorflow", "keras", "keras-tuner", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run.
+
+    Attributes:
+        folder: where it lies; it need not exist yet.
+    """
+
+    folder: Path
+
+    @property
+    def record_path(self) -> Path:
+        """`run.json`: status, command, settings, seed, versions, data fingerprint, timings."""
+        return self.folder / "run.json"
+
+    @property
+    def splits_path(self) -> Path:
+        """`splits.csv`: path, label, patient, split of every radiograph."""
+        return self.folder / "splits.csv"
+
+    @property
+    def trials_path(self) -> Path:
+        """`trials.csv`: one row a trial."""
+        return self.folder / "trials.csv"
+
+    @property
+    def hyperparameters_path(self) -> Path:
+        """`best_hyperparameters.json`."""
+        return self.folder / "best_hyperparameters.json"
+
+    @property
+    def history_path(self) -> Path:
+        """`history.csv`: one row an epoch of the final fit."""
+        return self.folder / "history.csv"
+
+    @property
+    def model_path(self) -> Path:
+        """`model.keras`."""
+        return self.folder / "model.keras"
+
+    @property
+    def threshold_path(self) -> Path:
+        """`threshold.json`: the operating points."""
+        return self.folder / "threshold.json"
+
+    @property
+    def tuner_folder(self) -> Path:
+        """`tuner/`: Keras Tuner's own files."""
+        return self.folder / "tuner"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The best weights so far of a fit under way; gone when the run is finished."""
+        return self.folder / "checkpoint.weights.h5"
+
+    @property
+    def report_folder(self) -> Path:
+        """`report/`: index.html, report.json, classification_report.txt, figures/."""
+        return self.folder / "report"
+
+    def predictions_path(self, split: str) -> Path:
+        """`predictions/<split>.csv`: path, patient, label, probability."""
+        return self.folder / "predictions" / f"{split}.csv"
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            RunError: if the folder holds no run.
+        """
+        try:
+            return read_json(self.record_path)
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(f"{self.folder} is no run folder (no readable run.json). Make one with pneumokeras tune.") from error
+
+    def finished(self) -> bool:
+        """Whether the run was carried to its end."""
+        return self.record_path.exists() and self.record()["status"] == "finished"
+
+    def open(self, *, settings: Mapping[str, Any], data: Mapping[str, Any], command: str, seed: int) -> None:
+        """Start the run, or go on with it.
+
+        Args:
+            settings: everything that decides the outcome but the data.
+            data: `path`, `fingerprint`, `counts` and `notices` of the radiographs.
+            command: what the user typed or called.
+            seed: of splits, search and training.
+
+        Raises:
+            RunError: if the folder holds a run with other settings or data, or something else.
+        """
+        if self.record_path.exists():
+            self._require_same(settings, data)
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            raise RunError(f"{self.folder} holds something other than a run. Choose another folder with --run.")
+        if not self.finished():
+            self._write(
+                {
+                    "schema": 1,
+                    "status": "running",
+                    "command": command,
+                    "settings": dict(settings),
+                    "seed": seed,
+                    "versions": _versions(),
+                    "data": dict(data),
+                    "started": _now(),
+                    "timings": {},
+                }
+            )
+
+    def note(self, **facts: Any) -> None:
+        """Write down further facts in `run.json`."""
+        self._write(self.record() | facts)
+
+    def finish(self, **facts: Any) -> None:
+        """Write down the last facts and that the run is finished."""
+        self.note(status="finished", finished=_now(), **facts)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        write_json(self.record_path, record)
+
+    def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        before = self.record()
+        if before["data"]["fingerprint"] != data["fingerprint"]:
+            raise RunError(f"{self.folder} is a run on other radiographs. Choose another folder with --run.")
+        known = before["settings"]
+        for name in sorted({*known, *settings}):
+            if known.get(name) != settings.get(name):
+                raise RunError(
+                    f"{self.folder} is a run with {name} {known.get(name)}, not {settings.get(name)}. "
+                    "Choose another folder with --run, or repeat its settings."
+                )
+
+
+def default_run(settings: Mapping[str, Any], fingerprint: str) -> Run:
+    """The run that these settings and data have when nobody names one: the same ones find it again."""
+    text = json.dumps([settings, fingerprint], sort_keys=True)
+    return Run(HOME / f"{settings['model']}-{blake2b(text.encode(), digest_size=4).hexdigest()}")
+
+
+def open_run(path: str | PathLike[str]) -> Run:
+    """The run in a folder that must hold one.
+
+    Raises:
+        RunError: if it holds none.
+    """
+    run = Run(Path(path))
+    run.record()
+    return run
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in _NAMED_VERSIONS}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,214 @@
+"""The class-weighted fit: best weights by an exact validation score, and a history of every epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+from pneumokeras.errors import ModelError
+from pneumokeras.evaluation.metrics import roc_auc
+from pneumokeras.models.saved import describe
+
+OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted model.
+
+    Attributes:
+        model: the model, with the weights of its best epoch.
+        history: for `learning_rate`, `loss`, `val_loss`, `val_auc` and so on one float an epoch.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted on: batches for `model.fit`, from images or from whatever stands for them.
+
+    Attributes:
+        train: batches of inputs and labels, augmented and shuffled anew by each `on_epoch_end`.
+        val: plain batches in a fixed order.
+        val_labels: `(n,)` integers, in that order.
+        class_weights: loss weight of each class.
+    """
+
+    train: RadiographLoader
+    val: RadiographLoader
+    val_labels: np.ndarray
+    class_weights: Mapping[int, float] | None
+
+    @classmethod
+    def from_sets(
+        cls,
+        train: RadiographSet,
+        val: RadiographSet,
+        *,
+        image_size: tuple[int, int],
+        batch_size: int = 32,
+        views: int | None = None,
+        generator: Any = None,
+        class_weights: Mapping[int, float] | None = None,
+        seed: int = 0,
+        pad: bool = False,
+    ) -> TrainingData:
+        """Load batches from radiographs; arguments as for `RadiographLoader` and `fit`."""
+        generator = RadiographDataGenerator() if generator is None else generator
+        loader = RadiographLoader(
+            train, image_size, batch_size=batch_size, generator=generator, views=views, seed=seed, pad=pad
+        )
+        plain = RadiographLoader(val, image_size, batch_size=max(batch_size, 64), pad=pad)
+        return cls(loader, plain, val._labels_or_complain(), class_weights)
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and Keras' global random states: initial weights and dropout follow them."""
+    keras.utils.set_random_seed(seed)
+
+
+def fit(
+    model: keras.Model,
+    train: RadiographSet,
+    val: RadiographSet,
+    *,
+    epochs: int = 10,
+    batch_size: int = 32,
+    views: int | None = None,
+    generator: Any = None,
+    class_weights: Mapping[int, float] | str | None = "balanced",
+    seed: int = 0,
+    checkpoint: str | PathLike[str] | None = None,
+) -> FitResult:
+    """Fit a compiled model with class weights, keeping the weights of its best epoch.
+
+    EarlyStopping and ModelCheckpoint watch the exact validation AUC, ReduceLROnPlateau the validation
+    cross-entropy without penalties. Class weights act on each radiograph's loss.
+
+    Args:
+        model: a compiled model on raw gray pixels, as a HyperModel builds it.
+        train: radiographs to learn from.
+        val: radiographs to choose the best epoch on.
+        epochs: at most this many passes over `train`.
+        batch_size: radiographs a step.
+        views: how many versions of each radiograph there are, epoch e showing view e mod `views`; 1 is no
+            augmentation; `None` augments anew every epoch.
+        generator: the augmentation; by default `RadiographDataGenerator()`.
+        class_weights: `"balanced"`, computed from `train`; or a weight for 0 and for 1; or `None`.
+        seed: of order and augmentation. Initial weights and dropout follow `set_seed`.
+        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on.
+
+    Returns:
+        The model with its best weights, and the history.
+
+    Raises:
+        ModelError: if the model is not compiled or its input is not an image.
+        DataError: if a radiograph cannot be read.
+    """
+    description = describe(model)
+    data = TrainingData.from_sets(
+        train,
+        val,
+        image_size=description.image_size,
+        batch_size=batch_size,
+        views=views,
+        generator=generator,
+        class_weights=train.class_weights() if class_weights == "balanced" else class_weights,  # type: ignore[arg-type]
+        seed=seed,
+        pad=description.pad,
+    )
+    return fit_on(model, data, epochs=epochs, checkpoint=checkpoint)
+
+
+def fit_on(
+    model: keras.Model,
+    data: TrainingData,
+    *,
+    epochs: int,
+    objective: str = "val_auc",
+    patience: int = 5,
+    checkpoint: str | PathLike[str] | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> FitResult:
+    """Fit a compiled model on batches, keeping the weights of its best epoch; see `fit`."""
+    if not model.compiled:
+        raise ModelError("The model is not compiled. Call model.compile(...), or build it with a HyperModel.")
+    mode = OBJECTIVES[objective]
+    watching: list[keras.callbacks.Callback] = [
+        ValidationScores(data.val, data.val_labels),
+        keras.callbacks.EarlyStopping(objective, mode=mode, patience=patience, restore_best_weights=True),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_lr=1e-6),
+    ]
+    if checkpoint is not None:
+        watching.append(
+            keras.callbacks.ModelCheckpoint(
+                str(checkpoint), monitor=objective, mode=mode, save_best_only=True, save_weights_only=True
+            )
+        )
+    data.train.reset()
+    recorded = model.fit(
+        data.train,
+        epochs=epochs,
+        class_weight=data.class_weights,
+        callbacks=[*watching, *callbacks],
+        shuffle=False,  # the loader shuffles by its own seed
+        verbose=0,
+    )
+    history = {name: [float(value) for value in values] for name, values in recorded.history.items()}
+    return FitResult(model, history)
+
+
+def best_epoch(history: Mapping[str, list[float]], objective: str = "val_auc") -> int:
+    """The epoch whose weights `fit` gives back, counted from 0."""
+    scores = np.asarray(history[objective])
+    return int(np.nanargmax(scores) if OBJECTIVES[objective] == "max" else np.nanargmin(scores))
+
+
+class ValidationScores(keras.callbacks.Callback):
+    """Log exact validation figures, before any other callback reads them.
+
+    `val_auc` is the exact area (Keras' own metric has 200 thresholds and misjudges saturated scores),
+    `val_loss` the cross-entropy without penalties (so that trials with other penalties compare), and
+    `val_accuracy` is taken at 0.5. Also logs `learning_rate` and `seconds` of the epoch.
+
+    Args:
+        batches: plain batches in a fixed order.
+        labels: `(n,)` integers in that order.
+    """
+
+    def __init__(self, batches: RadiographLoader, labels: np.ndarray):
+        super().__init__()
+        self._batches = batches
+        self._labels = labels
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take the time."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the figures into `logs`."""
+        if logs is None:
+            return
+        probabilities = self.model.predict(self._batches, verbose=0).reshape(-1).astype(np.float64)
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["val_loss"] = cross_entropy(self._labels, probabilities)
+        logs["val_accuracy"] = float(np.mean((probabilities >= 0.5) == self._labels))
+        logs["val_auc"] = roc_auc(self._labels, probabilities) if np.isfinite(probabilities).all() else float("nan")
+        logs["seconds"] = time.perf_counter() - self._started
+
+
+def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean binary cross-entropy in nats, probabilities clipped to 1e-7 as Keras clips them."""
+    clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))

@@ -1,0 +1,309 @@
+"""An evaluation says what happened, how sure that is, and where each threshold came from."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import OperatingPoint, Predictions, TextReport, evaluate_predictions, metrics
+
+VALIDATION = OperatingPoint(0.3, "val", "balanced_accuracy", 0.95, 520)
+SCORES = ["accuracy", "sensitivity", "specificity", "precision", "npv", "f1", "balanced_accuracy", "mcc"]
+
+
+def predictions_of(y_true, probabilities, patients=None):
+    names = [f"test/{index}.jpeg" for index in range(len(y_true))]
+    return Predictions(names, names if patients is None else patients, y_true, probabilities)
+
+
+def sample_predictions(seed=0):
+    rng = np.random.default_rng(seed)
+    y_true = np.repeat([0, 1], [40, 60])
+    patients = [f"person{index // 2}" for index in range(100)]
+    return predictions_of(y_true, np.clip(rng.normal(0.35 + 0.3 * y_true, 0.2), 0, 1), patients)
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    points = {"validation": VALIDATION}
+    return evaluate_predictions(
+        sample_predictions(), operating_points=points, run="resnet50-1", replicates=200
+    )
+
+
+def strict_json(evaluation):
+    return json.loads(json.dumps(evaluation.json(), allow_nan=False))
+
+
+def test_the_reference_confusion_matrix_has_accuracy_0681():
+    y_true = np.repeat([0, 0, 1, 1], [219, 15, 184, 206])
+    probabilities = np.repeat([0.1, 0.9, 0.2, 0.8], [219, 15, 184, 206])
+    result = evaluate_predictions(predictions_of(y_true, probabilities), replicates=50).operating_points[
+        "default"
+    ]
+    assert (result.tn, result.fp, result.fn, result.tp) == (219, 15, 184, 206)
+    assert result.scores["accuracy"].estimate == 425 / 624
+    assert f"{result.scores['accuracy'].estimate:.3f}" == "0.681"
+
+
+def test_estimates_are_scikit_learns(evaluation):
+    y_true, probabilities = evaluation.predictions.labels, evaluation.predictions.probabilities
+    assert evaluation.roc_auc.estimate == sklearn_metrics.roc_auc_score(y_true, probabilities)
+    assert list(evaluation.operating_points) == ["default", "validation", "oracle"]
+    for result in evaluation.operating_points.values():
+        called = probabilities >= result.point.threshold
+        expected = {
+            "accuracy": sklearn_metrics.accuracy_score(y_true, called),
+            "sensitivity": sklearn_metrics.recall_score(y_true, called),
+            "specificity": sklearn_metrics.recall_score(y_true, called, pos_label=0),
+            "precision": sklearn_metrics.precision_score(y_true, called),
+            "npv": sklearn_metrics.precision_score(y_true, called, pos_label=0),
+            "f1": sklearn_metrics.f1_score(y_true, called),
+            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y_true, called),
+            "mcc": sklearn_metrics.matthews_corrcoef(y_true, called),
+        }
+        assert {name: score.estimate for name, score in result.scores.items()} == pytest.approx(expected)
+
+
+def test_each_interval_holds_its_estimate_and_names_its_method(evaluation):
+    methods = ["wilson"] * 5 + ["bootstrap"] * 3
+    for result in evaluation.operating_points.values():
+        assert list(result.scores) == SCORES
+        assert [score.method for score in result.scores.values()] == methods
+        assert all(score.low < score.estimate < score.high for score in result.scores.values())
+    assert evaluation.roc_auc.low < evaluation.roc_auc.estimate < evaluation.roc_auc.high
+    assert evaluation.brier.method == evaluation.calibration_error.method == "bootstrap"
+
+
+def test_the_same_images_of_fewer_patients_say_less():
+    y_true = np.tile([0, 1, 0, 1, 1], 20)
+    probabilities = np.tile([0.2, 0.8, 0.6, 0.4, 0.7], 20)
+    order = np.argsort(np.tile(np.arange(5), 20), kind="stable")
+    alone = evaluate_predictions(predictions_of(y_true[order], probabilities[order]), replicates=300)
+    patients = np.arange(100) // 10
+    shared = evaluate_predictions(
+        predictions_of(y_true[order], probabilities[order], patients), replicates=300
+    )
+    for narrow, wide in [
+        (alone.roc_auc, shared.roc_auc),
+        (alone.brier, shared.brier),
+        (
+            alone.operating_points["default"].scores["accuracy"],
+            shared.operating_points["default"].scores["accuracy"],
+        ),
+    ]:
+        assert narrow.estimate == wide.estimate
+        assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_the_same_seed_gives_the_same_evaluation():
+    first, again, other = (evaluate_predictions(sample_predictions(), seed=seed) for seed in (1, 1, 2))
+    assert first.json() == again.json()
+    assert first.json() != other.json()
+
+
+def test_the_oracle_is_as_good_as_any_threshold_with_its_floor(evaluation):
+    oracle = evaluation.operating_points["oracle"]
+    assert oracle.scores["sensitivity"].estimate >= 0.95
+    validation = evaluation.operating_points["validation"]
+    assert validation.scores["sensitivity"].estimate >= 0.95
+    assert oracle.scores["balanced_accuracy"].estimate >= validation.scores["balanced_accuracy"].estimate
+    assert "not achievable" in oracle.point.chosen_on
+
+
+def test_report_json_has_the_documented_shape(evaluation):
+    report = strict_json(evaluation)
+    assert list(report) == [
+        *("schema", "run", "split", "images", "patients", "prevalence"),
+        *("roc_auc", "average_precision", "brier", "calibration_error", "operating_points"),
+    ]
+    assert (report["schema"], report["run"], report["split"]) == (1, "resnet50-1", "test")
+    assert (report["images"], report["patients"], report["prevalence"]) == (100, 50, 0.6)
+    assert list(report["roc_auc"]) == ["estimate", "low", "high", "method"]
+    point = report["operating_points"]["validation"]
+    described = ["threshold", "chosen_on", "policy", "sensitivity_floor", "images"]
+    assert list(point) == [*described, "tn", "fp", "fn", "tp", *SCORES]
+    assert list(report["operating_points"]["default"])[:3] == ["threshold", "chosen_on", "tn"]
+
+
+def test_undefined_figures_are_null_in_json():
+    report = strict_json(evaluate_predictions(predictions_of([1, 1], [0.6, 0.8]), replicates=20))
+    assert report["roc_auc"] == {"estimate": None, "low": None, "high": None, "method": "bootstrap"}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_set_of_one_class_is_evaluated_as_far_as_it_goes(label):
+    evaluation = evaluate_predictions(
+        predictions_of(np.full(6, label), [0.1, 0.2, 0.6, 0.7, 0.8, 0.9]), replicates=100
+    )
+    scores = evaluation.operating_points["default"].scores
+    known, unknown = ("sensitivity", "specificity") if label else ("specificity", "sensitivity")
+    assert scores[known].low < scores[known].estimate < scores[known].high
+    assert math.isnan(scores[unknown].estimate)
+    assert math.isnan(evaluation.roc_auc.estimate)
+    assert evaluation.brier.low < evaluation.brier.estimate < evaluation.brier.high
+    assert "oracle" not in evaluation.operating_points
+    assert "ROC AUC             undefined" in str(evaluation.report())
+    assert "undefined" in evaluation._repr_html_()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("y_true", "probabilities"), [([1], [0.7]), ([0, 1], [0.2, 0.9]), ([0, 1], [0.5, 0.5])]
+)
+def test_the_smallest_sets_are_evaluated(y_true, probabilities):
+    evaluation = evaluate_predictions(
+        predictions_of(y_true, probabilities, ["one"] * len(y_true)), replicates=20
+    )
+    assert math.isnan(evaluation.brier.low)
+    strict_json(evaluation)
+    str(evaluation.report())
+
+
+def test_a_perfect_model_is_not_reported_as_certain():
+    evaluation = evaluate_predictions(predictions_of([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), replicates=100)
+    assert str(evaluation.roc_auc) == "1.000 [no interval]"
+    assert evaluation.operating_points["default"].scores["sensitivity"].low < 0.5
+
+
+def test_predictions_without_labels_are_refused_in_one_line():
+    with pytest.raises(DataError, match="with labels, received none") as refused:
+        evaluate_predictions(Predictions(["a"], ["a"], None, [0.5]))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(DataError, match="at least one radiograph"):
+        evaluate_predictions(predictions_of([], []))
+
+
+@pytest.mark.parametrize(
+    "taken", [{"oracle": VALIDATION}, {"default": VALIDATION}, {"default": OperatingPoint(0.4)}]
+)
+def test_a_given_point_cannot_take_the_place_of_default_or_oracle(taken):
+    with pytest.raises(DataError, match="Expected no operating point named 'oracle'"):
+        evaluate_predictions(sample_predictions(), operating_points=taken)
+
+
+def test_the_points_of_a_threshold_file_can_be_given_as_they_are():
+    points = {"default": OperatingPoint(0.5), "validation": VALIDATION}
+    evaluation = evaluate_predictions(sample_predictions(), operating_points=points, replicates=20)
+    assert list(evaluation.operating_points) == ["default", "validation", "oracle"]
+
+
+def test_the_report_shows_itself_at_the_validation_point(evaluation):
+    report = evaluation.report()
+    assert isinstance(report, TextReport)
+    assert str(report) == repr(report)
+    assert "threshold 0.3, chosen on val, highest balanced accuracy, sensitivity at least 0.95" in str(report)
+    assert f"ROC AUC             {evaluation.roc_auc}" in str(report)
+    assert evaluation.classification_report("validation") in str(report)
+    assert "threshold 0.5, fixed" in str(evaluation.report("default"))
+    assert report._repr_html_().startswith("<pre>")
+
+
+def test_without_a_validation_point_the_report_is_at_the_default():
+    evaluation = evaluate_predictions(sample_predictions(), replicates=20)
+    assert str(evaluation.report()) == str(evaluation.report("default"))
+
+
+def test_the_classification_report_is_scikit_learns(evaluation):
+    called = evaluation.predictions.probabilities >= 0.5
+    names = ["NORMAL", "PNEUMONIA"]
+    expected = sklearn_metrics.classification_report(
+        evaluation.predictions.labels, called, target_names=names
+    )
+    assert evaluation.classification_report() == expected
+
+
+def test_an_unknown_operating_point_is_refused_with_the_known_ones(evaluation):
+    for method in (evaluation.report, evaluation.classification_report, evaluation.misclassified):
+        with pytest.raises(DataError, match=r"\['default', 'validation', 'oracle'\], received 'best'"):
+            method("best")
+
+
+def test_the_table_says_where_each_threshold_was_chosen(evaluation):
+    html = evaluation._repr_html_()
+    assert html.count("<tr>") == 1 + 3
+    assert "<td>oracle (not achievable)</td>" in html
+    assert "<td>default</td><td>0.5</td><td>fixed</td>" in html
+    assert "<td>validation</td><td>0.3</td><td>val</td>" in html
+
+
+def test_what_a_user_named_is_escaped():
+    evaluation = evaluate_predictions(
+        sample_predictions(),
+        operating_points={"<b>": OperatingPoint(0.3, "<i>")},
+        split="<u>",
+        run="<script>",
+        replicates=20,
+    )
+    for html in (evaluation._repr_html_(), evaluation.report("<b>")._repr_html_()):
+        assert not any(tag in html for tag in ("<b>", "<i>", "<u>", "<script>"))
+
+
+def test_the_repr_is_one_line(evaluation):
+    assert repr(evaluation) == f"<Evaluation of test: 100 radiographs, ROC AUC {evaluation.roc_auc}>"
+
+
+def test_the_most_confident_mistakes_come_first():
+    y_true, probabilities = [0, 1, 0, 1, 0, 1], [0.6, 0.4, 0.9, 0.1, 0.2, 0.8]
+    evaluation = evaluate_predictions(predictions_of(y_true, probabilities), replicates=20)
+    mistakes = evaluation.misclassified()
+    assert mistakes.false_negatives.tolist() == [3, 1]
+    assert mistakes.false_positives.tolist() == [2, 0]
+
+
+def test_predictions_become_arrays_of_known_types():
+    predictions = Predictions(
+        [Path("a"), Path("b")], [1, 2], [True, False], np.array([0.1, 0.9], dtype=np.float32)
+    )
+    assert predictions.names.tolist() == ["a", "b"]
+    assert predictions.patients.tolist() == ["1", "2"]
+    assert predictions.labels.tolist() == [1, 0]
+    assert predictions.probabilities.dtype == np.float64
+    assert len(predictions) == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ((["a"], ["a", "b"], [0, 1], [0.5, 0.5]), r"names \(1,\), patients \(2,\)"),
+        ((["a", "b"], ["a", "b"], [0], [0.5, 0.5]), r"labels \(1,\)"),
+        ((["a"], ["a"], [0], [[0.5]]), r"shape \(1, 1\)"),
+        ((["a"], ["a"], [3], [0.5]), "received 3"),
+        ((["a"], ["a"], [None], [0.5]), "received None"),
+        ((["a"], ["a"], None, [-0.1]), "received -0.1"),
+        ((["a"], ["a"], None, [np.inf]), "received inf"),
+    ],
+)
+def test_predictions_that_do_not_fit_together_are_refused(arrays, said):
+    with pytest.raises(DataError, match=said):
+        Predictions(*arrays)
+
+
+def test_the_weighted_metrics_are_what_the_report_bootstraps(evaluation):
+    # One draw by hand: the interval of the Brier score is that of the metric on the same weights.
+    from pneumokeras.evaluation import patient_weights, percentile_interval
+
+    predictions = evaluation.predictions
+    weights = patient_weights(predictions.patients, replicates=200, rng=np.random.default_rng(0))
+    values = metrics.weighted_brier_score(predictions.labels, predictions.probabilities, weights)
+    by_hand = percentile_interval(evaluation.brier.estimate, values)
+    assert (by_hand.low, by_hand.high) == pytest.approx((evaluation.brier.low, evaluation.brier.high))
+
+
+def test_evaluation_needs_neither_tensorflow_nor_matplotlib():
+    code = (
+        "import sys, pneumokeras.evaluation;"
+        "print([name for name in ('tensorflow', 'keras', 'matplotlib') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

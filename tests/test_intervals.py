@@ -1,0 +1,154 @@
+"""Intervals match published values and hold for patients with several radiographs."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import intervals, metrics
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_values_of_newcombe_1998(successes, n, low, high):
+    interval = intervals.wilson(successes, n)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+    assert interval.estimate == successes / n
+    assert interval.method == "wilson"
+
+
+def test_fewer_effective_images_widen_wilson_and_leave_the_estimate():
+    wide, narrow = intervals.wilson(80, 100, effective_n=50), intervals.wilson(80, 100)
+    assert wide.estimate == narrow.estimate
+    assert (wide.low, wide.high) == pytest.approx(
+        (intervals.wilson(40, 50).low, intervals.wilson(40, 50).high)
+    )
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_a_share_of_no_images_is_nan():
+    interval = intervals.proportion_interval(np.empty(0), np.empty(0))
+    assert all(math.isnan(value) for value in (interval.estimate, interval.low, interval.high))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_patients_with_one_image_each_have_design_effect_1(values):
+    assert intervals.design_effect(values, np.arange(len(values))) == pytest.approx(1)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=20), st.integers(1, 6))
+def test_m_identical_images_of_each_patient_have_design_effect_m(values, m):
+    patients = np.repeat(np.arange(len(values)), m)
+    assert intervals.design_effect(np.repeat(values, m), patients) == pytest.approx(m)
+
+
+def test_images_that_disagree_within_patients_have_design_effect_1():
+    assert intervals.design_effect([0, 1, 0, 1], ["a", "a", "b", "b"]) == 1
+
+
+@pytest.mark.parametrize("values", [[1, 1, 1, 1], [0, 0, 0, 0]])
+def test_where_all_images_agree_the_design_effect_is_kishs(values):
+    assert intervals.design_effect(values, ["a", "a", "a", "b"]) == (9 + 1) / 4
+
+
+def test_one_patient_is_worth_one_image():
+    assert intervals.design_effect([1, 0, 1, 1], ["a"] * 4) == 4
+
+
+def test_195_of_195_does_not_read_1_to_1():
+    alone = intervals.proportion_interval(np.ones(195), np.arange(195))
+    shared = intervals.proportion_interval(np.ones(195), np.arange(195) // 3)
+    assert alone.estimate == shared.estimate == 1
+    assert shared.low < alone.low < 0.985
+    assert shared.high == alone.high == 1
+
+
+def test_patient_weights_draw_whole_patients_as_many_as_there_are():
+    patients = np.array(["b", "a", "b", "c", "c", "c"])
+    weights = intervals.patient_weights(patients, replicates=500, rng=np.random.default_rng(0))
+    assert weights.shape == (500, 6)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(axis=1), 3)
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.15)
+    np.testing.assert_allclose(weights.var(axis=0), 2 / 3, atol=0.15)
+
+
+def test_the_bootstrap_is_the_same_in_one_piece_and_in_many(monkeypatch):
+    def totals(weights):
+        return {"total": weights @ np.arange(7)}
+
+    def draw():
+        return intervals.patient_bootstrap(
+            totals, np.arange(7) // 2, replicates=50, rng=np.random.default_rng(1)
+        )["total"]
+
+    whole = draw()
+    monkeypatch.setattr(intervals, "WEIGHTS_AT_ONCE", 7 * 3)
+    np.testing.assert_array_equal(draw(), whole)
+    assert whole.shape == (50,)
+
+
+def test_a_bootstrap_without_replicates_is_refused():
+    with pytest.raises(DataError, match="at least 1 bootstrap replicate, received 0"):
+        intervals.patient_bootstrap(lambda weights: {}, [1], replicates=0, rng=np.random.default_rng(0))
+
+
+def test_percentiles_leave_undefined_replicates_out():
+    values = np.concatenate([np.linspace(0, 1, 1001), np.full(500, np.nan)])
+    interval = intervals.percentile_interval(0.4, values)
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.4, 0.025, 0.975))
+    assert interval.method == "bootstrap"
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2, np.nan, np.nan], [np.nan] * 4, [1.0] * 4])
+def test_replicates_that_are_undefined_or_do_not_vary_give_no_interval(values):
+    interval = intervals.percentile_interval(1.0, np.array(values))
+    assert interval.estimate == 1
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def clustered_sample(rng):
+    """40 patients with 4 images; a patient's images are right or wrong together."""
+    patients = np.repeat(np.arange(40), 4)
+    right = rng.random(40) < 0.8
+    probabilities = np.where(right[patients], 0.7, 0.3) + rng.uniform(-0.1, 0.1, patients.size)
+    return patients, probabilities
+
+
+def coverage(interval_of, truth, *, samples):
+    rng = np.random.default_rng(3)
+    found = [interval_of(*clustered_sample(rng), rng) for _ in range(samples)]
+    return np.mean([interval.low <= truth <= interval.high for interval in found])
+
+
+def test_the_interval_of_a_proportion_covers_the_truth_although_patients_repeat():
+    def by_patient(patients, probabilities, rng):
+        return intervals.proportion_interval(probabilities >= 0.5, patients)
+
+    def by_image(patients, probabilities, rng):
+        return intervals.proportion_interval(probabilities >= 0.5, np.arange(patients.size))
+
+    assert coverage(by_patient, 0.8, samples=2000) > 0.91
+    assert coverage(by_image, 0.8, samples=2000) < 0.75
+
+
+def test_the_bootstrap_over_patients_covers_the_truth_although_patients_repeat():
+    truth = 0.8 * (0.3**2 + 0.1**2 / 3) + 0.2 * (0.7**2 + 0.1**2 / 3)
+
+    def brier_interval(patients, probabilities, rng):
+        y_true = np.ones(patients.size, dtype=int)
+        weights = intervals.patient_weights(patients, replicates=300, rng=rng)
+        replicates = metrics.weighted_brier_score(y_true, probabilities, weights)
+        return intervals.percentile_interval(metrics.brier_score(y_true, probabilities), replicates)
+
+    def by_image(patients, probabilities, rng):
+        return brier_interval(np.arange(patients.size), probabilities, rng)
+
+    assert coverage(brier_interval, truth, samples=300) > 0.88
+    assert coverage(by_image, truth, samples=300) < 0.75

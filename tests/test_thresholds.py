@@ -1,0 +1,156 @@
+"""A threshold parts what it was chosen to part, keeps its floor, and survives JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import metrics, thresholds
+from pneumokeras.evaluation.results import OperatingPoint
+
+quick = settings(max_examples=100, deadline=None)
+probabilities_of = st.one_of(
+    st.floats(0, 1), st.floats(0, 1, width=32), st.sampled_from([0.1, np.nextafter(0.1, 1), 0.5, 1.0])
+)
+
+
+@st.composite
+def labelled(draw):
+    n = draw(st.integers(2, 25))
+    y_true = draw(hnp.arrays(np.int64, n, elements=st.integers(0, 1)))
+    y_true[:2] = 0, 1
+    return y_true, draw(hnp.arrays(np.float64, n, elements=probabilities_of))
+
+
+def scores_at(sample, threshold):
+    counts = metrics.confusion_counts(*sample, threshold)
+    return metrics.sensitivity(counts), metrics.balanced_accuracy(counts)
+
+
+@quick
+@given(hnp.arrays(np.float64, st.integers(1, 25), elements=probabilities_of))
+def test_each_candidate_calls_one_more_distinct_probability_than_the_next(probabilities):
+    distinct = np.unique(probabilities)
+    candidates = json.loads(json.dumps(thresholds.candidate_thresholds(probabilities).tolist()))
+    called = [int((distinct >= candidate).sum()) for candidate in candidates]
+    assert called == list(range(distinct.size, 0, -1))
+
+
+def test_candidates_are_zero_and_the_midpoints():
+    assert thresholds.candidate_thresholds([0.75, 0.25, 0.5, 0.25]).tolist() == [0, 0.375, 0.625]
+
+
+def test_neighbours_with_no_number_between_them_are_parted():
+    lower = 0.3
+    upper = np.nextafter(lower, 1)
+    assert thresholds.candidate_thresholds([lower, upper]).tolist() == [0, upper]
+
+
+def test_neighbouring_float32_probabilities_are_parted():
+    lower = np.float32(0.3)
+    probabilities = np.array([lower, np.nextafter(lower, np.float32(1))])
+    point = thresholds.choose_operating_point([0, 1], probabilities)
+    assert point.calls(probabilities).tolist() == [False, True]
+
+
+@quick
+@given(labelled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_the_chosen_threshold_keeps_the_floor_and_no_lower_or_better_one_does(sample, floor):
+    point = thresholds.choose_operating_point(*sample, sensitivity_floor=floor)
+    sensitivity, chosen = scores_at(sample, point.threshold)
+    assert sensitivity >= floor
+    for candidate in thresholds.candidate_thresholds(sample[1]):
+        sensitivity, balanced_accuracy = scores_at(sample, candidate)
+        if sensitivity >= floor:
+            assert balanced_accuracy <= chosen + 1e-12
+            assert candidate >= point.threshold or balanced_accuracy < chosen - 1e-12
+
+
+def test_equals_go_to_the_lowest_threshold():
+    # 0.25 and 0.75 both give balanced accuracy 0.75; the sensitivities are 1 and 0.5.
+    y_true, probabilities = [0, 1, 0, 1], [0.0, 0.5, 0.5, 1.0]
+    assert scores_at((y_true, probabilities), 0.25)[1] == scores_at((y_true, probabilities), 0.75)[1]
+    assert thresholds.choose_operating_point(y_true, probabilities, sensitivity_floor=0).threshold == 0.25
+
+
+def test_a_floor_that_only_calling_everything_reaches_is_reached():
+    point = thresholds.choose_operating_point([1, 0, 1], [0.2, 0.5, 0.9], sensitivity_floor=1)
+    assert point.threshold == 0
+
+
+def test_nineteen_of_twenty_is_a_sensitivity_of_95_percent():
+    probabilities = np.concatenate([[0.1], np.full(19, 0.9), np.full(5, 0.4)])
+    point = thresholds.choose_operating_point(np.repeat([1, 0], [20, 5]), probabilities)
+    assert scores_at((np.repeat([1, 0], [20, 5]), probabilities), point.threshold)[0] == 0.95
+    assert point.threshold == pytest.approx(0.65)
+
+
+def test_the_point_records_how_it_was_chosen():
+    point = thresholds.choose_operating_point([0, 1], [0.2, 0.6], sensitivity_floor=0.9)
+    assert point == OperatingPoint(0.4, "val", "balanced_accuracy", 0.9, 2)
+
+
+def test_the_oracle_says_that_it_cannot_be_had():
+    assert (
+        thresholds.oracle_point([0, 1], [0.2, 0.6]).chosen_on == "test (not achievable; for comparison only)"
+    )
+
+
+@pytest.mark.parametrize(("y_true", "said"), [([1, 1], "0 NORMAL and 2"), ([0, 0], "2 NORMAL and 0")])
+def test_one_class_chooses_no_threshold(y_true, said):
+    with pytest.raises(DataError, match=said):
+        thresholds.choose_operating_point(y_true, [0.2, 0.6])
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.1, np.nan])
+def test_a_floor_outside_0_to_1_is_refused(floor):
+    with pytest.raises(DataError, match="sensitivity_floor"):
+        thresholds.choose_operating_point([0, 1], [0.2, 0.6], sensitivity_floor=floor)
+
+
+@quick
+@given(labelled())
+def test_operating_points_come_back_from_json_as_they_were(sample):
+    points = {"default": thresholds.DEFAULT_POINT, "validation": thresholds.choose_operating_point(*sample)}
+    text = json.dumps(thresholds.operating_points_to_json(points), allow_nan=False)
+    assert thresholds.operating_points_from_json(json.loads(text)) == points
+
+
+def test_threshold_json_leaves_out_what_is_not_set():
+    point = OperatingPoint(0.25, "val", "balanced_accuracy", 0.95, 520)
+    content = thresholds.operating_points_to_json({"default": thresholds.DEFAULT_POINT, "validation": point})
+    assert content == {
+        "schema": 1,
+        "points": {
+            "default": {"threshold": 0.5, "chosen_on": "fixed"},
+            "validation": {
+                "threshold": 0.25,
+                "chosen_on": "val",
+                "policy": "balanced_accuracy",
+                "sensitivity_floor": 0.95,
+                "images": 520,
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"schema": 2, "points": {}},
+        {"schema": 1},
+        {"schema": 1, "points": [0.5]},
+        {"schema": 1, "points": {"default": {}}},
+        {"schema": 1, "points": {"default": {"threshold": "0.5"}}},
+        {"schema": 1, "points": {"default": {"threshold": 1.5}}},
+        {"schema": 1, "points": {"default": {"threshold": 0.5, "colour": "red"}}},
+    ],
+)
+def test_what_is_not_a_threshold_file_is_refused(content):
+    with pytest.raises(DataError, match="Expected"):
+        thresholds.operating_points_from_json(content)
