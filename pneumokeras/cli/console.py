@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,7 +121,6 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @wraps(command)
     def wrapped(*, quiet: bool, verbose: bool, debug: bool, **options: Any) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr)
         try:
             command(Talk(quiet=quiet, verbose=verbose), **options)
@@ -136,6 +136,30 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
 
     return wrapped
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without the lines it writes about processors and missing graphics cards.
+
+    They come from its C++ side before any level can be set, so standard error itself is turned aside
+    while it is imported; what was written is shown if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as aside:
+        sys.stderr.flush()
+        standard_error = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        try:
+            import keras
+            import tensorflow  # noqa: F401
+        except BaseException:
+            aside.seek(0)
+            os.write(standard_error, aside.read())
+            raise
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+    keras.utils.disable_interactive_logging()  # its progress bars would go to stdout, among the results
 
 
 def _exit_with(message: str, *, status: int) -> NoReturn:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pneumokeras.cli.console import Talk, clock, talking
+from pneumokeras.cli.console import Talk, clock, load_tensorflow, talking
 from pneumokeras.cli.options import PATH
 
 COUNT = 800
@@ -29,6 +29,7 @@ def demo(talk: Talk, *, out: Path) -> None:
         write_phantoms(radiographs, count=COUNT, seed=0)
     splits = load_splits(radiographs)
 
+    load_tensorflow()
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.report.making import report_run
     from pneumokeras.tuning import tune

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | 
 
     A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
     """
+    load_tensorflow()
     from pneumokeras.data.datasets import RadiographSet
     from pneumokeras.inference import operating_points_of
     from pneumokeras.inference import predict as predict_set

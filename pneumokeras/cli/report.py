@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH
 
 
@@ -18,6 +18,7 @@ from pneumokeras.cli.options import PATH
 @talking
 def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None) -> None:
     """Evaluate the model of RUN and write report.json, index.html and figures."""
+    load_tensorflow()
     from pneumokeras.report.making import report_run
 
     made = report_run(run, data=path, split=split, out=out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def tune(
     counts = ", ".join(f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True))
     talk.say(f"Radiographs: {counts}")
 
+    load_tensorflow()
     from pneumokeras.tuning import tune as search
 
     hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)

@@ -23,7 +23,7 @@ RIB_BACK, RIB_FRONT, RIB_EDGE = 0.26, 0.11, 1.1
 CLAVICLE, SCAPULA, HUMERUS = 0.34, 0.13, 0.35
 VERTEBRA, PEDICLE = 0.36, 0.18
 HEART, BEHIND_HEART = 0.14, 0.88  # what the heart adds, and how much of the air it takes away
-VESSEL, BREAST, TRACHEA, STOMACH_AIR = 0.3, 0.22, 0.42, 0.75
+VESSEL, BREAST, WINDPIPE_AIR, STOMACH_AIR = 0.3, 0.22, 0.21, 0.38
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     infancy = rng.uniform()
     adult = 1.0 - infancy
     cage = rng.uniform(0.29, 0.37)
-    height = cage * (1.62 - 0.3 * infancy) * rng.uniform(0.92, 1.14)
-    dome = height * rng.uniform(0.17, 0.28)
+    height = cage * (1.62 - 0.3 * infancy) * rng.uniform(0.85, 1.2)
+    dome = height * rng.uniform(0.13, 0.32)
     return Patient(
         infancy=infancy,
         cage_half_width=cage,
@@ -88,11 +88,11 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         arm_angle=rng.uniform(0.9, 1.35) if rng.uniform() < 0.15 + 0.7 * adult else rng.uniform(-1.1, 0.1),
         rib_slope=height * (0.46 - 0.14 * infancy) * rng.uniform(0.85, 1.15),
         rib_thickness=height * rng.uniform(0.034, 0.046),
-        bone_density=rng.uniform(0.7, 1.3),
+        bone_density=rng.uniform(0.55, 1.35),
         spine_half_width=cage * rng.uniform(0.105, 0.14),
-        mediastinum_half_width=cage * rng.uniform(0.15, 0.21),
-        heart_left=cage * (rng.uniform(0.44, 0.66) + 0.05 * infancy),
-        heart_right=cage * rng.uniform(0.2, 0.31),
+        mediastinum_half_width=cage * rng.uniform(0.14, 0.25),
+        heart_left=cage * (rng.uniform(0.36, 0.7) + 0.05 * infancy),
+        heart_right=cage * rng.uniform(0.18, 0.38),
         aortic_knob=cage * 0.09 * adult * rng.uniform(),
         thymus=cage * 0.2 * max(0.0, infancy - 0.4) * rng.uniform(),
         right_dome=dome,
@@ -345,20 +345,14 @@ def breasts(patient: Patient, projection: Projection) -> np.ndarray:
     return BREAST * patient.breast * projection.fill(*rounds, depth=-1.0, edge=0.02)
 
 
-def windpipe(patient: Patient, projection: Projection) -> np.ndarray:
-    """Layer of the air in windpipe and main bronchi, 0 to 1."""
-    fork = patient.y(0.36)
-    half = patient.spine_half_width
+def gas(patient: Patient, projection: Projection, rng: np.random.Generator) -> np.ndarray:
+    """Share of the attenuation, 0 to 1, that air takes away in the windpipe and, on some days, the stomach."""
+    fork, half = patient.y(0.36), patient.spine_half_width
     tube = np.array([(0.0, -1.0), (0.0, patient.y(0.0)), (-0.12 * half, fork)])
-    lines = [tube, *(np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT))]
-    layer = projection.blank()
-    projection.stroke(layer, [projection.place(line) for line in lines], thickness=half * 0.55)
-    return projection.soften(layer, 0.006)
-
-
-def stomach(patient: Patient, projection: Projection, rng: np.random.Generator) -> np.ndarray:
-    """Layer of the gas under the left dome, 0 to 1; often there is little or none."""
-    amount = max(0.0, rng.uniform(-0.8, 1.0))
-    centre = (patient.cage_half_width * rng.uniform(0.4, 0.6), patient.y(1.2) + 0.02)
+    bronchi = [np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT)]
+    windpipe = projection.blank()
+    projection.stroke(windpipe, [projection.place(line) for line in (tube, *bronchi)], thickness=half * 0.55)
+    centre = (patient.cage_half_width * rng.uniform(0.4, 0.6), float(patient.y(1.2)) + 0.02)
     bubble = _ellipse(centre, patient.cage_half_width * 0.3, patient.cage_half_width * rng.uniform(0.12, 0.2))
-    return amount * projection.fill(bubble, edge=0.008)
+    stomach = max(0.0, rng.uniform(-0.8, 1.0)) * projection.fill(bubble, edge=0.008)
+    return WINDPIPE_AIR * projection.soften(windpipe, 0.006) + STOMACH_AIR * stomach

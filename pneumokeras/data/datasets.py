@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +32,7 @@ SMALLEST_VAL = 100
 SMALLEST_VAL_CLASS = 20
 _FOLDER_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _ARRAY_MARK = "::"
+_UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 _MANIFEST_COLUMNS = ("path", "label", "patient", "split", "digest")
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class RadiographSet:
     Attributes:
         names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for an array's row.
         labels: `(n,)` integers, 1 = PNEUMONIA; `None` where nobody said.
-        patients: `(n,)` strings; where no patient is known, the radiograph's own name.
+        patients: `(n,)` strings; where no patient is known, a name that no other radiograph has.
         images: the files, or an `(n, height, width)` array of `uint8`.
         class_names: names of class 0 and class 1.
     """
@@ -61,6 +64,7 @@ class RadiographSet:
         labels: Sequence[int] | np.ndarray | None = None,
         class_names: tuple[str, str] = CLASS_NAMES,
         patient_pattern: str | None = None,
+        root: Path | None = None,
     ) -> RadiographSet:
         """Make a set of image files.
 
@@ -70,15 +74,17 @@ class RadiographSet:
             class_names: names of class 0 and class 1.
             patient_pattern: regular expression searched in each file's name; its group `patient`, or its
                 first group, is the patient. By default the Kaggle set's naming.
+            root: folder that radiographs of unknown patients are named from, so that a split of them does
+                not depend on where it lies; `None` takes the paths as they are.
 
         Raises:
-            DataError: if the regular expression is invalid or has no group.
+            DataError: if the regular expression is invalid or has no group, or the labels do not fit.
         """
         files = tuple(Path(path) for path in paths)
         return cls(
             names=np.array([str(file) for file in files], dtype=object),
-            labels=None if labels is None else np.asarray(labels, dtype=np.int64),
-            patients=_patients(files, patient_pattern),
+            labels=None if labels is None else _checked_labels(labels, len(files)),
+            patients=_patients(files, patient_pattern, root),
             images=files,
             class_names=class_names,
         )
@@ -114,10 +120,16 @@ class RadiographSet:
                 f"Received shape {images.shape} of {images.dtype}."
             )
         names = [f"image {index}" for index in range(len(images))] if names is None else names
+        patients = names if patients is None else patients
+        if not len(names) == len(patients) == len(images):
+            raise DataError(
+                f"Expected a name and a patient for each of {len(images)} images. "
+                f"Received {len(names)} names and {len(patients)} patients."
+            )
         return cls(
             names=np.array(names, dtype=object),
             labels=None if labels is None else _checked_labels(labels, len(images)),
-            patients=np.array(names if patients is None else patients, dtype=object),
+            patients=np.array(patients, dtype=object),
             images=images,
             class_names=class_names,
         )
@@ -127,10 +139,16 @@ class RadiographSet:
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> RadiographSet:
         """The radiographs at `indices` (integers or a boolean mask), in that order."""
-        chosen = np.arange(len(self))[np.asarray(indices)]
-        images = self.images[chosen] if isinstance(self.images, np.ndarray) else tuple(self.images[i] for i in chosen)
+        chosen = np.arange(len(self))[list(indices)]
+        images = (
+            self.images[chosen]
+            if isinstance(self.images, np.ndarray)
+            else tuple(self.images[i] for i in chosen)
+        )
         labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, names=self.names[chosen], labels=labels, patients=self.patients[chosen], images=images)
+        return replace(
+            self, names=self.names[chosen], labels=labels, patients=self.patients[chosen], images=images
+        )
 
     def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
         """The gray levels of one radiograph.
@@ -175,7 +193,9 @@ class RadiographSet:
             try:
                 content = self.images[index].read_bytes()
             except OSError as error:
-                raise DataError(f"Cannot read {self.images[index]}: {error.strerror}. Is it still there?") from error
+                raise DataError(
+                    f"Cannot read {self.images[index]}: {error.strerror}. Is it still there?"
+                ) from error
         return blake2b(content, digest_size=16).hexdigest()
 
     @property
@@ -192,7 +212,9 @@ class RadiographSet:
 
     def _labels_or_complain(self) -> np.ndarray:
         if self.labels is None:
-            raise DataError("These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders.")
+            raise DataError(
+                "These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders."
+            )
         return self.labels
 
     def _repr_html_(self) -> str:
@@ -226,13 +248,19 @@ class Splits:
         summary = blake2b(digest_size=8)
         for split, radiographs in zip(SPLITS, self, strict=True):
             labels = radiographs.labels if radiographs.labels is not None else []
-            rows = sorted(f"{split} {label} {digest}" for label, digest in zip(labels, radiographs.digests, strict=True))
+            rows = sorted(
+                f"{split} {label} {digest}" for label, digest in zip(labels, radiographs.digests, strict=True)
+            )
             summary.update("\n".join(rows).encode())
         return summary.hexdigest()
 
     def write_csv(self, path: str | PathLike[str]) -> None:
         """Write the splits as a manifest: path, label, patient, split, and a digest of the content."""
-        rows = (row for split, radiographs in zip(SPLITS, self, strict=True) for row in _manifest_rows(radiographs, split))
+        rows = (
+            row
+            for split, radiographs in zip(SPLITS, self, strict=True)
+            for row in _manifest_rows(radiographs, split)
+        )
         write_csv(path, _MANIFEST_COLUMNS, rows)
 
     def _repr_html_(self) -> str:
@@ -273,16 +301,20 @@ def load_splits(
     found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
     notices: list[str] = []
     if "train" not in found and "" not in found:
-        raise DataError(f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders.")
+        raise DataError(
+            f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders."
+        )
     if "" in found:
         found = _dealt(found[""], {"train": 0.8, "val": 0.1, "test": 0.1}, seed)
-        notices.append("The folder had no splits: patients were dealt out 80/10/10 to train, val and test.")
+        notices.append("The data had no splits: patients were dealt out 80/10/10 to train, val and test.")
     elif not keep_val and _too_small(found.get("val")):
         before = len(found.get("val", ()))
         pool = _joined([found[split] for split in ("train", "val") if split in found])
         found |= _dealt(pool, {"train": 0.9, "val": 0.1}, seed)
         reason = f"had {before} images, too few to choose on" if before else "was missing"
-        notices.append(f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images.")
+        notices.append(
+            f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images."
+        )
     nothing = found["train"].subset(np.arange(0))
     splits = Splits(
         train=found["train"],
@@ -308,8 +340,8 @@ def load_radiographs(
     """Load one set to evaluate, never splitting anything.
 
     Args:
-        path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders, a manifest without
-            `split` and a file with a single split are the set, whole.
+        path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders and a manifest without
+            `split` are the set, whole.
         split: which split to take where there are several.
         classes: names of class 0 and class 1.
         patient_pattern: as in `load_splits`.
@@ -324,7 +356,9 @@ def load_radiographs(
     if "" in found:
         return found[""]
     if split not in found:
-        raise DataError(f"{path} has no {split} split ({_listing(found)} found). Choose one of these with split.")
+        raise DataError(
+            f"{path} has no {split} split ({_listing(found)} found). Choose one of these with split."
+        )
     return found[split]
 
 
@@ -351,24 +385,33 @@ def read_manifest(
         raise DataError(f"{path} is no manifest: expected the columns path and label, found {header}.")
     labels = {name: value for value, name in enumerate(classes)}
     for number, row in enumerate(rows, start=2):
+        if not row["path"]:
+            raise DataError(f"{path}, line {number}: no path. Expected the path of an image.")
         if row["label"] not in labels:
-            raise DataError(f"{path}, line {number}: label {row['label']!r}. Expected {classes[0]} or {classes[1]}.")
+            raise DataError(
+                f"{path}, line {number}: label {row['label']!r}. Expected {classes[0]} or {classes[1]}."
+            )
         if row.get("split") and row["split"] not in SPLITS:
             raise DataError(f"{path}, line {number}: split {row['split']!r}. Expected train, val or test.")
     by_split: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_split.setdefault(row.get("split") or "", []).append(row)
     if "" in by_split and len(by_split) > 1:
-        raise DataError(f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it.")
+        raise DataError(
+            f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it."
+        )
     return {
-        split: _set_from_rows(rows, path.parent, labels, classes, patient_pattern) for split, rows in by_split.items()
+        split: _set_from_rows(rows, path.parent, labels, classes, patient_pattern)
+        for split, rows in by_split.items()
     }
 
 
 def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) -> dict[str, RadiographSet]:
     """The sets found at `path` by split, or under the key `""` where there are no splits."""
     if not path.exists():
-        raise DataError(f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.")
+        raise DataError(
+            f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest."
+        )
     if path.is_dir():
         return _find_in_folder(path, classes, patient_pattern)
     if path.suffix == ".npz":
@@ -379,17 +422,24 @@ def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) 
 
 
 def _find_in_folder(folder: Path, classes: tuple[str, str], pattern: str | None) -> dict[str, RadiographSet]:
-    children = _subfolders(folder)
-    splits = {_FOLDER_NAMES[name.lower()]: child for name, child in children.items() if name.lower() in _FOLDER_NAMES}
+    splits = _subfolders(folder, lambda name: _FOLDER_NAMES.get(name.lower()))
     if not splits:
-        return {"": _set_from_class_folders(folder, classes, pattern)}
-    return {split: _set_from_class_folders(splits[split], classes, pattern) for split in SPLITS if split in splits}
+        return {"": _set_from_class_folders(folder, classes, pattern, root=folder)}
+    return {
+        split: _set_from_class_folders(splits[split], classes, pattern, root=folder)
+        for split in SPLITS
+        if split in splits
+    }
 
 
-def _set_from_class_folders(folder: Path, classes: tuple[str, str], pattern: str | None) -> RadiographSet:
-    children = {name.upper(): child for name, child in _subfolders(folder).items()}
+def _set_from_class_folders(
+    folder: Path, classes: tuple[str, str], pattern: str | None, *, root: Path
+) -> RadiographSet:
+    children = _subfolders(folder, str.upper)
     wanted = [name.upper() for name in classes]
-    others = sorted(name for name, child in children.items() if name not in wanted and any(images_under(child)))
+    others = sorted(
+        name for name, child in children.items() if name not in wanted and any(images_under(child))
+    )
     if others:
         raise DataError(
             f"{folder} holds {', '.join([*(name for name in wanted if name in children), *others])}. Expected exactly two "
@@ -405,11 +455,24 @@ def _set_from_class_folders(folder: Path, classes: tuple[str, str], pattern: str
         raise DataError(
             f"No images under {folder}. Expected folders {classes[0]} and {classes[1]} holding JPEG or PNG files."
         )
-    return RadiographSet.from_files(files, labels=labels, class_names=classes, patient_pattern=pattern)
+    return RadiographSet.from_files(
+        files, labels=labels, class_names=classes, patient_pattern=pattern, root=root
+    )
 
 
-def _subfolders(folder: Path) -> dict[str, Path]:
-    return {child.name: child for child in sorted(folder.iterdir()) if child.is_dir() and child.name[0] not in "._"}
+def _subfolders(folder: Path, meaning: Callable[[str], str | None]) -> dict[str, Path]:
+    """The subfolders by what their names mean, without hidden ones and those that mean nothing."""
+    found: dict[str, Path] = {}
+    for child in sorted(folder.iterdir()):
+        key = meaning(child.name)
+        if key is None or child.name[0] in "._" or not child.is_dir():
+            continue
+        if key in found:
+            raise DataError(
+                f"{folder} holds both {found[key].name} and {child.name}. Expected one; merge the two."
+            )
+        found[key] = child
+    return found
 
 
 def images_under(folder: Path) -> Iterator[Path]:
@@ -417,35 +480,51 @@ def images_under(folder: Path) -> Iterator[Path]:
     return (
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(folder)) and file.is_file()
     )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
 def _find_in_npz(path: Path, classes: tuple[str, str]) -> dict[str, RadiographSet]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"Cannot read {path} ({error}). Expected a PneumoniaMNIST-style .npz.") from error
     splits = [split for split in SPLITS if f"{split}_images" in arrays]
     if not splits:
-        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}. Expected train_images, train_labels and so on.")
+        raise DataError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}. Expected train_images, train_labels and so on."
+        )
     missing = [f"{split}_labels" for split in splits if f"{split}_labels" not in arrays]
     if missing:
         raise DataError(f"{path} has no {missing[0]}. Expected labels beside every array of images.")
     return {
-        split: RadiographSet.from_arrays(
-            arrays[f"{split}_images"],
-            arrays[f"{split}_labels"],
-            names=[f"{path}{_ARRAY_MARK}{split}/{index}" for index in range(len(arrays[f"{split}_images"]))],
-            class_names=classes,
-        )
+        split: _set_from_arrays(path, split, arrays[f"{split}_images"], arrays[f"{split}_labels"], classes)
         for split in splits
     }
 
 
+def _set_from_arrays(
+    path: Path, split: str, images: np.ndarray, labels: np.ndarray, classes: tuple[str, str]
+) -> RadiographSet:
+    members = [f"{split}/{index}" for index in range(len(images))]
+    names = [f"{path}{_ARRAY_MARK}{member}" for member in members]
+    try:
+        return RadiographSet.from_arrays(images, labels, names=names, patients=members, class_names=classes)
+    except DataError as error:
+        raise DataError(f"{path}, {split}: {error}") from error
+
+
 def _set_from_rows(
-    rows: list[dict[str, str]], folder: Path, labels: dict[str, int], classes: tuple[str, str], pattern: str | None
+    rows: list[dict[str, str]],
+    folder: Path,
+    labels: dict[str, int],
+    classes: tuple[str, str],
+    pattern: str | None,
 ) -> RadiographSet:
     names = [row["path"] for row in rows]
     y = np.array([labels[row["label"]] for row in rows], dtype=np.int64)
@@ -454,10 +533,11 @@ def _set_from_rows(
         radiographs = replace(radiographs, labels=y)
     else:
         files = [folder / name for name in names]
-        radiographs = RadiographSet.from_files(files, labels=y, class_names=classes, patient_pattern=pattern)
-    if all(row.get("patient") for row in rows):
-        radiographs = replace(radiographs, patients=np.array([row["patient"] for row in rows], dtype=object))
-    return radiographs
+        radiographs = RadiographSet.from_files(
+            files, labels=y, class_names=classes, patient_pattern=pattern, root=folder
+        )
+    patients = [row.get("patient") or own for row, own in zip(rows, radiographs.patients, strict=True)]
+    return replace(radiographs, patients=np.array(patients, dtype=object))
 
 
 def _set_from_array_names(names: list[str], folder: Path, classes: tuple[str, str]) -> RadiographSet:
@@ -467,12 +547,17 @@ def _set_from_array_names(names: list[str], folder: Path, classes: tuple[str, st
     if len(files) != 1:
         raise DataError("A manifest of arrays must name the rows of one .npz file.")
     found = _find_in_npz(folder / files.pop(), classes)
-    rows = [member.partition("/") for _, _, member in parts]
+    members = {
+        f"{split}/{index}": image
+        for split, radiographs in found.items()
+        for index, image in enumerate(radiographs.images)
+    }
     try:
-        images = np.stack([found[split].images[int(index)] for split, _, index in rows])
-    except (KeyError, ValueError, IndexError) as error:
+        images = np.stack([members[member] for _, _, member in parts])
+    except (KeyError, ValueError) as error:
         raise DataError(f"The manifest names a row that {parts[0][0]} does not have ({error}).") from error
-    return RadiographSet.from_arrays(images, names=names, class_names=classes)
+    patients = [member for _, _, member in parts]
+    return RadiographSet.from_arrays(images, names=names, patients=patients, class_names=classes)
 
 
 def _manifest_rows(radiographs: RadiographSet, split: str) -> Iterator[dict[str, Any]]:
@@ -499,34 +584,47 @@ def _absolute_array_name(name: str) -> str:
     return f"{Path(file).absolute()}{mark}{member}" if mark else name
 
 
-def _patients(files: Sequence[Path], pattern: str | None) -> np.ndarray:
+def _patients(files: Sequence[Path], pattern: str | None, root: Path | None) -> np.ndarray:
     try:
         expression = re.compile(PATIENT_PATTERN if pattern is None else pattern)
     except re.error as error:
         raise DataError(f"Patient pattern {pattern!r} is no regular expression: {error}.") from error
     if not expression.groups:
-        raise DataError(f"Patient pattern {pattern!r} has no group. Put the patient in brackets, as in '^(\\w+)_'.")
+        raise DataError(
+            f"Patient pattern {pattern!r} has no group. Put the patient in brackets, as in '^(\\w+)_'."
+        )
     group = "patient" if "patient" in expression.groupindex else 1
     matches = [expression.search(file.name) for file in files]
     if pattern is not None and files and not any(matches):
         raise DataError(f"Patient pattern {pattern!r} matches no file name, such as {files[0].name}.")
     return np.array(
-        [match[group] if match and match[group] else str(file) for match, file in zip(matches, files, strict=True)],
+        [
+            match[group] if match and match[group] else _path_within(root, file)
+            for match, file in zip(matches, files, strict=True)
+        ],
         dtype=object,
     )
 
 
-def _checked_labels(labels: np.ndarray, count: int) -> np.ndarray:
+def _path_within(root: Path | None, file: Path) -> str:
+    return file.relative_to(root).as_posix() if root is not None and file.is_relative_to(root) else str(file)
+
+
+def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.size != count:
         raise DataError(f"Expected one label for each of {count} images. Received {labels.size} labels.")
     if not np.isin(labels, (0, 1)).all():
-        raise DataError("Expected labels 0 and 1. Received " + ", ".join(map(str, np.unique(labels)[:5])) + ".")
+        raise DataError(
+            "Expected labels 0 and 1. Received " + ", ".join(map(str, np.unique(labels)[:5])) + "."
+        )
     return labels.reshape(-1).astype(np.int64)
 
 
 def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -> dict[str, RadiographSet]:
-    splits = split_by_patient(radiographs._labels_or_complain(), radiographs.patients, fractions=fractions, seed=seed)
+    splits = split_by_patient(
+        radiographs._labels_or_complain(), radiographs.patients, fractions=fractions, seed=seed
+    )
     return {split: radiographs.subset(splits == split) for split in fractions}
 
 

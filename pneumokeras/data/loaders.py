@@ -151,7 +151,9 @@ class RadiographLoader(PyDataset):
     ):
         super().__init__(workers=workers)
         if batch_size < 1 or (views is not None and views < 1):
-            raise DataError(f"Expected batch_size and views of at least 1. Received {batch_size} and {views}.")
+            raise DataError(
+                f"Expected batch_size and views of at least 1. Received {batch_size} and {views}."
+            )
         _refuse_preprocessing(generator)
         self.radiographs = radiographs
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -161,8 +163,7 @@ class RadiographLoader(PyDataset):
         self.shuffle = generator is not None if shuffle is None else shuffle
         self.seed = seed
         self.pad = pad
-        self.epoch = 0
-        self._position = 0
+        self.reset()
         self._decoded: dict[int, np.ndarray] = {}
         self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
 
@@ -190,19 +191,30 @@ class RadiographLoader(PyDataset):
     def __next__(self) -> tuple[np.ndarray, np.ndarray] | tuple[np.ndarray]:
         """The next batch, epoch after epoch without end, as `ImageDataGenerator.flow` gives them."""
         batch = self[self._position]
+        self._under_way = True
         self._position += 1
         if self._position == len(self):
             self.on_epoch_end()
         return batch
 
+    def on_epoch_begin(self) -> None:
+        """Note that an epoch is under way."""
+        self._under_way = True
+
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch: another view, another order."""
-        self.epoch += 1
+        """Go on to the next epoch: another view, another order.
+
+        `fit` also calls this once before its first epoch, which is not counted.
+        """
+        if self._under_way:
+            self.epoch += 1
+        self._under_way = False
         self._position = 0
 
     def reset(self) -> None:
         """Go back to epoch 0."""
         self.epoch = 0
+        self._under_way = False
         self._position = 0
 
     @property

@@ -38,7 +38,10 @@ def read_radiograph(
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}. Expected a JPEG or PNG file.") from error
-    pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
+    try:
+        pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
+    except cv2.error:  # raised, not returned as None, where a header claims more pixels than OpenCV allows
+        pixels = None
     if pixels is None:
         state = "is empty" if not content.size else "cannot be decoded"
         raise DataError(f"{path} {state}. Expected a JPEG or PNG image; remove or replace the file.")

@@ -28,7 +28,9 @@ def split_by_patient(
     """
     names, groups, sizes = np.unique(patients, return_inverse=True, return_counts=True)
     strata = _stratum_of_each_patient(labels, groups, len(names))
-    order = np.argsort([blake2b(f"{seed}:{name}".encode("utf-8", "surrogateescape")).hexdigest() for name in names])
+    order = np.argsort(
+        [blake2b(f"{seed}:{name}".encode("utf-8", "surrogateescape")).hexdigest() for name in names]
+    )
     first, *others = fractions
     split_of_patient = np.full(len(names), first, dtype=object)
     for stratum in np.unique(strata):

@@ -183,7 +183,7 @@ def random_weights(network: keras.Model, *, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     arrays = []
     for variable in network.weights:
-        value = np.array(variable)
+        value = variable.numpy()
         if variable.name.endswith("kernel"):
             depthwise = "depthwise" in variable.path
             fan_in = math.prod(value.shape[:2]) if depthwise else math.prod(value.shape[:-1])

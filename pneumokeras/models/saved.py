@@ -88,7 +88,7 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
     if Path(path).suffix != ".keras":
         raise ModelError(f"Cannot save a model as {path}. Expected a name ending in .keras.")
     with replacing(path) as temporary:
-        keras.Model(model.input, model.output, name=model.name).save(temporary)
+        keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(MEMBER, json.dumps(describe(model).json(), indent=2))
 

@@ -87,7 +87,9 @@ def report_run(
         explanations=_explained(result, radiographs, evaluation),
     )
     write_report(contents, target)
-    write_predictions(predictions, folder.predictions_path(split) if data is None else target / "predictions.csv")
+    write_predictions(
+        predictions, folder.predictions_path(split) if data is None else target / "predictions.csv"
+    )
     return Report(evaluation, target, notices)
 
 
@@ -98,7 +100,9 @@ def _radiographs(
         return load_radiographs(data, split=split, classes=description.classes)
     found = read_manifest(run.splits_path, classes=description.classes)
     if split not in found:
-        raise DataError(f"The run has no {split} split. Name radiographs with --data, or another split with --split.")
+        raise DataError(
+            f"The run has no {split} split. Name radiographs with --data, or another split with --split."
+        )
     return found[split]
 
 
@@ -122,10 +126,20 @@ def _notices(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
         )
     if split != "test" and data is None:
-        notices.append(f"These are {split} radiographs: the model or its threshold was chosen on them, so figures flatter.")
+        notices.append(
+            f"These are {split} radiographs: the model or its threshold was chosen on them, so figures flatter."
+        )
     if data is not None or split == "test":
-        learned = {row["digest"]: row["path"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
-        known = [name for name, digest in zip(radiographs.names, radiographs.digests, strict=True) if digest in learned]
+        learned = {
+            row["digest"]: row["path"]
+            for row in read_csv(run.splits_path)
+            if row["split"] in ("train", "val")
+        }
+        known = [
+            name
+            for name, digest in zip(radiographs.names, radiographs.digests, strict=True)
+            if digest in learned
+        ]
         if known:
             notices.append(
                 f"{len(known)} of these {len(radiographs)} radiographs were also trained or chosen on (same content), "
@@ -154,7 +168,10 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
 
 
 def _facts(
-    record: dict[str, Any], description: ModelDescription, result: TuningResult, data: str | PathLike[str] | None
+    record: dict[str, Any],
+    description: ModelDescription,
+    result: TuningResult,
+    data: str | PathLike[str] | None,
 ) -> dict[str, str]:
     settings, timings = record["settings"], record["timings"]
     facts = {
@@ -207,7 +224,9 @@ def _explained(result: TuningResult, radiographs: RadiographSet, evaluation: Eva
     chosen = np.concatenate([outcome[:EXPLAINED_PER_OUTCOME] for outcome in outcomes]).astype(int)
     panels = explain(result.model, radiographs.subset(chosen))
     return replace(
-        _at(radiographs, evaluation, chosen, panels.images), heatmaps=panels.heatmaps, overlays=panels.overlays
+        _at(radiographs, evaluation, chosen, panels.images),
+        heatmaps=panels.heatmaps,
+        overlays=panels.overlays,
     )
 
 
@@ -218,7 +237,9 @@ def _examples(
     return _at(radiographs, evaluation, chosen, images)
 
 
-def _at(radiographs: RadiographSet, evaluation: Evaluation, chosen: np.ndarray, images: np.ndarray) -> Examples:
+def _at(
+    radiographs: RadiographSet, evaluation: Evaluation, chosen: np.ndarray, images: np.ndarray
+) -> Examples:
     return Examples(
         names=[Path(name).name for name in radiographs.names[chosen]],
         images=images,

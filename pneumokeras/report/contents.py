@@ -1,0 +1,110 @@
+"""What a report shows, gathered by whoever knows the run, the model and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import Evaluation, OperatingPointResult
+
+
+TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Some radiographs of the evaluated set, to be shown.
+
+    Attributes:
+        names: `(k,)` strings, the path or key of each.
+        images: `(k, height, width)` `uint8`, gray levels 0 to 255.
+        labels: `(k,)` integers, 1 = PNEUMONIA.
+        probabilities: `(k,)` floats in [0, 1], P(PNEUMONIA).
+        heatmaps: `(k, height, width)` floats in [0, 1], Grad-CAM for PNEUMONIA, or `None`.
+        overlays: `(k, height, width, 3)` `uint8`, RGB, each heatmap over its radiograph, or `None`.
+
+    Raises:
+        DataError: if the lengths differ, or there are heatmaps without overlays or overlays without heatmaps.
+    """
+
+    names: Sequence[str]
+    images: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    heatmaps: np.ndarray | None = None
+    overlays: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        if (self.heatmaps is None) != (self.overlays is None):
+            raise DataError("Expected heatmaps and overlays together, received one without the other.")
+        parts = (self.names, self.images, self.labels, self.probabilities, self.heatmaps, self.overlays)
+        lengths = [len(part) for part in parts if part is not None]
+        if len(set(lengths)) > 1:
+            raise DataError(
+                f"Expected one entry for each radiograph in each array, received lengths {lengths}."
+            )
+
+    def __len__(self) -> int:
+        """Number of radiographs."""
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContents:
+    """What a report shows. What is missing or empty is left out of the page, its section and all.
+
+    Attributes:
+        title: the page's title, such as the run's name.
+        evaluation: figures, curves and operating points.
+        class_counts: for each split, images by class.
+        history: of the fit; for each figure one float an epoch.
+        trials: of the search, each a row as in trials.csv: `TRIAL_COLUMNS`, then its hyperparameters.
+        objective: what trials and epochs were chosen by; of `val_loss` the lowest is best, else the highest.
+        facts: how it was made, by name: command, data, fingerprint, seed, weights, versions, times.
+        notices: what a reader must know, such as "The weights are random."
+        samples: random radiographs of both classes.
+        predictions: radiographs that were called right and wrong.
+        explanations: radiographs with heatmaps and overlays.
+    """
+
+    title: str
+    evaluation: Evaluation
+    class_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    history: Mapping[str, Sequence[float]] | None = None
+    trials: Sequence[Mapping[str, Any]] = ()
+    objective: str = "val_auc"
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notices: Sequence[str] = ()
+    samples: Examples | None = None
+    predictions: Examples | None = None
+    explanations: Examples | None = None
+
+    @property
+    def chosen(self) -> str:
+        """Name of the operating point the page speaks of: `validation` if there is one, else `default`."""
+        return "validation" if "validation" in self.evaluation.operating_points else "default"
+
+    @property
+    def chosen_result(self) -> OperatingPointResult:
+        """What happens at that operating point."""
+        return self.evaluation.operating_points[self.chosen]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that is best by the objective, counted from 1, if the history tells."""
+        scores = np.asarray((self.history or {}).get(self.objective, ()), dtype=np.float64)
+        if np.isnan(scores).all():
+            return None
+        return 1 + int(np.nanargmin(scores) if self.objective == "val_loss" else np.nanargmax(scores))
+
+    @property
+    def best_trial(self) -> int | None:
+        """Number of the trial that is best by the objective, if any was completed."""
+        scores = {trial["trial"]: trial["score"] for trial in self.trials if trial["score"] is not None}
+        best = min if self.objective == "val_loss" else max
+        return best(scores, key=scores.__getitem__) if scores else None

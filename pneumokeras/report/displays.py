@@ -1,0 +1,115 @@
+"""Which figures a report has: the Displays for whatever its contents hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pneumokeras.evaluation import Evaluation
+from pneumokeras.figures import (
+    AccuracyCurvesDisplay,
+    ClassDistributionDisplay,
+    ConfusionMatrixDisplay,
+    Display,
+    GradCamDisplay,
+    LossCurvesDisplay,
+    PrecisionRecallDisplay,
+    PredictionSamplesDisplay,
+    RocCurveDisplay,
+    SampleRadiographsDisplay,
+)
+from pneumokeras.report.contents import Examples, ReportContents
+
+CONFUSION_TITLES = {
+    "default": "Default threshold: 0.5",
+    "validation": "Chosen on validation: {:.4g}",
+}
+FIGURES = (
+    "class_distribution",
+    "sample_radiographs",
+    *(f"confusion_matrix_{point}" for point in CONFUSION_TITLES),
+    "roc_curve",
+    "precision_recall_curve",
+    "accuracy_curve",
+    "loss_curve",
+    "sample_predictions",
+    "grad_cam",
+)
+
+
+def displays(contents: ReportContents) -> dict[str, Display]:
+    """The report's figures by the names of their files; those without data are not among them."""
+    return {
+        **_class_distribution(contents),
+        **_confusion_matrices(contents.evaluation),
+        **_curves(contents.evaluation),
+        **_epochs(contents),
+        **_pictures(contents),
+    }
+
+
+def _class_distribution(contents: ReportContents) -> Mapping[str, Display]:
+    if not contents.class_counts:
+        return {}
+    return {"class_distribution": ClassDistributionDisplay(contents.class_counts)}
+
+
+def _confusion_matrices(evaluation: Evaluation) -> Mapping[str, Display]:
+    return {
+        f"confusion_matrix_{point}": ConfusionMatrixDisplay(
+            result, evaluation.predictions.class_names, CONFUSION_TITLES[point].format(result.point.threshold)
+        )
+        for point, result in evaluation.operating_points.items()
+        if point in CONFUSION_TITLES
+    }
+
+
+def _curves(evaluation: Evaluation) -> Mapping[str, Display]:
+    if not evaluation.roc.x.size:  # a class is missing
+        return {}
+    points = evaluation.operating_points
+    return {
+        "roc_curve": RocCurveDisplay(evaluation.roc, evaluation.roc_auc, points),
+        "precision_recall_curve": PrecisionRecallDisplay(
+            evaluation.precision_recall, evaluation.average_precision, evaluation.prevalence, points
+        ),
+    }
+
+
+def _epochs(contents: ReportContents) -> Mapping[str, Display]:
+    history = contents.history or {}
+    figures: dict[str, Display] = {}
+    if {"accuracy", "val_accuracy"} <= history.keys():
+        figures["accuracy_curve"] = AccuracyCurvesDisplay(history, contents.best_epoch)
+    if {"loss", "val_loss"} <= history.keys():
+        figures["loss_curve"] = LossCurvesDisplay(history, contents.best_epoch)
+    return figures
+
+
+def _pictures(contents: ReportContents) -> Mapping[str, Display]:
+    class_names = contents.evaluation.predictions.class_names
+    figures: dict[str, Display] = {}
+    if contents.samples:
+        titles = _class_titles(contents.samples, class_names)
+        figures["sample_radiographs"] = SampleRadiographsDisplay(contents.samples.images, titles)
+    if contents.predictions:
+        figures["sample_predictions"] = PredictionSamplesDisplay(
+            contents.predictions.images,
+            contents.predictions.labels,
+            contents.predictions.probabilities,
+            contents.chosen_result.point.threshold,
+            class_names,
+        )
+    explained = contents.explanations
+    if explained and explained.heatmaps is not None and explained.overlays is not None:
+        titles = [
+            f"{name}\np = {probability:.2f}"
+            for name, probability in zip(
+                _class_titles(explained, class_names), explained.probabilities, strict=True
+            )
+        ]
+        figures["grad_cam"] = GradCamDisplay(explained.images, explained.heatmaps, explained.overlays, titles)
+    return figures
+
+
+def _class_titles(examples: Examples, class_names: tuple[str, str]) -> list[str]:
+    return [class_names[int(label)] for label in examples.labels]

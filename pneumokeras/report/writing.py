@@ -1,0 +1,52 @@
+"""A report's folder: every file whole or not at all, the page last."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from pneumokeras.evaluation import Evaluation
+from pneumokeras.evaluation.presentation import describe_point
+from pneumokeras.figures import save
+from pneumokeras.files import write_json, write_text
+from pneumokeras.report.contents import ReportContents
+from pneumokeras.report.displays import FIGURES, displays
+from pneumokeras.report.page import render_page
+
+
+def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
+    """Write a report: report.json, classification_report.txt, figures/*.png and index.html.
+
+    The page holds all it shows and opens offline. Figures that an earlier report left in the folder and that
+    this one has no data for are removed.
+
+    Args:
+        contents: what to show.
+        folder: where; it is made if it is missing.
+
+    Returns:
+        The path of index.html.
+    """
+    folder = Path(folder)
+    write_json(folder / "report.json", contents.evaluation.json())
+    write_text(folder / "classification_report.txt", _classification_reports(contents.evaluation))
+    drawn = displays(contents)
+    for name in FIGURES:
+        path = folder / "figures" / f"{name}.png"
+        if name in drawn:
+            save(drawn[name], path)
+        else:
+            path.unlink(missing_ok=True)
+    page = folder / "index.html"
+    write_text(page, render_page(contents, drawn))
+    return page
+
+
+def _classification_reports(evaluation: Evaluation) -> str:
+    """scikit-learn's report at every operating point but the oracle, each headed with which it is."""
+    parts = []
+    for name, result in evaluation.operating_points.items():
+        if name != "oracle":
+            heading = f"Operating point {name!r}: {describe_point(result.point)}"
+            parts.append(f"{heading}\n{'-' * len(heading)}\n{evaluation.classification_report(name)}")
+    return "\n".join(parts)

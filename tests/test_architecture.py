@@ -1,0 +1,306 @@
+"""The house stands as it was planned: what may import what, what starts fast, whether documents are true."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+import pneumokeras
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGE = PROJECT / "pneumokeras"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LIBRARY = "errors files data models runs evaluation explain inference training tuning figures report"
+
+# Who may import whom, from the floor up; a part may always import itself. A new module or package fails
+# here until it has its place. "pneumokeras" is the package's own namespace, which only names what is below.
+MAY_IMPORT = {
+    "errors": "",
+    "files": "errors",
+    "runs": "errors files",
+    "data": "errors files",
+    "models": "errors files",
+    "evaluation": "errors",
+    "explain": "errors files data models runs",
+    "inference": "errors files data models evaluation",
+    "training": "errors files data models runs evaluation",
+    "tuning": "errors files data models runs evaluation inference training",
+    "figures": "errors files evaluation",
+    "report": "errors files data models runs evaluation explain inference tuning figures",
+    "pneumokeras": LIBRARY,
+    "cli": f"{LIBRARY} pneumokeras",
+    "__main__": "cli",
+}
+WITHOUT_TENSORFLOW = {"errors", "files", "runs", "evaluation", "figures"}
+HEAVY = {"tensorflow", "keras", "keras_tuner", "matplotlib"}
+
+
+def part_of(path):
+    """The row of the table a file belongs to."""
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "pneumokeras" if name == "__init__" else name
+
+
+def imported_modules(path):
+    """Dotted names of all that a file imports, wherever in it, with the line."""
+    package = path.relative_to(PROJECT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def imported_part(module):
+    """The row of the table that a dotted name of the package belongs to."""
+    _, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    return name if name in MAY_IMPORT else "pneumokeras"
+
+
+def run_python(*arguments, cwd=PROJECT, timeout=60):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_every_module_has_its_place_in_the_table():
+    assert {part_of(path) for path in MODULES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_point_downward(part):
+    allowed = {part, *MAY_IMPORT[part].split()}
+    upward = [
+        f"{path.relative_to(PROJECT)}:{line} imports {module}"
+        for path in MODULES
+        if part_of(path) == part
+        for module, line in imported_modules(path)
+        if module.partition(".")[0] == "pneumokeras" and imported_part(module) not in allowed
+    ]
+    assert upward == []
+
+
+def test_the_table_itself_points_downward():
+    places = list(MAY_IMPORT)
+    for part, allowed in MAY_IMPORT.items():
+        assert all(places.index(other) < places.index(part) for other in allowed.split()), part
+
+
+def test_evaluation_and_figures_do_without_tensorflow():
+    for part in WITHOUT_TENSORFLOW:
+        assert set(MAY_IMPORT[part].split()) <= WITHOUT_TENSORFLOW
+    heavy = [
+        f"{path.relative_to(PROJECT)}:{line} imports {module}"
+        for path in MODULES
+        if part_of(path) in WITHOUT_TENSORFLOW
+        for module, line in imported_modules(path)
+        if module.partition(".")[0] in HEAVY - {"matplotlib"}
+    ]
+    assert heavy == []
+
+
+def test_importing_pneumokeras_is_light():
+    done = run_python("-c", "import sys, pneumokeras; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert HEAVY.isdisjoint(done.stdout.split())
+
+
+def test_help_of_the_program_is_light():
+    done = run_python("-X", "importtime", "-m", "pneumokeras", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    loaded = set(re.findall(r"\|\s*([\w.]+)$", done.stderr, flags=re.MULTILINE))
+    assert "pneumokeras" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+HELP_OF_EVERY_COMMAND = """
+import sys
+import click
+from click.testing import CliRunner
+from pneumokeras.cli import main
+
+def visit(command, words):
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0 and "Usage:" in result.output, (words, result.output)
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            visit(child, [*words, name])
+
+visit(main, [])
+print(*sys.modules)
+"""
+
+
+def test_help_of_every_command_is_light():
+    done = run_python("-c", HELP_OF_EVERY_COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert HEAVY.isdisjoint(done.stdout.split())
+
+
+def test_every_public_name_exists_and_says_what_it_is():
+    assert len(set(pneumokeras.__all__)) == len(pneumokeras.__all__)
+    silent = []
+    for name in pneumokeras.__all__:
+        docstring = getattr(pneumokeras, name).__doc__
+        if not docstring or docstring.startswith(f"{name}("):  # what a dataclass says if nobody does
+            silent.append(name)
+    assert silent == []
+
+
+def test_every_public_name_stands_on_the_page_of_names():
+    page = (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert set(pneumokeras.__all__) <= set(re.findall(r"`(\w+)`", page))
+
+
+def public_definitions(body, prefix=""):
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+            yield f"{prefix}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body, f"{prefix}{node.name}.")
+
+
+def test_every_public_class_function_and_method_has_a_docstring():
+    silent = [
+        f"{path.relative_to(PROJECT)}:{node.lineno} {name}"
+        for path in MODULES
+        for name, node in public_definitions(ast.parse(path.read_text(encoding="utf-8")).body)
+        if not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_the_library_does_not_print():
+    prints = [
+        f"{path.relative_to(PROJECT)}:{node.lineno}"
+        for path in MODULES
+        if part_of(path) != "cli"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert prints == []
+
+
+def required_distributions():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    return [re.match(r"[\w.-]+", line)[0] for group in (project["dependencies"], *extras) for line in group]
+
+
+def locked_distributions():
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    return re.findall(r"^([\w.-]+)==", lock, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("distributions", [required_distributions, locked_distributions])
+def test_opencv_is_the_headless_one_and_torch_is_not_needed(distributions):
+    names = {name.lower() for name in distributions()}
+    assert {name for name in names if name.startswith("opencv")} == {"opencv-python-headless"}
+    assert names.isdisjoint({"torch", "torchvision", "torchaudio"})
+
+
+def test_every_required_distribution_is_locked():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    assert {re.match(r"[\w.-]+", line)[0] for line in lines} <= set(locked_distributions())
+
+
+def code_blocks(page, *languages):
+    """The contents of a Markdown page's fenced blocks in these languages."""
+    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```$"
+    return re.findall(fence, page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(request, tmp_path):
+    """On phantoms named chest_xray, all blocks one after the other, as a reader would type them."""
+    program = "\n".join(code_blocks(PROJECT / "README.md", "python"))
+    if not program:
+        return
+    phantoms = request.getfixturevalue("phantom_folder")
+    (tmp_path / "chest_xray").symlink_to(phantoms, target_is_directory=True)
+    (tmp_path / "readme.py").write_text(program, encoding="utf-8")
+    done = run_python("readme.py", cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+CONSOLE = ("bash", "console", "sh", "shell")
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def typed_lines(page):
+    """What a reader types in a page's shell blocks: the lines after `$ `, or all where none has it."""
+    for block in code_blocks(page, *CONSOLE):
+        lines = block.replace("\\\n", " ").splitlines()
+        prompted = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        yield from prompted or lines
+
+
+def commands_of(page):
+    """Each call of pneumokeras in a page's shell blocks, as words."""
+    for line in typed_lines(page):
+        if re.match(r"(\S*/)?pneumokeras( |$)", line):
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words = list(lexer)
+            end = next(
+                (place for place, word in enumerate(words) if word in ("|", "&&", ";", ">")), len(words)
+            )
+            yield words[1:end]
+
+
+def wrong_words(words):
+    """What a call names that the program does not have."""
+    from pneumokeras.cli import main
+
+    command, options = main, set()
+    context = click.Context(main)
+    wrong = []
+    for word in words:
+        options |= {
+            name for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)
+        }
+        if word.startswith("-"):
+            wrong += [word] if word.partition("=")[0] not in options else []
+        elif isinstance(command, click.Group):
+            command = command.get_command(context, word)
+            if command is None:
+                return [word]
+            context = click.Context(command, parent=context)
+            options = set()
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_the_commands_of_a_page_exist_with_their_options(page):
+    wrong = {" ".join(words): wrong_words(words) for words in commands_of(page)}
+    assert {call: words for call, words in wrong.items() if words} == {}
+
+
+def test_a_command_that_does_not_exist_is_noticed():
+    assert wrong_words(["tune", "--data", "chest_xray", "--no-such-option"]) == ["--no-such-option"]
+    assert wrong_words(["data", "no-such-command", "out"]) == ["no-such-command"]
+    assert wrong_words(["tune", "--data=chest_xray", "-q"]) == []
+
+
+def test_the_make_targets_of_a_page_exist():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    named = {
+        match[1]
+        for page in PAGES
+        for line in typed_lines(page)
+        if (match := re.match(r"make ([a-z-]+)", line))
+    }
+    assert named <= targets

@@ -1,0 +1,722 @@
+"""Folders, arrays and manifests become sets of radiographs that say truly what they hold."""
+
+import logging
+import os
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pneumokeras.data.datasets import (
+    RadiographSet,
+    Splits,
+    load_radiographs,
+    load_splits,
+    read_manifest,
+)
+from pneumokeras.errors import DataError
+
+BOTH = ("NORMAL", "PNEUMONIA")
+
+
+def write_image(file, gray):
+    """A small image of its own: no two `gray` numbers give the same bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((16, 16), gray % 200, np.uint8)
+    pixels[0, 0], pixels[0, 1] = gray // 200, 255
+    ok, encoded = cv2.imencode(".png", pixels)
+    assert ok
+    file.write_bytes(encoded.tobytes())
+    return file
+
+
+def write_class(folder, count, *, start=0, name="scan_{}.png"):
+    return [write_image(folder / name.format(start + index), start + index) for index in range(count)]
+
+
+def write_folder(root, *, train=(30, 30), val=None, test=(5, 5), name="person{}_virus_1.png"):
+    """A folder with splits, one image a patient, each patient and each image its own."""
+    start = 1
+    for split, counts in {"train": train, "val": val, "test": test}.items():
+        for class_name, count in zip(BOTH, counts or (0, 0), strict=True):
+            write_class(root / split / class_name, count, start=start, name=name)
+            start += count
+    return root
+
+
+def write_npz(file, *, seed=0, **counts):
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in counts.items():
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, np.newaxis]
+    np.savez(file, **arrays)
+    return file
+
+
+def moved(root, names):
+    return [str(Path(name).relative_to(root)) for name in names]
+
+
+# Folders
+
+
+def test_a_folder_with_splits_is_taken_as_it_is(tmp_path):
+    write_folder(tmp_path, train=(100, 100), val=(40, 60), test=(3, 4))
+    splits = load_splits(tmp_path)
+    assert [radiographs.counts for radiographs in splits] == [
+        {"NORMAL": 100, "PNEUMONIA": 100},
+        {"NORMAL": 40, "PNEUMONIA": 60},
+        {"NORMAL": 3, "PNEUMONIA": 4},
+    ]
+    assert splits.notices == ()
+    assert splits.source == str(tmp_path)
+
+
+def test_the_order_is_class_then_path_and_stable(tmp_path):
+    for name in ("b", "a", "c"):
+        write_image(tmp_path / "test" / "PNEUMONIA" / f"{name}.png", ord(name))
+        write_image(tmp_path / "test" / "NORMAL" / f"{name}.png", ord(name) - 32)
+    radiographs = load_radiographs(tmp_path)
+    expected = [f"test/{class_name}/{name}.png" for class_name in BOTH for name in "abc"]
+    assert moved(tmp_path, radiographs.names) == expected
+    assert list(radiographs.labels) == [0, 0, 0, 1, 1, 1]
+    assert list(load_radiographs(tmp_path).names) == list(radiographs.names)
+
+
+def test_bare_class_folders_are_split_80_10_10_and_that_is_said(tmp_path):
+    write_class(tmp_path / "NORMAL", 50)
+    write_class(tmp_path / "PNEUMONIA", 150, start=50)
+    splits = load_splits(tmp_path)
+    assert [len(radiographs) for radiographs in splits] == [160, 20, 20]
+    assert splits.val.counts == splits.test.counts == {"NORMAL": 5, "PNEUMONIA": 15}
+    assert "80/10/10" in splits.notices[0]
+    assert "too few" in splits.notices[1]
+    everything = [name for radiographs in splits for name in radiographs.names]
+    assert len(everything) == len(set(everything)) == 200
+
+
+def test_a_tiny_val_is_replaced_by_a_tenth_of_train_and_val_and_that_is_said(tmp_path, caplog):
+    write_folder(tmp_path, train=(400, 800), val=(8, 8), test=(10, 10))
+    with caplog.at_level(logging.INFO, logger="pneumokeras"):
+        splits = load_splits(tmp_path, seed=3)
+    assert splits.val.counts == {"NORMAL": 41, "PNEUMONIA": 81}
+    assert len(splits.train) == 1200 + 16 - 122
+    assert len(splits.test) == 20
+    assert splits.notices == (
+        "val had 16 images, too few to choose on: it is now a tenth of the patients of train and val, 122 images.",
+    )
+    assert splits.notices[0] in caplog.text
+    assert not set(splits.train.patients) & set(splits.val.patients)
+
+
+def test_a_missing_val_is_a_tenth_of_train(tmp_path):
+    splits = load_splits(write_folder(tmp_path, train=(300, 700)))
+    assert splits.val.counts == {"NORMAL": 30, "PNEUMONIA": 70}
+    assert splits.notices == ("val was missing: it is now a tenth of the patients of train and val, 100 images.",)
+
+
+def test_a_val_with_too_few_of_one_class_is_replaced(tmp_path):
+    splits = load_splits(write_folder(tmp_path, train=(300, 800), val=(19, 100)))
+    assert "val had 119 images" in splits.notices[0]
+    assert splits.val.counts == {"NORMAL": 32, "PNEUMONIA": 90}
+
+
+def test_a_val_that_suffices_stays(tmp_path):
+    write_folder(tmp_path, train=(100, 300), val=(20, 80))
+    splits = load_splits(tmp_path)
+    assert all("/val/" in name for name in splits.val.names)
+    assert len(splits.val) == 100
+
+
+def test_keep_val_keeps_what_is_there_and_warns(tmp_path):
+    splits = load_splits(write_folder(tmp_path, val=(8, 8)), keep_val=True)
+    assert all("/val/" in name for name in splits.val.names)
+    assert splits.notices == ("val holds 16 images (8 NORMAL, 8 PNEUMONIA): too few to rank trials reliably.",)
+
+
+def test_a_replaced_val_keeps_patients_whole(tmp_path):
+    for patient in range(60):
+        for image in range(3):
+            folder = tmp_path / "train" / BOTH[patient % 2]
+            write_image(folder / f"person{patient}_bacteria_{image}.png", patient * 3 + image)
+    splits = load_splits(tmp_path, seed=5)
+    assert not set(splits.train.patients) & set(splits.val.patients)
+    assert len(splits.val) == 18
+    assert len(set(splits.val.patients)) == 6
+
+
+def test_another_seed_splits_otherwise_and_the_same_seed_the_same(tmp_path):
+    write_class(tmp_path / "NORMAL", 40)
+    write_class(tmp_path / "PNEUMONIA", 40, start=40)
+    first, again, other = (load_splits(tmp_path, seed=seed) for seed in (0, 0, 1))
+    assert list(first.val.names) == list(again.val.names)
+    assert list(first.val.names) != list(other.val.names)
+
+
+@pytest.mark.parametrize("name", ["person{}_virus_1.png", "scan_{}.png"])
+def test_the_split_does_not_depend_on_where_the_folder_lies(tmp_path, monkeypatch, name):
+    for place in ("here", "there/deeper"):
+        write_folder(tmp_path / place, name=name)
+    here, there = load_splits(tmp_path / "here"), load_splits(tmp_path / "there/deeper")
+    monkeypatch.chdir(tmp_path)
+    relative = load_splits("here")
+    assert moved(tmp_path / "here", here.val.names) == moved(tmp_path / "there/deeper", there.val.names)
+    assert moved("here", relative.val.names) == moved(tmp_path / "here", here.val.names)
+    assert here.fingerprint == there.fingerprint == relative.fingerprint
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val", "VALIDATION"])
+def test_val_has_other_names(tmp_path, name):
+    write_folder(tmp_path, val=(50, 50))
+    (tmp_path / "val").rename(tmp_path / "renamed")
+    (tmp_path / "renamed").rename(tmp_path / name)
+    splits = load_splits(tmp_path)
+    assert len(splits.val) == 100
+    assert all(f"/{name}/" in image for image in splits.val.names)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    write_folder(tmp_path, val=(50, 50))
+    write_class(tmp_path / "validation" / "NORMAL", 3)
+    with pytest.raises(DataError, match="val and validation"):
+        load_splits(tmp_path)
+
+
+def test_class_folders_may_be_written_in_any_case(tmp_path):
+    write_class(tmp_path / "Test" / "Normal", 2)
+    write_class(tmp_path / "Test" / "pneumonia", 3, start=2)
+    assert load_radiographs(tmp_path).counts == {"NORMAL": 2, "PNEUMONIA": 3}
+
+
+def test_two_folders_for_one_class_are_refused(tmp_path):
+    write_class(tmp_path / "NORMAL", 2)
+    write_class(tmp_path / "normal", 2, start=2)
+    write_class(tmp_path / "PNEUMONIA", 2, start=4)
+    if len(os.listdir(tmp_path)) < 3:
+        pytest.skip("this file system does not tell NORMAL from normal")
+    with pytest.raises(DataError, match="NORMAL and normal"):
+        load_radiographs(tmp_path)
+
+
+def test_three_classes_are_one_clear_error(tmp_path):
+    for index, name in enumerate(("NORMAL", "PNEUMONIA", "Covid")):
+        write_class(tmp_path / "train" / name, 2, start=2 * index)
+    with pytest.raises(DataError, match="exactly two classes, NORMAL and PNEUMONIA") as caught:
+        load_splits(tmp_path)
+    assert "covid" in str(caught.value).lower()
+    assert "\n" not in str(caught.value)
+
+
+def test_other_class_names_are_taken_by_option(tmp_path):
+    write_class(tmp_path / "test" / "clear", 2)
+    write_class(tmp_path / "test" / "opacity", 3, start=2)
+    radiographs = load_radiographs(tmp_path, classes=("clear", "opacity"))
+    assert radiographs.counts == {"clear": 2, "opacity": 3}
+    with pytest.raises(DataError, match="NORMAL and PNEUMONIA"):
+        load_radiographs(tmp_path)
+
+
+def test_an_empty_class_is_named(tmp_path):
+    write_class(tmp_path / "train" / "NORMAL", 5)
+    (tmp_path / "train" / "PNEUMONIA").mkdir()
+    with pytest.raises(DataError, match="no PNEUMONIA radiographs"):
+        load_splits(tmp_path)
+
+
+def test_a_class_may_be_absent_where_nothing_is_trained(tmp_path):
+    write_class(tmp_path / "test" / "PNEUMONIA", 5)
+    assert load_radiographs(tmp_path).counts == {"NORMAL": 0, "PNEUMONIA": 5}
+
+
+def test_an_empty_folder_third_class_does_not_matter(tmp_path):
+    write_class(tmp_path / "NORMAL", 2)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("not a radiograph")
+    assert len(load_radiographs(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("load", [load_splits, load_radiographs])
+def test_a_missing_an_empty_and_a_strange_path_are_one_clear_line_each(tmp_path, load):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    expected = {"nowhere": "does not exist", "empty": "No images under", "notes.txt": "neither a folder"}
+    for name, message in expected.items():
+        with pytest.raises(DataError, match=message) as caught:
+            load(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_in_nested_folders_are_found(tmp_path):
+    write_image(tmp_path / "test" / "NORMAL" / "2017" / "march" / "a.png", 1)
+    write_image(tmp_path / "test" / "NORMAL" / "B.JPG", 2)
+    assert moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == ["2017/march/a.png", "B.JPG"] or (
+        moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == ["B.JPG", "2017/march/a.png"]
+    )
+
+
+def test_hidden_files_and_folders_are_ignored(tmp_path):
+    root = write_folder(tmp_path, train=(2, 2), test=(2, 2))
+    normal = root / "test" / "NORMAL"
+    (normal / ".DS_Store").write_bytes(b"x")
+    (normal / "Thumbs.db").write_bytes(b"x")
+    (normal / "._person1_virus_1.jpeg").write_bytes(b"x")
+    write_image(normal / ".ipynb_checkpoints" / "copy-checkpoint.png", 90)
+    write_image(normal / "__MACOSX" / "copy.png", 91)
+    write_image(root / "__MACOSX" / "test" / "NORMAL" / "a.png", 92)
+    write_image(root / "test" / "__MACOSX" / "a.png", 93)
+    assert load_radiographs(root).counts == {"NORMAL": 2, "PNEUMONIA": 2}
+
+
+def test_masks_beside_the_splits_are_ignored(tmp_path):
+    write_folder(tmp_path, train=(2, 2), test=(2, 2))
+    write_class(tmp_path / "masks" / "test" / "PNEUMONIA", 4)
+    assert len(load_radiographs(tmp_path)) == 4
+
+
+def test_linked_class_folders_and_files_are_followed(tmp_path):
+    elsewhere = write_class(tmp_path / "elsewhere", 3)
+    (tmp_path / "data" / "test" / "NORMAL").mkdir(parents=True)
+    (tmp_path / "data" / "test" / "PNEUMONIA").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "test" / "NORMAL" / "a.png").symlink_to(elsewhere[0])
+    (tmp_path / "data" / "test" / "NORMAL" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    assert load_radiographs(tmp_path / "data").counts == {"NORMAL": 1, "PNEUMONIA": 3}
+
+
+def test_patients_of_train_in_test_are_said(tmp_path):
+    write_folder(tmp_path, train=(100, 100), val=(50, 50))
+    write_image(tmp_path / "test" / "PNEUMONIA" / "person7_virus_99.png", 1000)
+    assert load_splits(tmp_path).notices == (
+        "Suspected: 1 patients of train are also in test, such as person7_virus.",
+    )
+
+
+def test_no_test_split_is_said_and_is_an_empty_set(tmp_path):
+    splits = load_splits(write_folder(tmp_path, train=(100, 100), val=(50, 50), test=None))
+    assert len(splits.test) == 0
+    assert splits.test.counts == {"NORMAL": 0, "PNEUMONIA": 0}
+    assert "no test split" in splits.notices[0]
+
+
+# Arrays
+
+
+def test_an_npz_is_read_with_its_own_splits(tmp_path):
+    splits = load_splits(write_npz(tmp_path / "a.npz", train=300, val=100, test=30))
+    assert [len(radiographs) for radiographs in splits] == [300, 100, 30]
+    assert splits.train.labels.shape == (300,)
+    assert splits.train.names[12] == f"{tmp_path / 'a.npz'}::train/12"
+    assert splits.notices == ()
+
+
+def test_an_npz_without_val_gets_one_wherever_it_lies(tmp_path):
+    (tmp_path / "deep").mkdir()
+    here = load_splits(write_npz(tmp_path / "a.npz", train=300, test=30))
+    there = load_splits(write_npz(tmp_path / "deep" / "b.npz", train=300, test=30))
+    assert here.val.counts == {"NORMAL": 15, "PNEUMONIA": 15}
+    assert here.fingerprint == there.fingerprint
+
+
+def test_an_npz_with_a_tiny_val_pools_it_with_train(tmp_path):
+    splits = load_splits(write_npz(tmp_path / "a.npz", train=300, val=20, test=30))
+    assert len(splits.train) + len(splits.val) == 320
+    assert splits.val.images.shape == (32, 8, 8)
+
+
+def npz_faults():
+    images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    return {
+        "no test_labels": {"test_images": images},
+        "holds x": {"x": images},
+        r"uint8.*float32": {"test_images": images.astype(np.float32), "test_labels": labels},
+        r"\(4, 8, 8, 3\)": {"test_images": np.zeros((4, 8, 8, 3), np.uint8), "test_labels": labels},
+        "labels 0 and 1": {"test_images": images, "test_labels": labels + 1},
+        "labels 0 and 1.*nan": {"test_images": images, "test_labels": labels * np.nan},
+        "one label for each of 4 images. Received 3": {"test_images": images, "test_labels": labels[:3]},
+        "Cannot read": {"test_images": np.array([images, None], dtype=object), "test_labels": labels},
+    }
+
+
+@pytest.mark.parametrize("message", npz_faults())
+def test_a_faulty_npz_is_one_line_that_names_it(tmp_path, message):
+    np.savez(tmp_path / "a.npz", **npz_faults()[message])
+    with pytest.raises(DataError, match=message) as caught:
+        load_radiographs(tmp_path / "a.npz")
+    assert str(tmp_path / "a.npz") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_npz_is_one_line_that_names_it(tmp_path):
+    whole = write_npz(tmp_path / "whole.npz", test=50).read_bytes()
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    damaged = bytearray(whole)
+    damaged[400:600] = bytes(200)
+    np.save(tmp_path / "one.npy", np.zeros((2, 8, 8), np.uint8))
+    contents = {
+        "empty.npz": b"",
+        "text.npz": b"<html>404 Not Found</html>",
+        "truncated.npz": whole[: len(whole) // 2],
+        "damaged.npz": bytes(damaged),
+        "npy.npz": (tmp_path / "one.npy").read_bytes(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name in (*contents, "zip.npz"):
+        with pytest.raises(DataError) as caught:
+            load_radiographs(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_pickled_objects_are_refused_without_being_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    np.savez(tmp_path / "a.npz", test_images=np.array([Trap()], dtype=object), test_labels=np.array([0]))
+    with pytest.raises(DataError, match="Cannot read"):
+        load_radiographs(tmp_path / "a.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+# What is only evaluated is never split
+
+
+def test_what_is_evaluated_is_never_split(tmp_path):
+    only_test = write_folder(tmp_path / "only_test", train=None, test=(4, 6))
+    bare = tmp_path / "bare"
+    write_class(bare / "NORMAL", 4)
+    write_class(bare / "PNEUMONIA", 6, start=4)
+    npz = write_npz(tmp_path / "a.npz", test=10)
+    manifest = tmp_path / "a.csv"
+    files = sorted(bare.rglob("*.png"))
+    manifest.write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
+    for source in (only_test, bare, npz, manifest):
+        assert len(load_radiographs(source)) == 10
+
+
+def test_a_split_is_chosen_by_name_and_a_missing_one_is_named(tmp_path):
+    write_folder(tmp_path, train=(3, 3), val=(2, 2), test=None)
+    assert len(load_radiographs(tmp_path, split="val")) == 4
+    with pytest.raises(DataError, match=r"no test split \(train, val found\)"):
+        load_radiographs(tmp_path)
+
+
+def test_training_needs_a_train_split(tmp_path):
+    with pytest.raises(DataError, match=r"no train split \(test found\)"):
+        load_splits(write_folder(tmp_path, train=None))
+
+
+# Manifests
+
+
+@pytest.fixture
+def images(tmp_path):
+    return [write_image(tmp_path / "images" / f"scan_{index}.png", index) for index in range(6)]
+
+
+def write_manifest(tmp_path, text):
+    (tmp_path / "manifest.csv").write_text(text)
+    return tmp_path / "manifest.csv"
+
+
+def test_a_manifest_names_paths_from_its_own_folder(tmp_path, images, monkeypatch):
+    manifest = write_manifest(tmp_path, f"path,label\nimages/scan_1.png,PNEUMONIA\n{images[0]},NORMAL\n")
+    monkeypatch.chdir("/")
+    (radiographs,) = read_manifest(manifest).values()
+    assert list(radiographs.labels) == [1, 0]
+    assert radiographs.read(0)[5, 5] == 1
+    assert radiographs.read(1)[5, 5] == 0
+
+
+def test_a_manifest_may_name_patients_and_splits(tmp_path, images):
+    text = "split,patient,label,path,remark\n"
+    text += "test,ann,NORMAL,images/scan_0.png,x\ntrain,bob,PNEUMONIA,images/scan_1.png,\n"
+    text += "test,ann,PNEUMONIA,images/scan_2.png,x\n"
+    found = read_manifest(write_manifest(tmp_path, text))
+    assert list(found) == ["test", "train"]
+    assert list(found["test"].patients) == ["ann", "ann"]
+    assert list(found["train"].patients) == ["bob"]
+
+
+def test_without_a_patient_column_names_say_whose_they_are(tmp_path):
+    text = "path,label\nimages/person1_virus_1.png,PNEUMONIA\nimages/person1_virus_2.png,PNEUMONIA\n"
+    found = read_manifest(write_manifest(tmp_path, text))
+    assert list(found[""].patients) == ["person1_virus"] * 2
+
+
+def test_patients_that_are_named_count_even_where_others_are_not(tmp_path, images):
+    text = "path,label,patient\nimages/scan_0.png,NORMAL,ann\nimages/scan_1.png,NORMAL,ann\nimages/scan_2.png,NORMAL,\n"
+    patients = read_manifest(write_manifest(tmp_path, text))[""].patients
+    assert list(patients[:2]) == ["ann", "ann"]
+    assert patients[2] not in ("", "ann")
+
+
+def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
+    rows = [(f"{index}.png", BOTH[index % 2], f"patient {index % 20}") for index in range(200)]
+    text = "path,label,patient\n" + "".join(",".join(row) + "\n" for row in rows)
+    splits = load_splits(write_manifest(tmp_path, text))
+    sides = [set(radiographs.patients) for radiographs in splits]
+    assert [len(side) for side in sides] == [16, 2, 2]
+    assert len(set.union(*sides)) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.png,HEALTHY\n", "line 2: label 'HEALTHY'. Expected NORMAL or PNEUMONIA"),
+        ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,dev\n", "line 3: split 'dev'"),
+        ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,\n", "1 rows have no split"),
+        ("file,label\na.png,NORMAL\n", "path and label, found file, label"),
+        ("path,label\n", "no rows"),
+        ("", "no rows"),
+        ("label,path\nNORMAL\n", "line 2: no path"),
+        ("path,label\n,NORMAL\n", "line 2: no path"),
+        ("path,label\na.png\n", "line 2: label"),
+        ("path,label\na.npz::test/0,NORMAL\nb.npz::test/0,NORMAL\n", "one .npz"),
+    ],
+)
+def test_a_faulty_manifest_is_one_line_that_says_where(tmp_path, text, message):
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        read_manifest(write_manifest(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ["test/99", "test/x", "test/-1", "train/0", "test"])
+def test_a_row_that_the_npz_does_not_have_is_refused(tmp_path, row):
+    write_npz(tmp_path / "a.npz", test=4)
+    with pytest.raises(DataError, match="does not have"):
+        read_manifest(write_manifest(tmp_path, f"path,label\na.npz::{row},NORMAL\n"))
+
+
+@pytest.mark.parametrize("source", ["folder", "npz"])
+def test_written_splits_come_back_from_anywhere(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    if source == "folder":
+        write_folder(Path("data"), train=(150, 150))
+        splits = load_splits("data", seed=4)
+    else:
+        splits = load_splits(write_npz(Path("a.npz"), train=300, test=20), seed=4)
+    splits.write_csv(tmp_path / "run" / "splits.csv")
+    monkeypatch.chdir("/")
+    found = read_manifest(tmp_path / "run" / "splits.csv")
+    assert list(found) == ["train", "val", "test"]
+    monkeypatch.chdir(tmp_path)
+    for radiographs, again in zip(splits, found.values(), strict=True):
+        assert np.array_equal(radiographs.labels, again.labels)
+        assert np.array_equal(radiographs.patients, again.patients)
+        assert np.array_equal(radiographs.digests, again.digests)
+        assert np.array_equal(radiographs.read(3), again.read(3))
+    assert Splits(*found.values()).fingerprint == splits.fingerprint
+
+
+# Patients
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("person1_bacteria_1.jpeg", "person1_bacteria"),
+        ("person1_virus_6.jpeg", "person1_virus"),
+        ("person1000_virus_1681.jpeg", "person1000_virus"),
+        ("IM-0131-0001.jpeg", "IM-0131"),
+        ("IM-0131-0001-0002.jpeg", "IM-0131"),
+        ("NORMAL2-IM-0414-0001.jpeg", "NORMAL2-IM-0414"),
+    ],
+)
+def test_the_kaggle_names_say_whose_radiograph_it_is(name, patient):
+    assert list(RadiographSet.from_files([f"some/folder/{name}"]).patients) == [patient]
+
+
+def test_the_number_alone_is_not_a_patient():
+    files = ["person1_bacteria_1.jpeg", "person1_virus_6.jpeg", "person11_virus_6.jpeg"]
+    assert len(set(RadiographSet.from_files(files).patients)) == 3
+
+
+def test_unknown_names_are_each_their_own_patient():
+    files = ["a/scan.png", "b/scan.png", "myperson1_virus_2.png", "IM-xx-1.png"]
+    assert list(RadiographSet.from_files(files).patients) == files
+
+
+@pytest.mark.parametrize("pattern", [r"(?P<patient>p\d+)_(\d)", r"(\d)x(?P<patient>p\d+)", r"(p\d+)"])
+def test_a_users_pattern_names_the_patient(pattern):
+    patients = RadiographSet.from_files(["9xp12_3.png", "8xp12_4.png", "other.png"], patient_pattern=pattern).patients
+    assert list(patients) == ["p12", "p12", "other.png"]
+
+
+@pytest.mark.parametrize(("pattern", "message"), [(r"p\d+", "no group"), ("(", "no regular"), (r"(q\d+)", "matches no")])
+def test_a_pattern_that_cannot_work_is_refused(pattern, message):
+    with pytest.raises(DataError, match=message):
+        RadiographSet.from_files(["p12_3.png"], patient_pattern=pattern)
+
+
+# The set itself
+
+
+def test_subsets_keep_everything_together(images):
+    radiographs = RadiographSet.from_files(images, labels=[0, 1, 0, 1, 0, 1])
+    by_mask, by_index = radiographs.subset(radiographs.labels == 1), radiographs.subset([5, 1])
+    assert [Path(name).stem for name in by_mask.names] == ["scan_1", "scan_3", "scan_5"]
+    assert [Path(name).stem for name in by_index.names] == ["scan_5", "scan_1"]
+    assert by_index.read(0)[5, 5] == 5
+    assert list(by_index.labels) == [1, 1]
+    assert len(radiographs.subset([])) == len(radiographs.subset(np.zeros(6, bool))) == 0
+    assert len(radiographs.subset([True, False, False, False, False, True])) == 2
+    arrays = RadiographSet.from_arrays(np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8))
+    assert [arrays.subset([5, 1]).read(row)[0, 0] for row in (0, 1)] == [5, 1]
+    assert arrays.subset([]).images.shape == (0, 8, 8)
+
+
+@pytest.mark.parametrize("indices", [[6], [True, False]])
+def test_a_subset_that_cannot_be_is_refused(images, indices):
+    with pytest.raises(IndexError):
+        RadiographSet.from_files(images).subset(indices)
+
+
+def test_pixels_are_read_in_order_at_the_size_asked(images):
+    pixels = RadiographSet.from_files(images).pixels((4, 8))
+    assert pixels.shape == (6, 4, 8)
+    assert pixels.dtype == np.uint8
+    assert list(pixels[:, 3, 7]) == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_unreadable_file_is_named_by_pixels_and_digests(tmp_path, images):
+    radiographs = RadiographSet.from_files([*images, tmp_path / "gone.png"])
+    with pytest.raises(DataError, match=r"gone\.png"):
+        radiographs.pixels((8, 8))
+    with pytest.raises(DataError, match=r"gone\.png"):
+        _ = radiographs.digests
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 1], "one label for each of 6"), ([0, 1, 2, 0, 1, 0], "labels 0 and 1"), ([], "Received 0")]
+)
+def test_labels_that_do_not_fit_the_files_are_refused(images, labels, message):
+    with pytest.raises(DataError, match=message):
+        RadiographSet.from_files(images, labels=labels)
+
+
+def test_names_and_patients_that_do_not_fit_the_arrays_are_refused():
+    pixels = np.zeros((3, 8, 8), np.uint8)
+    with pytest.raises(DataError, match="3 images"):
+        RadiographSet.from_arrays(pixels, names=["a", "b"])
+    with pytest.raises(DataError, match="3 images"):
+        RadiographSet.from_arrays(pixels, patients=["a", "b", "c", "d"])
+
+
+def test_arrays_with_a_channel_are_taken_and_others_refused():
+    radiographs = RadiographSet.from_arrays(np.zeros((3, 8, 9, 1), np.uint8), [[0], [1], [1]])
+    assert radiographs.read(0).shape == (8, 9)
+    assert list(radiographs.patients) == ["image 0", "image 1", "image 2"]
+    for wrong in (np.zeros((3, 8, 9, 3), np.uint8), np.zeros((3, 8, 9)), np.zeros((8, 9), np.uint8)):
+        with pytest.raises(DataError, match="uint8"):
+            RadiographSet.from_arrays(wrong)
+
+
+def test_digests_are_equal_for_equal_content_only(tmp_path, images):
+    copy = tmp_path / "copy_of_3.png"
+    copy.write_bytes(images[3].read_bytes())
+    digests = RadiographSet.from_files([*images, copy]).digests
+    assert digests[6] == digests[3]
+    assert len(set(digests)) == 6
+    pixels = np.zeros((3, 4, 4), np.uint8)
+    pixels[2] += 1
+    arrays = RadiographSet.from_arrays(pixels).digests
+    assert arrays[0] == arrays[1] != arrays[2]
+    assert arrays[0] != RadiographSet.from_arrays(pixels.reshape(3, 2, 8)).digests[0]
+
+
+def test_the_fingerprint_depends_on_split_label_and_content(tmp_path):
+    splits = load_splits(write_folder(tmp_path, train=(10, 10), val=(5, 5)), keep_val=True)
+    labels = splits.train.labels.copy()
+    labels[0] = 1
+    changed = {
+        splits.fingerprint,
+        replace(splits, train=splits.val, val=splits.train).fingerprint,
+        replace(splits, train=replace(splits.train, labels=labels)).fingerprint,
+        replace(splits, test=splits.test.subset([0, 1])).fingerprint,
+    }
+    write_image(splits.train.images[0], 999)
+    changed.add(load_splits(tmp_path, keep_val=True).fingerprint)
+    assert len(changed) == 5
+
+
+def test_the_fingerprint_does_not_depend_on_order_or_notices(tmp_path):
+    splits = load_splits(write_folder(tmp_path, train=(10, 10), val=(5, 5)), keep_val=True)
+    turned = replace(splits, train=splits.train.subset(np.arange(20)[::-1]), notices=("x",), source="y")
+    assert turned.fingerprint == splits.fingerprint
+
+
+def test_class_weights_make_both_classes_weigh_the_same():
+    pixels = np.zeros((10, 4, 4), np.uint8)
+    weights = RadiographSet.from_arrays(pixels, [0] * 2 + [1] * 8).class_weights()
+    assert weights == {0: 2.5, 1: 0.625}
+    assert 2 * weights[0] == 8 * weights[1]
+    assert RadiographSet.from_arrays(pixels, [1] * 10).class_weights()[0] == 1.0
+
+
+def test_counting_unlabelled_radiographs_is_refused():
+    with pytest.raises(DataError, match="no labels"):
+        _ = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8)).counts
+
+
+def test_what_a_notebook_shows_is_escaped():
+    pixels = np.zeros((2, 4, 4), np.uint8)
+    radiographs = RadiographSet.from_arrays(pixels, [0, 1], class_names=("<b>", "a & b"))
+    splits = Splits(radiographs, radiographs, radiographs, notices=("<script>alert(1)</script>",))
+    for shown in (radiographs._repr_html_(), splits._repr_html_()):
+        assert "<b>" not in shown
+        assert "&lt;b&gt;" in shown
+        assert "a &amp; b" in shown
+    assert "<script>" not in splits._repr_html_()
+    assert "?" in RadiographSet.from_arrays(pixels)._repr_html_()
+
+
+def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
+    from time import perf_counter
+
+    for class_name in BOTH:
+        (tmp_path / "train" / class_name).mkdir(parents=True)
+        for index in range(2500):
+            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").touch()
+    start = perf_counter()
+    splits = load_splits(tmp_path)
+    assert len(splits.train) + len(splits.val) == 5000
+    assert perf_counter() - start < 3
+
+
+# Real radiographs
+
+
+def test_the_kaggle_set_gets_a_val_of_a_tenth(chest_xray):
+    splits = load_splits(chest_xray, seed=0)
+    assert [len(radiographs) for radiographs in splits] == [4694, 522, 312]
+    assert not set(splits.train.patients) & set(splits.val.patients)
+    rates = [radiographs.labels.mean() for radiographs in (splits.train, splits.val)]
+    assert abs(rates[0] - rates[1]) < 0.01
+    assert "val had 16 images" in splits.notices[0]
+
+
+def test_every_kaggle_name_says_whose_it_is(chest_xray):
+    for radiographs in load_splits(chest_xray):
+        assert not set(radiographs.names) & set(radiographs.patients)
+        assert len(set(radiographs.patients)) < len(radiographs)
+
+
+def test_the_official_test_set_is_left_whole(chest_xray):
+    assert load_splits(chest_xray, seed=1).test.counts == {"NORMAL": 117, "PNEUMONIA": 195}
+    assert load_radiographs(chest_xray).counts == {"NORMAL": 117, "PNEUMONIA": 195}
+
+
+def test_pneumoniamnist_is_read_as_published(real_data):
+    splits = load_splits(real_data / "pneumoniamnist.npz")
+    assert splits.train.counts == {"NORMAL": 1214, "PNEUMONIA": 3494}
+    assert [len(radiographs) for radiographs in splits] == [4708, 524, 312]
+    assert splits.train.images.shape == (4708, 28, 28)
+    assert splits.notices == ()

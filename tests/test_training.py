@@ -1,0 +1,107 @@
+"""The fit keeps the best weights, judges exactly, and writes down what happened."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pneumokeras import training
+from pneumokeras.data.datasets import Splits
+from pneumokeras.errors import ModelError
+from pneumokeras.models.small_cnns import CompactCNNHyperModel
+
+
+@pytest.fixture
+def model():
+    training.set_seed(0)
+    return CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3)).build(
+        keras_tuner.HyperParameters()
+    )
+
+
+def test_the_best_weights_come_back(model, spot_splits):
+    result = training.fit(model, spot_splits.train, spot_splits.val, epochs=4)
+    best = training.best_epoch(result.history)
+    probabilities = model.predict(spot_splits.val.images[..., np.newaxis], verbose=0).reshape(-1)
+    assert roc_auc_score(spot_splits.val.labels, probabilities) == pytest.approx(result.history["val_auc"][best])
+    assert training.cross_entropy(spot_splits.val.labels, probabilities) == pytest.approx(
+        result.history["val_loss"][best], rel=1e-4
+    )
+
+
+def test_the_history_has_a_row_an_epoch_with_the_learning_rate(model, spot_splits):
+    history = training.fit(model, spot_splits.train, spot_splits.val, epochs=2).history
+    assert {"loss", "val_loss", "val_auc", "val_accuracy", "learning_rate", "seconds"} <= set(history)
+    assert {len(values) for values in history.values()} == {2}
+
+
+def test_the_same_seed_gives_the_same_fit(spot_splits):
+    def fitted():
+        training.set_seed(3)
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
+        model = hypermodel.build(keras_tuner.HyperParameters())
+        return training.fit(model, spot_splits.train, spot_splits.val, epochs=2, seed=3).history
+
+    first, second = fitted(), fitted()
+    np.testing.assert_allclose(first["loss"], second["loss"], rtol=1e-5)
+    np.testing.assert_allclose(first["val_auc"], second["val_auc"], rtol=1e-5)
+
+
+def test_val_loss_leaves_the_penalty_out():
+    labels, probabilities = np.array([0, 1, 1]), np.array([0.1, 0.8, 1.0])
+    expected = keras.losses.BinaryCrossentropy()(labels, probabilities).numpy()
+    assert training.cross_entropy(labels, probabilities) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_are_balanced_unless_told_otherwise(model, spot_splits, monkeypatch):
+    received = {}
+    fit = keras.Model.fit
+
+    def recording(self, *args, **kwargs):
+        received.update(kwargs)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", recording)
+    uneven = spot_splits.train.subset(np.r_[np.flatnonzero(spot_splits.train.labels == 1), 0, 2])
+    training.fit(model, uneven, spot_splits.val, epochs=1)
+    assert received["class_weight"] == {0: 34 / 4, 1: 34 / 64}
+    training.fit(model, uneven, spot_splits.val, epochs=1, class_weights=None)
+    assert received["class_weight"] is None
+
+
+def test_the_checkpoint_holds_the_best_weights(model, spot_splits, tmp_path):
+    path = tmp_path / "best.weights.h5"
+    training.fit(model, spot_splits.train, spot_splits.val, epochs=3, checkpoint=path)
+    expected = model.get_weights()
+    model.load_weights(path)
+    for before, after in zip(expected, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_it_stops_early_and_lowers_the_learning_rate_when_nothing_improves(spot_splits):
+    inputs = keras.Input((32, 32, 1))
+    outputs = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(inputs * 0.0))
+    constant = keras.Model(inputs, outputs)
+    constant.compile("sgd", "binary_crossentropy")
+    constant.optimizer.learning_rate = 0.0
+    history = training.fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
+    assert len(history["loss"]) == 6
+    constant.optimizer.learning_rate = 1e-3
+    history = training.fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
+    assert history["learning_rate"][-1] < history["learning_rate"][0]
+
+
+def test_a_model_that_is_not_compiled_is_refused(spot_splits):
+    model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    with pytest.raises(ModelError, match="not compiled"):
+        training.fit(model, spot_splits.train, spot_splits.val, epochs=1)
+
+
+def test_epochs_show_the_views_in_turn(model, spot_splits):
+    splits = Splits(*spot_splits)
+    data = training.TrainingData.from_sets(splits.train, splits.val, image_size=(32, 32), views=2)
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(data.train.view))
+    training.fit_on(model, data, epochs=3, callbacks=[watch])
+    assert seen == [0, 1, 0]

@@ -1,0 +1,220 @@
+"""The search is resumed, its failures are rows, and the run folder holds what was promised."""
+
+import csv
+import json
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from pneumokeras.data.datasets import Splits
+from pneumokeras.errors import DataError, ModelError, RunError, TuningError
+from pneumokeras.inference import predict
+from pneumokeras.models.small_cnns import CompactCNNHyperModel
+from pneumokeras.tuning import load_run, tune
+
+
+class SmallHyperModel(CompactCNNHyperModel):
+    """The smallest there is; fails where a test wants it to."""
+
+    def __init__(self, fails=()):
+        super().__init__(input_shape=(32, 32, 1), width=(4, 8, 4), depth=(2, 2))
+        self.fails = set(fails)
+        self.builds = 0
+
+    def build(self, hp):
+        self.builds += 1
+        if self.builds in self.fails:
+            raise MemoryError("no room for this trial")
+        return super().build(hp)
+
+
+@pytest.fixture(scope="module")
+def finished(spot_splits, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "first"
+    seen = []
+    return tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=2, run=run, progress=seen.append), seen
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+class TestTheRunFolder:
+    def test_it_holds_every_file_of_the_contract(self, finished):
+        run = finished[0].run
+        names = {"run.json", "splits.csv", "trials.csv", "best_hyperparameters.json", "history.csv", "model.keras"}
+        names |= {"threshold.json", "predictions/val.csv", "tuner"}
+        assert {name for name in names if (run / name).exists()} == names
+
+    def test_nothing_temporary_is_left(self, finished):
+        assert not [path for path in finished[0].run.rglob(".*")]
+        assert not (finished[0].run / "checkpoint.weights.h5").exists()
+
+    def test_run_json_says_how_it_was_made(self, finished, spot_splits):
+        record = json.loads((finished[0].run / "run.json").read_text())
+        assert record["status"] == "finished"
+        assert record["settings"]["max_trials"] == 2
+        assert record["data"]["fingerprint"] == spot_splits.fingerprint
+        assert {"tensorflow", "keras", "pneumokeras"} <= set(record["versions"])
+        assert set(record["timings"]) == {"search", "fit"}
+
+    def test_trials_have_a_column_for_each_hyperparameter(self, finished):
+        trials = rows(finished[0].run / "trials.csv")
+        assert list(trials[0])[:6] == ["trial", "status", "score", "epochs", "seconds", "reason"]
+        assert {"width", "depth", "dropout", "learning_rate"} <= set(trials[0])
+        assert [trial["status"] for trial in trials] == ["completed", "completed"]
+
+    def test_the_history_begins_with_epoch_stage_and_learning_rate(self, finished):
+        history = rows(finished[0].run / "history.csv")
+        assert list(history[0])[:5] == ["epoch", "stage", "learning_rate", "loss", "val_loss"]
+
+    def test_the_validation_threshold_is_chosen_on_val(self, finished, spot_splits):
+        points = json.loads((finished[0].run / "threshold.json").read_text())["points"]
+        assert points["default"] == {"threshold": 0.5, "chosen_on": "fixed"}
+        assert points["validation"]["chosen_on"] == "val"
+        assert points["validation"]["images"] == len(spot_splits.val)
+        assert points["validation"]["sensitivity_floor"] == 0.95
+
+    def test_the_saved_model_predicts_what_was_predicted(self, finished, spot_splits):
+        model = keras.models.load_model(finished[0].run / "model.keras")
+        probabilities = model.predict(spot_splits.val.images[..., np.newaxis], verbose=0).reshape(-1)
+        written = [float(row["probability"]) for row in rows(finished[0].run / "predictions" / "val.csv")]
+        np.testing.assert_allclose(written, probabilities, atol=1e-6)
+
+    def test_load_run_gives_all_of_it_back(self, finished, spot_splits):
+        result, loaded = finished[0], load_run(finished[0].run)
+        assert loaded.best_hyperparameters == result.best_hyperparameters
+        assert loaded.operating_points == result.operating_points
+        assert loaded.history == result.history
+        assert [trial.score for trial in loaded.trials] == [trial.score for trial in result.trials]
+        np.testing.assert_allclose(
+            predict(loaded.model, spot_splits.test).probabilities,
+            predict(result.model, spot_splits.test).probabilities,
+            atol=1e-6,
+        )
+
+
+class TestProgress:
+    def test_it_counts_trials_and_ends_with_the_fit(self, finished):
+        seen = finished[1]
+        assert [(p.stage, p.trial) for p in seen if p.trial_ended] == [("search", 1), ("search", 2), ("fit", 2)]
+        assert seen[-1].seconds_left == 0
+
+    def test_the_best_score_is_the_best_so_far(self, finished):
+        result, seen = finished
+        assert seen[-1].best == max(trial.score for trial in result.trials)
+
+
+class TestRepeating:
+    def test_the_same_call_gives_the_finished_run_back(self, finished, spot_splits):
+        hypermodel = SmallHyperModel()
+        again = tune(hypermodel, spot_splits, max_trials=2, epochs=2, run=finished[0].run)
+        assert hypermodel.builds == 0
+        assert again.trials == load_run(finished[0].run).trials
+
+    def test_other_settings_are_refused_and_named(self, finished, spot_splits):
+        with pytest.raises(RunError, match="epochs 2, not 3"):
+            tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=3, run=finished[0].run)
+
+    def test_other_radiographs_are_refused(self, finished, spot_splits):
+        other = Splits(spot_splits.train.subset(np.arange(40)), spot_splits.val, spot_splits.test)
+        with pytest.raises(RunError, match="other radiographs"):
+            tune(SmallHyperModel(), other, max_trials=2, epochs=2, run=finished[0].run)
+
+    def test_a_folder_with_something_else_is_left_alone(self, spot_splits, tmp_path):
+        (tmp_path / "thesis.docx").write_text("mine")
+        with pytest.raises(RunError, match="something other than a run"):
+            tune(SmallHyperModel(), spot_splits, run=tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+    def test_without_a_name_the_same_call_finds_its_own_run(self, spot_splits, in_tmp):
+        first = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1)
+        hypermodel = SmallHyperModel()
+        assert tune(hypermodel, spot_splits, max_trials=1, epochs=1).run == first.run
+        assert hypermodel.builds == 0
+        assert first.run.parts[0] == "tuner_runs"
+
+    def test_an_interrupted_search_goes_on_without_losing_or_repeating_a_trial(self, finished, spot_splits, tmp_path):
+        run = tmp_path / "interrupted"
+
+        def pull_the_plug(progress):
+            if progress.trial == 2 and progress.epoch == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=2, run=run, progress=pull_the_plug)
+        with pytest.raises(RunError, match="not finished"):
+            load_run(run)
+        seen = []
+        result = tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=2, run=run, progress=seen.append)
+        assert {p.trial for p in seen if p.stage == "search"} == {2}
+        assert [trial.number for trial in result.trials] == [1, 2]
+        assert [t.hyperparameters for t in result.trials] == [t.hyperparameters for t in finished[0].trials]
+        np.testing.assert_allclose([t.score for t in result.trials], [t.score for t in finished[0].trials], atol=0.02)
+
+
+class TestFailures:
+    def test_a_failing_trial_is_a_row_with_its_reason(self, spot_splits, tmp_path):
+        hypermodel = SmallHyperModel(fails={3})  # the first build only asks for the search space
+        result = tune(hypermodel, spot_splits, max_trials=3, epochs=1, run=tmp_path / "run")
+        assert [trial.status for trial in result.trials] == ["completed", "failed", "completed"]
+        assert result.trials[1].reason == "MemoryError: no room for this trial"
+        assert rows(tmp_path / "run" / "trials.csv")[1]["reason"] == "MemoryError: no room for this trial"
+
+    def test_if_all_fail_the_first_reason_is_shown(self, spot_splits, tmp_path):
+        hypermodel = SmallHyperModel(fails=range(2, 20))
+        with pytest.raises(TuningError, match="All 5 trials failed. The first: MemoryError: no room"):
+            tune(hypermodel, spot_splits, max_trials=5, epochs=1, run=tmp_path / "run")
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+    def test_a_model_that_cannot_be_had_is_no_failed_trial(self, spot_splits, tmp_path):
+        class Offline(SmallHyperModel):
+            def build(self, hp):
+                raise ModelError("no weights")
+
+        with pytest.raises(ModelError, match="no weights"):
+            tune(Offline(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
+
+    @pytest.mark.parametrize("wrong", [{"max_trials": 0}, {"epochs": 0}, {"objective": "accuracy"}])
+    def test_numbers_out_of_range_are_refused(self, wrong, spot_splits, tmp_path):
+        with pytest.raises(DataError, match="Expected"):
+            tune(SmallHyperModel(), spot_splits, run=tmp_path / "run", **wrong)
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_same_seed_proposes_the_same_trials_also_with_seed_0(spot_splits, tmp_path, finished):
+    again = tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "again")
+    assert [t.hyperparameters for t in again.trials] == [t.hyperparameters for t in finished[0].trials]
+    other = tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=1, seed=5, run=tmp_path / "other")
+    assert [t.hyperparameters for t in other.trials] != [t.hyperparameters for t in finished[0].trials]
+
+
+def test_nothing_is_printed(spot_splits, tmp_path, capfd):
+    tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_users_own_hypermodel_can_be_tuned(spot_splits, tmp_path):
+    class Own(keras_tuner.HyperModel):
+        input_shape = (32, 32, 1)
+        settings = {"model": "own"}
+
+        def build(self, hp):
+            units = hp.Int("units", 2, 4)
+            model = keras.Sequential(
+                [
+                    keras.Input(self.input_shape),
+                    keras.layers.Rescaling(1 / 255),
+                    keras.layers.Flatten(),
+                    keras.layers.Dense(units, activation="relu"),
+                    keras.layers.Dense(1, activation="sigmoid"),
+                ]
+            )
+            model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+            return model
+
+    result = tune(Own(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "own")
+    assert len(predict(result.model, spot_splits.test)) == len(spot_splits.test)
