@@ -434,7 +434,7 @@ def _chart(ax: Axes | None, title: str) -> tuple[Axes, Figure]:
     ax.tick_params(colors=INK, labelsize=9)
     ax.set_axisbelow(True)
     ax.grid(color="#e4e4e4", linewidth=0.8)
-    return ax, ax.get_figure(root=True)  # type: ignore[return-value]  # axes always have a figure
+    return ax, ax.get_figure()  # type: ignore[return-value]  # axes always have a figure
 
 
 def _grid(
@@ -447,7 +447,7 @@ def _grid(
     if grid.size < rows * columns:
         raise ValueError(f"Expected at least {rows * columns} axes, received {grid.size}.")
     grid = grid.reshape(rows, -1)
-    return grid, grid[0, 0].get_figure(root=True)
+    return grid, grid[0, 0].get_figure()
 
 
 def _picture_grid(axes: np.ndarray | None, count: int, *, title_lines: int = 1) -> tuple[np.ndarray, Figure]:

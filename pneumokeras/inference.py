@@ -12,6 +12,7 @@ from pneumokeras.data.loaders import RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation import Evaluation, OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.evaluation.thresholds import operating_points_from_json
+from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe
 
 
@@ -34,7 +35,7 @@ def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int =
         raise ModelError(f"Expected a model with one probability as output. Received output shape {model.output_shape}.")
     description = describe(model)
     loader = RadiographLoader(radiographs, description.image_size, batch_size=batch_size, pad=description.pad)
-    probabilities = model.predict(loader, verbose=0) if len(radiographs) else np.empty((0, 1))
+    probabilities = forward(model, loader)
     return Predictions(
         names=radiographs.names,
         patients=radiographs.patients,

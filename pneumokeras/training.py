@@ -15,6 +15,7 @@ from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation.metrics import roc_auc
+from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe
 
 OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
@@ -200,7 +201,7 @@ class ValidationScores(keras.callbacks.Callback):
         """Put the figures into `logs`."""
         if logs is None:
             return
-        probabilities = self.model.predict(self._batches, verbose=0).reshape(-1).astype(np.float64)
+        probabilities = forward(self.model, self._batches).reshape(-1).astype(np.float64)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["val_loss"] = cross_entropy(self._labels, probabilities)
         logs["val_accuracy"] = float(np.mean((probabilities >= 0.5) == self._labels))

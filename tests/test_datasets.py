@@ -107,17 +107,19 @@ def test_a_tiny_val_is_replaced_by_a_tenth_of_train_and_val_and_that_is_said(tmp
     assert splits.val.counts == {"NORMAL": 41, "PNEUMONIA": 81}
     assert len(splits.train) == 1200 + 16 - 122
     assert len(splits.test) == 20
-    assert splits.notices == (
-        "val had 16 images, too few to choose on: it is now a tenth of the patients of train and val, 122 images.",
-    )
-    assert splits.notices[0] in caplog.text
+    (notice,) = splits.notices
+    assert notice.startswith("val had 16 images, too few to choose on: it is now a tenth")
+    assert notice.endswith("122 images.")
+    assert notice in caplog.text
     assert not set(splits.train.patients) & set(splits.val.patients)
 
 
 def test_a_missing_val_is_a_tenth_of_train(tmp_path):
     splits = load_splits(write_folder(tmp_path, train=(300, 700)))
     assert splits.val.counts == {"NORMAL": 30, "PNEUMONIA": 70}
-    assert splits.notices == ("val was missing: it is now a tenth of the patients of train and val, 100 images.",)
+    assert splits.notices == (
+        "val was missing: it is now a tenth of the patients of train and val, 100 images.",
+    )
 
 
 def test_a_val_with_too_few_of_one_class_is_replaced(tmp_path):
@@ -136,7 +138,9 @@ def test_a_val_that_suffices_stays(tmp_path):
 def test_keep_val_keeps_what_is_there_and_warns(tmp_path):
     splits = load_splits(write_folder(tmp_path, val=(8, 8)), keep_val=True)
     assert all("/val/" in name for name in splits.val.names)
-    assert splits.notices == ("val holds 16 images (8 NORMAL, 8 PNEUMONIA): too few to rank trials reliably.",)
+    assert splits.notices == (
+        "val holds 16 images (8 NORMAL, 8 PNEUMONIA): too few to rank trials reliably.",
+    )
 
 
 def test_a_replaced_val_keeps_patients_whole(tmp_path):
@@ -255,7 +259,10 @@ def test_a_missing_an_empty_and_a_strange_path_are_one_clear_line_each(tmp_path,
 def test_images_in_nested_folders_are_found(tmp_path):
     write_image(tmp_path / "test" / "NORMAL" / "2017" / "march" / "a.png", 1)
     write_image(tmp_path / "test" / "NORMAL" / "B.JPG", 2)
-    assert moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == ["2017/march/a.png", "B.JPG"] or (
+    assert moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == [
+        "2017/march/a.png",
+        "B.JPG",
+    ] or (
         moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == ["B.JPG", "2017/march/a.png"]
     )
 
@@ -452,7 +459,8 @@ def test_without_a_patient_column_names_say_whose_they_are(tmp_path):
 
 
 def test_patients_that_are_named_count_even_where_others_are_not(tmp_path, images):
-    text = "path,label,patient\nimages/scan_0.png,NORMAL,ann\nimages/scan_1.png,NORMAL,ann\nimages/scan_2.png,NORMAL,\n"
+    text = "path,label,patient\nimages/scan_0.png,NORMAL,ann\nimages/scan_1.png,NORMAL,ann\n"
+    text += "images/scan_2.png,NORMAL,\n"
     patients = read_manifest(write_manifest(tmp_path, text))[""].patients
     assert list(patients[:2]) == ["ann", "ann"]
     assert patients[2] not in ("", "ann")
@@ -546,11 +554,15 @@ def test_unknown_names_are_each_their_own_patient():
 
 @pytest.mark.parametrize("pattern", [r"(?P<patient>p\d+)_(\d)", r"(\d)x(?P<patient>p\d+)", r"(p\d+)"])
 def test_a_users_pattern_names_the_patient(pattern):
-    patients = RadiographSet.from_files(["9xp12_3.png", "8xp12_4.png", "other.png"], patient_pattern=pattern).patients
+    patients = RadiographSet.from_files(
+        ["9xp12_3.png", "8xp12_4.png", "other.png"], patient_pattern=pattern
+    ).patients
     assert list(patients) == ["p12", "p12", "other.png"]
 
 
-@pytest.mark.parametrize(("pattern", "message"), [(r"p\d+", "no group"), ("(", "no regular"), (r"(q\d+)", "matches no")])
+@pytest.mark.parametrize(
+    ("pattern", "message"), [(r"p\d+", "no group"), ("(", "no regular"), (r"(q\d+)", "matches no")]
+)
 def test_a_pattern_that_cannot_work_is_refused(pattern, message):
     with pytest.raises(DataError, match=message):
         RadiographSet.from_files(["p12_3.png"], patient_pattern=pattern)
@@ -568,7 +580,9 @@ def test_subsets_keep_everything_together(images):
     assert list(by_index.labels) == [1, 1]
     assert len(radiographs.subset([])) == len(radiographs.subset(np.zeros(6, bool))) == 0
     assert len(radiographs.subset([True, False, False, False, False, True])) == 2
-    arrays = RadiographSet.from_arrays(np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8))
+    arrays = RadiographSet.from_arrays(
+        np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8)
+    )
     assert [arrays.subset([5, 1]).read(row)[0, 0] for row in (0, 1)] == [5, 1]
     assert arrays.subset([]).images.shape == (0, 8, 8)
 
@@ -595,7 +609,8 @@ def test_one_unreadable_file_is_named_by_pixels_and_digests(tmp_path, images):
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [([0, 1], "one label for each of 6"), ([0, 1, 2, 0, 1, 0], "labels 0 and 1"), ([], "Received 0")]
+    ("labels", "message"),
+    [([0, 1], "one label for each of 6"), ([0, 1, 2, 0, 1, 0], "labels 0 and 1"), ([], "Received 0")],
 )
 def test_labels_that_do_not_fit_the_files_are_refused(images, labels, message):
     with pytest.raises(DataError, match=message):
@@ -641,16 +656,25 @@ def test_the_fingerprint_depends_on_split_label_and_content(tmp_path):
         replace(splits, train=splits.val, val=splits.train).fingerprint,
         replace(splits, train=replace(splits.train, labels=labels)).fingerprint,
         replace(splits, test=splits.test.subset([0, 1])).fingerprint,
+        replace(splits, train=splits.train, val=splits.val.subset([])).fingerprint,
+        replace(splits, train=splits.val.subset([]), val=splits.train).fingerprint,
     }
     write_image(splits.train.images[0], 999)
     changed.add(load_splits(tmp_path, keep_val=True).fingerprint)
-    assert len(changed) == 5
+    assert len(changed) == 7
 
 
 def test_the_fingerprint_does_not_depend_on_order_or_notices(tmp_path):
     splits = load_splits(write_folder(tmp_path, train=(10, 10), val=(5, 5)), keep_val=True)
     turned = replace(splits, train=splits.train.subset(np.arange(20)[::-1]), notices=("x",), source="y")
     assert turned.fingerprint == splits.fingerprint
+
+
+def test_radiographs_without_labels_have_a_fingerprint_too():
+    labelled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8), [0, 1])
+    unlabelled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8))
+    one, other = Splits(labelled, labelled, unlabelled), Splits(labelled, labelled, labelled)
+    assert one.fingerprint != other.fingerprint
 
 
 def test_class_weights_make_both_classes_weigh_the_same():

@@ -34,9 +34,11 @@ def test_an_exception_while_writing_a_new_file_leaves_nothing(tmp_path):
 def test_the_old_file_is_seen_until_the_new_one_is_whole(tmp_path):
     file = tmp_path / "history.csv"
     file.write_text("old")
-    with replacing(file) as temporary:
-        temporary.write_text("new")
-        assert file.read_text() == "old"
+    with file.open() as reader:
+        with replacing(file) as temporary:
+            temporary.write_text("new")
+            assert file.read_text() == "old"
+        assert reader.read() == "old"
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
 

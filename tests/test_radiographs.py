@@ -45,7 +45,10 @@ def test_gray_and_colour_files_of_one_picture_read_the_same(tmp_path, suffix):
     pixels = smooth(32, 48)
     cv2.imwrite(str(tmp_path / f"gray{suffix}"), pixels)
     cv2.imwrite(str(tmp_path / f"colour{suffix}"), cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
-    gray, colour = read_radiograph(tmp_path / f"gray{suffix}"), read_radiograph(str(tmp_path / f"colour{suffix}"))
+    gray, colour = (
+        read_radiograph(tmp_path / f"gray{suffix}"),
+        read_radiograph(str(tmp_path / f"colour{suffix}")),
+    )
     assert gray.shape == colour.shape == (32, 48)
     assert np.abs(gray.astype(int) - pixels).max() <= 3
     assert np.abs(gray.astype(int) - colour).max() <= 2
@@ -63,7 +66,9 @@ def test_sixteen_bits_become_eight(tmp_path):
     assert np.abs(read_radiograph(tmp_path / "deep.png").astype(int) - smooth(16, 16)).max() <= 1
 
 
-@pytest.mark.parametrize(("orientation", "upright"), [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))])
+@pytest.mark.parametrize(
+    ("orientation", "upright"), [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))]
+)
 def test_an_exif_orientation_is_applied(tmp_path, orientation, upright):
     pixels = smooth(32, 48)
     write_with_orientation(tmp_path / "turned.jpeg", pixels, orientation)
@@ -75,7 +80,7 @@ def test_an_exif_orientation_is_applied(tmp_path, orientation, upright):
 def test_shrinking_averages_over_areas(tmp_path):
     pixels = np.tile(np.array([0, 200], np.uint8), (32, 16))
     cv2.imwrite(str(tmp_path / "stripes.png"), pixels)
-    assert np.all(read_radiograph(tmp_path / "stripes.png", image_size=(16, 16)) == 100)
+    assert np.all(read_radiograph(tmp_path / "stripes.png", image_size=(8, 8)) == 100)
 
 
 def test_the_size_is_height_then_width(tmp_path):
@@ -141,7 +146,7 @@ def test_a_broken_file_prints_nothing(tmp_path, capfd, name):
 
 
 def test_a_missing_file_and_a_folder_are_one_line_that_names_them(tmp_path):
-    with pytest.raises(DataError, match="nowhere.jpeg: No such file") as caught:
+    with pytest.raises(DataError, match=r"nowhere\.jpeg: No such file") as caught:
         read_radiograph(tmp_path / "nowhere.jpeg")
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="Is a directory"):

@@ -1,4 +1,4 @@
-"""Splits keep a patient whole, the classes in proportion, and do not depend on anything but seed and names."""
+"""Splits keep a patient whole and the classes in proportion, and depend on seed and names alone."""
 
 import numpy as np
 import pytest

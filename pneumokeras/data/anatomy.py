@@ -15,11 +15,13 @@ import numpy as np
 
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
-DEPTH = 0.12  # from the middle of the chest to its back; decides how far parts move apart when a patient turns
+DEPTH = (
+    0.12  # from the middle of the chest to its back; decides how far parts move apart when a patient turns
+)
 SUBPIXEL_BITS = 4
 
 TRUNK = 1.6
-RIB_BACK, RIB_FRONT, RIB_EDGE = 0.26, 0.11, 1.1
+RIB_BACK, RIB_FRONT, RIB_EDGE = 0.25, 0.1, 1.1
 CLAVICLE, SCAPULA, HUMERUS = 0.34, 0.13, 0.35
 VERTEBRA, PEDICLE = 0.36, 0.18
 HEART, BEHIND_HEART = 0.14, 0.88  # what the heart adds, and how much of the air it takes away
@@ -28,7 +30,7 @@ VESSEL, BREAST, WINDPIPE_AIR, STOMACH_AIR = 0.3, 0.22, 0.21, 0.38
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient: lengths are fractions of the image's width, `infancy` runs from 0 (adult) to 1 (infant)."""
+    """One patient: lengths are fractions of the image's width, `infancy` is 0 (adult) to 1 (infant)."""
 
     infancy: float
     cage_half_width: float
@@ -99,7 +101,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         left_dome=dome * rng.uniform(0.65, 0.95),
         breast=rng.uniform(0.4, 1.0) if rng.uniform() < 0.5 * adult else 0.0,
         aeration=rng.uniform(0.6, 0.85),
-        vessels=rng.uniform(0.5, 1.4),
+        vessels=rng.uniform(0.5, 1.15),
         vessel_seed=int(rng.integers(2**32)),
         infection="bacteria" if rng.uniform() < 0.6 else "virus",
     )
@@ -116,7 +118,7 @@ class Projection:
     turn: float  # radians about the long axis of the body
 
     def place(self, points: np.ndarray, depth: float | np.ndarray = 0.0) -> np.ndarray:
-        """Pixel coordinates of body points `(n, 2)`; `depth` is 1 at the back of the chest, -1 at its front."""
+        """Pixel coordinates of body points `(n, 2)`; `depth` is 1 at the chest's back, -1 at its front."""
         x = points[:, 0] + self.turn * DEPTH * depth
         y = points[:, 1]
         cosine, sine = np.cos(self.tilt), np.sin(self.tilt)
@@ -131,7 +133,13 @@ class Projection:
         return self.soften(layer, edge)
 
     def stroke(
-        self, layer: np.ndarray, lines: list[np.ndarray], *, thickness: float, gray: int = 255, closed: bool = False
+        self,
+        layer: np.ndarray,
+        lines: list[np.ndarray],
+        *,
+        thickness: float,
+        gray: int = 255,
+        closed: bool = False,
     ) -> None:
         """Draw lines, given in pixels, `thickness` image widths wide into an 8-bit layer."""
         wide = max(1, round(thickness * self.scale * self.pixels))
@@ -155,7 +163,9 @@ def _smooth(points: list[tuple[float, float]]) -> np.ndarray:
     outline = np.asarray(points, dtype=np.float64)
     for _ in range(3):
         after = np.roll(outline, -1, axis=0)
-        outline = np.stack([0.75 * outline + 0.25 * after, 0.25 * outline + 0.75 * after], axis=1).reshape(-1, 2)
+        outline = np.stack([0.75 * outline + 0.25 * after, 0.25 * outline + 0.75 * after], axis=1).reshape(
+            -1, 2
+        )
     return outline
 
 
@@ -186,7 +196,9 @@ def trunk(patient: Patient, projection: Projection) -> np.ndarray:
     # The frame is padded so that the film's edge, where the body goes on, is not taken for skin.
     margin = projection.pixels // 4
     framed = cv2.copyMakeBorder(layer, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    depth = cv2.distanceTransform((framed > 127).astype(np.uint8), cv2.DIST_L2, 3)[margin:-margin, margin:-margin]
+    depth = cv2.distanceTransform((framed > 127).astype(np.uint8), cv2.DIST_L2, 3)[
+        margin:-margin, margin:-margin
+    ]
     thick = 1.0 - np.exp(-depth / (0.09 * projection.scale * projection.pixels))
     return TRUNK * cv2.GaussianBlur(thick, (0, 0), 0.006 * projection.pixels)
 
@@ -211,7 +223,9 @@ def _lung(patient: Patient, side: int, dome: float) -> np.ndarray:
     wall = np.stack([patient.cage(level) - 0.008, patient.y(level)], axis=1)
     across = np.linspace(1.0, 0.05, 24)
     foot = patient.y(angle_level)
-    arch = np.stack([wall[-1, 0] * across, foot - dome * (1.0 - np.abs(2.0 * across**1.3 - 1.0) ** 2.4)], axis=1)
+    arch = np.stack(
+        [wall[-1, 0] * across, foot - dome * (1.0 - np.abs(2.0 * across**1.3 - 1.0) ** 2.4)], axis=1
+    )
     middle = [(0.012, patient.y(0.9)), (0.012, patient.y(0.15))]
     return np.concatenate([wall, arch, middle]) * (side, 1)
 
@@ -250,16 +264,22 @@ def ribs(patient: Patient, projection: Projection) -> np.ndarray:
     """Attenuation of the ribs: bands with dense rims, densest where they turn round the chest's side."""
     back, front = projection.blank(), projection.blank()
     behind = np.linspace(0.1, 0.5, 16) * np.pi
-    before = np.linspace(0.5, 0.8, 12) * np.pi
+    before = np.linspace(0.5, 0.72, 12) * np.pi
     for layer, angle in ((back, behind), (front, before)):
-        lines = [_rib(patient, projection, pair, side, angle) for pair in range(RIB_PAIRS) for side in (RIGHT, LEFT)]
+        lines = [
+            _rib(patient, projection, pair, side, angle)
+            for pair in range(RIB_PAIRS)
+            for side in (RIGHT, LEFT)
+        ]
         projection.stroke(layer, lines, thickness=patient.rib_thickness)
         projection.stroke(layer, lines, thickness=patient.rib_thickness * 0.45, gray=165)
     level = np.linspace(0.05, 1.4, 24)
     side_wall = np.stack([patient.cage(level) - 0.005, patient.y(level)], axis=1)
     rim = projection.blank()
     projection.stroke(
-        rim, [projection.place(side_wall), projection.place(side_wall * (-1, 1))], thickness=patient.rib_thickness * 0.8
+        rim,
+        [projection.place(side_wall), projection.place(side_wall * (-1, 1))],
+        thickness=patient.rib_thickness * 0.8,
     )
     bands = RIB_BACK * projection.soften(back, 0.003) + RIB_FRONT * projection.soften(front, 0.006)
     return patient.bone_density * bands * (1.0 + RIB_EDGE * projection.soften(rim, 0.008))
@@ -283,7 +303,9 @@ def spine(patient: Patient, projection: Projection) -> np.ndarray:
         y = float(patient.y(-0.06)) + step * index
         body = [(-half, y - 0.43 * step), (half, y - 0.43 * step), (half * 0.88, y), (half, y + 0.43 * step)]
         bodies.append(_smooth([*body, (-half, y + 0.43 * step), (-half * 0.88, y)]))
-        pedicles += [_ellipse((side * half * 0.62, y - 0.1 * step), half * 0.2, step * 0.2) for side in (-1, 1)]
+        pedicles += [
+            _ellipse((side * half * 0.62, y - 0.1 * step), half * 0.2, step * 0.2) for side in (-1, 1)
+        ]
         pedicles.append(_ellipse((0.0, y + 0.3 * step), half * 0.14, step * 0.3))
     column = VERTEBRA * projection.fill(*bodies, depth=0.8, edge=0.004)
     return patient.bone_density * (column + PEDICLE * projection.fill(*pedicles, depth=1.0, edge=0.003))
@@ -302,7 +324,12 @@ def shoulder_girdle(patient: Patient, projection: Projection) -> np.ndarray:
     projection.stroke(layer, collars, thickness=p.rib_thickness * 0.5, gray=170)
     out = 0.04 + (0.03 if p.arm_angle < 0.5 else 0.0)
     blade = _smooth(
-        [(outer + out, p.y(0.05)), (outer - 0.05, p.y(0.1)), (outer - 0.1, p.y(0.22)), (outer - 0.02, p.y(0.55))]
+        [
+            (outer + out, p.y(0.05)),
+            (outer - 0.05, p.y(0.1)),
+            (outer - 0.1, p.y(0.22)),
+            (outer - 0.02, p.y(0.55)),
+        ]
     )
     arms = projection.blank()
     projection.stroke(arms, [projection.place(arm, depth=0.2) for arm in _arms(p)], thickness=0.035)
@@ -324,14 +351,18 @@ def vessels(patient: Patient, projection: Projection) -> np.ndarray:
             branches.append(branch)
             for knot in (2, 3, 4):
                 fork = angle + rng.choice((-1, 1)) * rng.uniform(0.35, 0.8)
-                twigs.append(_walk(rng, branch[knot], fork, side, length=patient.lung_height * rng.uniform(0.12, 0.3)))
+                twigs.append(
+                    _walk(rng, branch[knot], fork, side, length=patient.lung_height * rng.uniform(0.12, 0.3))
+                )
     layer = projection.blank()
     for lines, thickness, gray in ((twigs, 0.004, 90), (branches, 0.006, 135), (hila, 0.013, 215)):
         projection.stroke(layer, [projection.place(line) for line in lines], thickness=thickness, gray=gray)
     return patient.vessels * projection.soften(layer, 0.0035)
 
 
-def _walk(rng: np.random.Generator, start: np.ndarray, angle: float, side: int, *, length: float) -> np.ndarray:
+def _walk(
+    rng: np.random.Generator, start: np.ndarray, angle: float, side: int, *, length: float
+) -> np.ndarray:
     """A wandering line of seven points away from `start`."""
     angles = angle + np.cumsum(rng.normal(0.0, 0.22, 6))
     steps = np.stack([side * np.cos(angles), np.sin(angles)], axis=1) * length / 6.0
@@ -341,12 +372,15 @@ def _walk(rng: np.random.Generator, start: np.ndarray, angle: float, side: int, 
 def breasts(patient: Patient, projection: Projection) -> np.ndarray:
     """Attenuation of the breasts, soft rounds with a firmer lower rim; zero where there are none."""
     size = patient.cage_half_width * (0.35 + 0.15 * patient.breast)
-    rounds = [_ellipse((side * patient.cage_half_width * 0.62, patient.y(0.82)), size, size) for side in (RIGHT, LEFT)]
+    rounds = [
+        _ellipse((side * patient.cage_half_width * 0.62, patient.y(0.82)), size, size)
+        for side in (RIGHT, LEFT)
+    ]
     return BREAST * patient.breast * projection.fill(*rounds, depth=-1.0, edge=0.02)
 
 
 def gas(patient: Patient, projection: Projection, rng: np.random.Generator) -> np.ndarray:
-    """Share of the attenuation, 0 to 1, that air takes away in the windpipe and, on some days, the stomach."""
+    """Share of the attenuation, 0 to 1, that air takes away in the windpipe and sometimes the stomach."""
     fork, half = patient.y(0.36), patient.spine_half_width
     tube = np.array([(0.0, -1.0), (0.0, patient.y(0.0)), (-0.12 * half, fork)])
     bronchi = [np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT)]

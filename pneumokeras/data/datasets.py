@@ -247,7 +247,9 @@ class Splits:
         """A hash of content, label and split of every radiograph, wherever the files lie."""
         summary = blake2b(digest_size=8)
         for split, radiographs in zip(SPLITS, self, strict=True):
-            labels = radiographs.labels if radiographs.labels is not None else []
+            labels: Iterable[Any] = (
+                ["?"] * len(radiographs) if radiographs.labels is None else radiographs.labels
+            )
             rows = sorted(
                 f"{split} {label} {digest}" for label, digest in zip(labels, radiographs.digests, strict=True)
             )
@@ -441,9 +443,10 @@ def _set_from_class_folders(
         name for name, child in children.items() if name not in wanted and any(images_under(child))
     )
     if others:
+        held = ", ".join([*(name for name in wanted if name in children), *others])
         raise DataError(
-            f"{folder} holds {', '.join([*(name for name in wanted if name in children), *others])}. Expected exactly two "
-            f"classes, {classes[0]} and {classes[1]}; name others with --classes, or move them out."
+            f"{folder} holds {held}. Expected exactly two classes, {classes[0]} and {classes[1]}; "
+            "name others with --classes, or move them out."
         )
     files: list[Path] = []
     labels: list[int] = []
@@ -453,7 +456,8 @@ def _set_from_class_folders(
         labels += [label] * len(found)
     if not files:
         raise DataError(
-            f"No images under {folder}. Expected folders {classes[0]} and {classes[1]} holding JPEG or PNG files."
+            f"No images under {folder}. "
+            f"Expected folders {classes[0]} and {classes[1]} holding JPEG or PNG files."
         )
     return RadiographSet.from_files(
         files, labels=labels, class_names=classes, patient_pattern=pattern, root=root
@@ -631,12 +635,12 @@ def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -
 def _joined(sets: list[RadiographSet]) -> RadiographSet:
     if len(sets) == 1:
         return sets[0]
-    arrays = [radiographs.images for radiographs in sets]
+    arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
     together: tuple[Path, ...] | np.ndarray
-    if all(isinstance(array, np.ndarray) for array in arrays):
+    if len(arrays) == len(sets):
         together = np.concatenate(arrays)
     else:
-        together = tuple(file for files in arrays for file in files)
+        together = tuple(file for radiographs in sets for file in radiographs.images)
     return replace(
         sets[0],
         names=np.concatenate([radiographs.names for radiographs in sets]),

@@ -18,8 +18,15 @@ MEMORY_LIMIT = 2 * 2**30
 """Decoded pixels are kept between epochs as long as a set takes at most this many bytes."""
 
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
-_MODEL_DOES_IT = ("rescale", "preprocessing_function", "featurewise_center", "featurewise_std_normalization")
-_MODEL_DOES_IT += ("samplewise_center", "samplewise_std_normalization", "zca_whitening")
+_MODEL_DOES_IT = (
+    "rescale",
+    "preprocessing_function",
+    "featurewise_center",
+    "featurewise_std_normalization",
+    "samplewise_center",
+    "samplewise_std_normalization",
+    "zca_whitening",
+)
 
 
 class RadiographDataGenerator(ImageDataGenerator):
@@ -51,6 +58,12 @@ class RadiographDataGenerator(ImageDataGenerator):
     ):
         if fill_mode not in _BORDERS:
             raise DataError(f"fill_mode {fill_mode!r} is not offered. Expected one of {', '.join(_BORDERS)}.")
+        for name, share in (
+            ("width_shift_range", width_shift_range),
+            ("height_shift_range", height_shift_range),
+        ):
+            if not 0 <= share < 1:  # Keras takes 1 and more as pixels
+                raise DataError(f"Expected {name} as a fraction of the side, in [0, 1). Received {share}.")
         super().__init__(
             rotation_range=rotation_range,
             width_shift_range=width_shift_range,
@@ -72,11 +85,11 @@ class RadiographDataGenerator(ImageDataGenerator):
             Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on.
         """
         rng = np.random.default_rng(seed)
-        zoom = rng.uniform(*self.zoom_range, size=2)
+        zoom = rng.uniform(self.zoom_range[0], self.zoom_range[1], size=2)
         flip = rng.random() < 0.5
         return {
             "theta": rng.uniform(-self.rotation_range, self.rotation_range),
-            # Keras draws tx from the height's range, then moves columns by it; here each range moves its own axis.
+            # Keras draws tx from the height's range, then moves columns by it; here each moves its own axis.
             "tx": rng.uniform(-self.width_shift_range, self.width_shift_range) * img_shape[1],
             "ty": rng.uniform(-self.height_shift_range, self.height_shift_range) * img_shape[0],
             "shear": 0,
@@ -118,6 +131,8 @@ class RadiographLoader(PyDataset):
     With a generator, the radiographs are shuffled, and epoch e shows view e mod `views`: view 0 is the
     plain radiograph, every other one is augmented. Without one they come plain and in file order, always.
     What is drawn depends on the seed, the view and the radiograph's content, never on a global state.
+    Call Keras' own `fit` with `shuffle=False`: else it shuffles the batches of an epoch once more, by
+    Python's global state.
 
     Args:
         radiographs: the set; its order is kept unless shuffled.
@@ -163,7 +178,9 @@ class RadiographLoader(PyDataset):
         self.shuffle = generator is not None if shuffle is None else shuffle
         self.seed = seed
         self.pad = pad
-        self.reset()
+        self.epoch = 0
+        self._under_way = False
+        self._position = 0
         self._decoded: dict[int, np.ndarray] = {}
         self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
 
@@ -174,12 +191,16 @@ class RadiographLoader(PyDataset):
         """One batch of the current epoch.
 
         Args:
-            index: 0 to the number of batches - 1.
+            index: 0 to the number of batches - 1, or negative to count from the end.
 
         Returns:
-            `(b, height, width, 1)` `float32` gray levels 0 to 255, and `(b,)` `float32` labels if the set has any.
+            `(b, height, width, 1)` `float32` gray levels 0 to 255, and `(b,)` `float32` labels if there are any.
+
+        Raises:
+            IndexError: if there is no such batch.
         """
-        rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        first = range(len(self))[index] * self.batch_size
+        rows = self._order()[first : first + self.batch_size]
         images = np.stack([self._image(row) for row in rows])
         if self.radiographs.labels is None:
             return (images,)
@@ -249,8 +270,8 @@ def _refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
     for option in _MODEL_DOES_IT:
         if getattr(generator, option, None):
             raise DataError(
-                f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 itself; "
-                f"applying it twice would train on wrong inputs. Leave {option} out."
+                f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 "
+                f"itself; applying it twice would train on wrong inputs. Leave {option} out."
             )
 
 

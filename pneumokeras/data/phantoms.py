@@ -29,12 +29,15 @@ NORMAL_SHARE = 0.4
 RADIOGRAPHS_PER_PATIENT = (0.5, 0.25, 0.15, 0.1)  # probabilities of one to four
 JPEG_QUALITY = 95
 
-# Opacities: how many, with a radius in image widths, and the share of the air they fill.
-BACTERIAL_COUNTS, BACTERIAL_RADIUS, BACTERIAL_DENSITY = (1, 1, 1, 2), (0.09, 0.13), (0.85, 1.0)
-VIRAL_COUNTS, VIRAL_RADIUS, VIRAL_DENSITY = (2, 3), (0.06, 0.085), (0.75, 0.95)
+# How many opacities, their radius in image widths, and the share of the air they fill: bacterial ones are
+# usually one and large, viral ones are several, smaller and somewhat fainter.
+OPACITIES: dict[str, tuple[tuple[int, ...], tuple[float, float], tuple[float, float]]] = {
+    "bacteria": ((1, 1, 1, 2), (0.085, 0.12), (0.9, 1.0)),
+    "virus": ((2, 3), (0.06, 0.08), (0.8, 0.95)),
+}
 MASK_EDGE = 0.4  # an opacity ends where its envelope falls under this share of its own peak
-MOTTLE = 1.1  # how patchily an opacity fills its envelope
-FLUID = 0.35  # attenuation of a filled lung above that of soft tissue
+MOTTLE = 1.3  # how patchily an opacity fills its envelope
+FLUID = 0.45  # attenuation of a filled lung above that of soft tissue
 
 LUNG_TEXTURE, SOFT_TEXTURE = 0.05, 0.05  # relative to the attenuation
 METER_SIZE, METER_SHARES = 64, np.linspace(0.0, 1.0, 33)  # the exposure meter reads a coarse film
@@ -79,8 +82,8 @@ def draw_phantom(
 ) -> Phantom:
     """Draw one radiograph.
 
-    The same state of `rng` with the other label gives the same patient, position and exposure settings,
-    with or without opacities.
+    A generator of the same seed and the other label gives the same patient, position and exposure
+    settings, with or without the opacities.
 
     Args:
         rng: source of all randomness.
@@ -134,9 +137,13 @@ def write_phantoms(folder: str | Path, *, count: int, seed: int = 0, size: int =
     folder = Path(folder).resolve()
     _check_size(size)
     if count < MINIMUM_COUNT:
-        raise DataError(f"{count} phantoms cannot fill three splits of two classes; ask for {MINIMUM_COUNT} or more.")
+        raise DataError(
+            f"{count} phantoms cannot fill three splits of two classes; ask for {MINIMUM_COUNT} or more."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} already holds something. Phantoms are written into a new or empty folder only.")
+        raise DataError(
+            f"{folder} already holds something. Phantoms are written into a new or empty folder only."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         staged = Path(scratch) / folder.name
@@ -151,7 +158,9 @@ def write_phantoms(folder: str | Path, *, count: int, seed: int = 0, size: int =
 
 def _check_size(size: int) -> None:
     if size < MINIMUM_SIZE:
-        raise DataError(f"A phantom of {size} pixels shows no opacity; ask for a size of {MINIMUM_SIZE} or more.")
+        raise DataError(
+            f"A phantom of {size} pixels shows no opacity; ask for a size of {MINIMUM_SIZE} or more."
+        )
 
 
 def _plan(count: int) -> dict[str, dict[str, int]]:
@@ -221,7 +230,9 @@ def _attenuation(
     aerated = air * (1.0 - opacity)
     texture = 1.0 + LUNG_TEXTURE * _cloud(rng, pixels, cells=40)
     return (
-        soft * (1.0 - patient.aeration * aerated * texture) * (1.0 - anatomy.gas(patient, projection, rng) * (1.0 - air))
+        soft
+        * (1.0 - patient.aeration * aerated * texture)
+        * (1.0 - anatomy.gas(patient, projection, rng) * (1.0 - air))
         + FLUID * air * opacity
         + anatomy.VESSEL * anatomy.vessels(patient, projection) * aerated
         + anatomy.HEART * anatomy.heart(patient, projection)
@@ -233,11 +244,8 @@ def _attenuation(
 
 
 def _opacities(rng: np.random.Generator, patient: Patient, air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the air that is filled, 0 to 1, and the mask: one or two bacterial or two or three viral opacities."""
-    if patient.infection == "bacteria":
-        counts, radii, densities = BACTERIAL_COUNTS, BACTERIAL_RADIUS, BACTERIAL_DENSITY
-    else:
-        counts, radii, densities = VIRAL_COUNTS, VIRAL_RADIUS, VIRAL_DENSITY
+    """Share of the air that is filled, 0 to 1, and the mask of one to three opacities (uint8, 255 = opacity)."""
+    counts, radii, densities = OPACITIES[patient.infection]
     pixels = len(air)
     depth = cv2.distanceTransform((air > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / pixels
     still_clear, mask = np.ones_like(air), np.zeros(air.shape, np.uint8)
@@ -245,9 +253,11 @@ def _opacities(rng: np.random.Generator, patient: Patient, air: np.ndarray) -> t
         radius = rng.uniform(*radii)
         rows, columns = np.nonzero(depth > min(0.6 * radius, 0.7 * float(depth.max())))
         centre = rng.integers(len(rows))
-        envelope = air * _envelope(rng, pixels, x=columns[centre] / pixels, y=rows[centre] / pixels, radius=radius)
+        envelope = air * _envelope(
+            rng, pixels, x=columns[centre] / pixels, y=rows[centre] / pixels, radius=radius
+        )
         envelope /= envelope.max()
-        mottle = 0.5 + 0.5 * np.tanh(MOTTLE * _cloud(rng, pixels, cells=26))
+        mottle = 0.44 + 0.44 * np.tanh(MOTTLE * _cloud(rng, pixels, cells=28))
         still_clear *= 1.0 - rng.uniform(*densities) * envelope * mottle
         mask[envelope > MASK_EDGE] = 255
     return 1.0 - still_clear, mask
@@ -279,9 +289,11 @@ def _expose(rng: np.random.Generator, attenuation: np.ndarray) -> np.ndarray:
     film = 1.0 - np.exp(-rng.uniform(0.8, 1.5) * attenuation)
     film = _develop(rng, film - rng.uniform(0.2, 0.5) * _scatter(film))
     across = np.linspace(-1.0, 1.0, pixels, dtype=np.float32)
-    film += rng.normal(0.0, 0.06) * np.add.outer(across**2, across**2) + 0.05 * _cloud(rng, pixels, cells=3)
+    film += rng.normal(0.0, 0.07) * np.add.outer(across**2, across**2) + 0.06 * _cloud(rng, pixels, cells=3)
     film = cv2.GaussianBlur(film, (0, 0), rng.uniform(0.3, 0.9) * pixels / WORKING_SIZE)
-    film += rng.uniform(0.004, 0.02) * cv2.GaussianBlur(rng.standard_normal(film.shape, np.float32), (0, 0), 0.6)
+    film += rng.uniform(0.004, 0.02) * cv2.GaussianBlur(
+        rng.standard_normal(film.shape, np.float32), (0, 0), 0.6
+    )
     return _collimate(rng, _mark(rng, film))
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Evaluation, OperatingPointResult
 
-
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 
 

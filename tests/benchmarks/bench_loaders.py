@@ -1,0 +1,135 @@
+"""How fast batches come, ours against Keras' own generator: one process, one thread, the same files.
+
+Run with `make bench`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import cv2
+import numpy as np
+import pytest
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+from pneumokeras.data.datasets import CLASS_NAMES, RadiographSet, load_radiographs
+from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+
+IMAGES, SIZE, BATCH, ROUNDS = 256, 224, 32, 5
+LEAST_RATIO = 4
+AUGMENTATION = {
+    "rotation_range": 10,
+    "width_shift_range": 0.05,
+    "height_shift_range": 0.05,
+    "zoom_range": 0.1,
+    "horizontal_flip": True,
+    "brightness_range": (0.9, 1.1),
+    "fill_mode": "nearest",
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(request, tmp_path_factory):
+    """Class folders of 224-pixel JPEG files: real radiographs where they are, generated ones elsewhere."""
+    target = tmp_path_factory.mktemp("radiographs")
+    for name in CLASS_NAMES:
+        (target / name).mkdir()
+    try:
+        found = load_radiographs(request.getfixturevalue("chest_xray"), split="train")
+    except pytest.skip.Exception:
+        _generate(target)
+    else:
+        for row in np.random.default_rng(0).choice(len(found), IMAGES, replace=False):
+            name = CLASS_NAMES[found.labels[row]]
+            (target / name / found.images[row].name).symlink_to(found.images[row])
+    return target
+
+
+def _generate(target: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(IMAGES):
+        coarse = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+        pixels = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(target / CLASS_NAMES[number % 2] / f"scan_{number}.jpeg"), pixels)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """OpenCV on one thread, as the other side is."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(threads)
+
+
+def images_per_second(work: Callable[[], int]) -> float:
+    start = perf_counter()
+    images = work()
+    return images / (perf_counter() - start)
+
+
+def compare(title: str, ours: Callable[[], int], stock: Callable[[], int]) -> float:
+    """Print both speeds and their ratio: medians of rounds in which the two sides take turns."""
+    speeds = [(images_per_second(ours), images_per_second(stock)) for _ in range(ROUNDS)]
+    our_speed, stock_speed = (median(side) for side in zip(*speeds, strict=True))
+    ratio = our_speed / stock_speed
+    lines = [
+        f"\n{title:<42}{'images/s':>10}",
+        f"{'  RadiographLoader':<42}{our_speed:>10.0f}",
+        f"{'  stock ImageDataGenerator':<42}{stock_speed:>10.0f}",
+        f"{'  ratio':<42}{ratio:>10.1f}",
+    ]
+    print("\n".join(lines))  # noqa: T201 - a benchmark talks
+    return ratio
+
+
+def test_augmentation_alone_is_several_times_as_fast(folder):
+    radiographs = load_radiographs(folder)
+    images = radiographs.pixels((SIZE, SIZE)).astype(np.float32)[..., np.newaxis]
+    ours, stock = RadiographDataGenerator(**AUGMENTATION), ImageDataGenerator(**AUGMENTATION)
+    drawn = [ours.get_random_transform(images[0].shape, seed=seed) for seed in range(len(images))]
+
+    def augment(generator: ImageDataGenerator) -> int:
+        for image, parameters in zip(images, drawn, strict=True):
+            generator.apply_transform(image, parameters)
+        return len(images)
+
+    ratio = compare("augmentation of decoded arrays", lambda: augment(ours), lambda: augment(stock))
+    assert ratio >= LEAST_RATIO
+
+
+def _epoch_of_ours(loader: RadiographLoader) -> int:
+    return sum(len(next(loader)[0]) for _ in range(len(loader)))
+
+
+def _loader(radiographs: RadiographSet) -> RadiographLoader:
+    generator = RadiographDataGenerator(**AUGMENTATION)
+    return RadiographLoader(radiographs, SIZE, batch_size=BATCH, generator=generator)
+
+
+def _epoch_of_stock(folder: Path) -> Callable[[], int]:
+    flow = ImageDataGenerator(**AUGMENTATION).flow_from_directory(
+        str(folder), target_size=(SIZE, SIZE), color_mode="grayscale", batch_size=BATCH, class_mode="binary"
+    )
+    return lambda: sum(len(next(flow)[0]) for _ in range(len(flow)))
+
+
+def test_a_first_epoch_from_files_is_several_times_as_fast(folder):
+    """Each round decodes and hashes every file anew, as the first epoch does."""
+    ratio = compare(
+        "first epoch, from JPEG files to batches",
+        lambda: _epoch_of_ours(_loader(load_radiographs(folder))),
+        _epoch_of_stock(folder),
+    )
+    assert ratio >= LEAST_RATIO
+
+
+def test_a_later_epoch_is_several_times_as_fast(folder):
+    """From its second epoch on our loader has the decoded pixels; Keras' own reads the files again."""
+    loader = _loader(load_radiographs(folder))
+    _epoch_of_ours(loader)
+    ratio = compare("later epochs, to batches", lambda: _epoch_of_ours(loader), _epoch_of_stock(folder))
+    assert ratio >= LEAST_RATIO

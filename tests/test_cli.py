@@ -1,0 +1,215 @@
+"""Commands do the main job, speak in one line when something is wrong, and lose nothing."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from pneumokeras.cli import main
+from pneumokeras.cli.console import clock, progress_line
+from pneumokeras.tuning import TuningProgress
+
+TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def error_line(result, status=2):
+    """The one line of an expected error."""
+    assert result.exit_code == status, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert len(lines) == 1, result.output
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def run(phantom_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    result = call("tune", "--data", phantom_folder, *TUNE, "--run", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result
+
+
+class TestTune:
+    def test_results_go_to_stdout_and_progress_to_stderr(self, run):
+        folder, result = run
+        assert f"Run folder {folder}" in result.stdout
+        assert f"Next: pneumokeras report {folder}" in result.stdout
+        assert "trial 1/1, best val_auc" in result.stderr
+        assert "trial 1/1" not in result.stdout
+
+    def test_the_same_command_shows_the_finished_run(self, run, phantom_folder):
+        folder, result = run
+        again = call("tune", "--data", phantom_folder, *TUNE, "--run", folder)
+        assert again.exit_code == 0
+        assert again.stdout == result.stdout
+        assert "trial 1/1" not in again.stderr
+
+    def test_other_settings_in_a_named_run_are_refused(self, run, phantom_folder):
+        result = call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--epochs", "2")
+        assert "epochs 1, not 2" in error_line(result)
+
+    def test_quiet_says_nothing_but_the_result(self, run, phantom_folder):
+        assert call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--quiet").stderr == ""
+
+    def test_offline_imagenet_is_one_line_that_names_both_ways_out(self, phantom_folder, tmp_path, monkeypatch):
+        def unreachable(*args, **kwargs):
+            raise Exception("URL fetch failure")
+
+        monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
+        result = call("tune", "--data", phantom_folder, "--image-size", 32, "--run", tmp_path / "run")
+        line = error_line(result)
+        assert "--weights FILE" in line
+        assert "--weights none" in line
+
+    @pytest.mark.parametrize(
+        ("arguments", "what"),
+        [
+            (["--data", "absent"], "absent does not exist"),
+            (["--model", "resnet50"], "Missing option '--data'"),
+            (["--data", ".", "--model", "vgg16"], "'vgg16' is not one of"),
+            (["--data", ".", "--max-trials", "0"], "max-trials"),
+            (["--data", ".", "--classes", "A"], "expected two names"),
+            (["--data", "."], "No images under"),
+            (["--data", ".", "--trials", "3"], "No such option"),
+        ],
+    )
+    def test_wrong_usage_is_one_line(self, arguments, what, in_tmp):
+        assert what in error_line(call("tune", *arguments))
+        assert not list(in_tmp.iterdir())
+
+
+class TestReport:
+    @pytest.fixture(scope="class")
+    def made(self, run):
+        result = call("report", run[0])
+        assert result.exit_code == 0, result.output
+        return run[0], result
+
+    def test_it_writes_what_the_contract_names(self, made):
+        folder = made[0] / "report"
+        names = {"index.html", "report.json", "classification_report.txt", "figures"}
+        assert names <= {path.name for path in folder.iterdir()}
+        report = json.loads((folder / "report.json").read_text())
+        assert set(report["operating_points"]) == {"default", "validation", "oracle"}
+        assert report["split"] == "test"
+
+    def test_it_says_where_the_report_lies(self, made):
+        assert f"Report: {made[0] / 'report' / 'index.html'}" in made[1].stdout
+
+    def test_predictions_are_written_in_file_order(self, made, phantom_folder):
+        with (made[0] / "predictions" / "test.csv").open() as file:
+            paths = [row["path"] for row in csv.DictReader(file)]
+        assert paths == [str(path) for path in sorted((phantom_folder / "test").rglob("*.jpeg"))]
+
+    def test_other_radiographs_are_taken_whole_and_known_ones_are_named(self, run, phantom_folder, tmp_path):
+        result = call("report", run[0], "--data", phantom_folder / "train", "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert report["images"] == len(list((phantom_folder / "train").rglob("*.jpeg")))
+        assert "also trained or chosen on" in result.stderr
+        assert (tmp_path / "out" / "predictions.csv").exists()
+
+    def test_a_folder_that_is_no_run_is_one_line(self, tmp_path):
+        assert "no run folder" in error_line(call("report", tmp_path))
+
+    def test_an_unfinished_run_says_so(self, run, tmp_path):
+        record = json.loads((run[0] / "run.json").read_text()) | {"status": "running"}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        assert "not finished" in error_line(call("report", tmp_path))
+
+
+class TestPredict:
+    def test_files_and_folders_from_a_run(self, run, phantom_folder):
+        folder = phantom_folder / "test" / "NORMAL"
+        file = next((phantom_folder / "test" / "PNEUMONIA").iterdir())
+        result = call("predict", run[0], folder, file)
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        assert len(lines) == len(list(folder.iterdir())) + 1
+        assert str(file) in lines[-1]
+
+    @pytest.mark.parametrize("style", ["csv", "json"])
+    def test_machines_can_read_it(self, style, run, phantom_folder):
+        result = call("predict", run[0] / "model.keras", phantom_folder / "test", "--format", style)
+        rows = json.loads(result.stdout) if style == "json" else list(csv.DictReader(io.StringIO(result.stdout)))
+        assert {"path", "probability", "threshold", "class"} <= set(rows[0])
+        threshold = json.loads((run[0] / "threshold.json").read_text())["points"]["validation"]["threshold"]
+        for row in rows:
+            assert float(row["threshold"]) == threshold
+            assert (row["class"] == "PNEUMONIA") == (float(row["probability"]) >= threshold)
+
+    def test_heatmaps_are_written(self, run, phantom_folder, tmp_path):
+        result = call("predict", run[0], phantom_folder / "test" / "NORMAL", "--heatmaps", tmp_path / "maps")
+        assert result.exit_code == 0, result.output
+        assert len(list((tmp_path / "maps").glob("*-heatmap.png"))) == len(result.stdout.splitlines())
+
+    def test_a_file_that_is_no_image_is_one_line(self, run, tmp_path):
+        (tmp_path / "notes.jpeg").write_text("no image")
+        assert "notes.jpeg cannot be decoded" in error_line(call("predict", run[0], tmp_path / "notes.jpeg"))
+
+    def test_a_missing_model_is_one_line(self, tmp_path, phantom_folder):
+        assert "no model" in error_line(call("predict", tmp_path / "absent.keras", phantom_folder / "test"))
+
+    def test_an_empty_folder_is_one_line(self, run, tmp_path):
+        assert "No images under" in error_line(call("predict", run[0], tmp_path))
+
+
+class TestPhantoms:
+    def test_they_are_written_as_counted(self, tmp_path):
+        result = call("data", "phantoms", tmp_path / "out", "--count", 24, "--size", 64)
+        assert result.exit_code == 0, result.output
+        assert len(list((tmp_path / "out").rglob("*.jpeg"))) == 24
+
+    def test_a_folder_that_is_not_empty_is_refused(self, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine")
+        error_line(call("data", "phantoms", tmp_path, "--count", 24))
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+class TestErrors:
+    def test_debug_shows_where(self):
+        result = call("tune", "--data", "absent", "--debug")
+        assert result.exit_code == 2
+
+    def test_what_nobody_expected_is_one_line_and_status_1(self, monkeypatch, tmp_path):
+        def broken(*args, **kwargs):
+            raise ZeroDivisionError("division by zero")
+
+        monkeypatch.setattr("pneumokeras.data.datasets.load_splits", broken)
+        assert "ZeroDivisionError" in error_line(call("tune", "--data", tmp_path), status=1)
+
+    def test_an_interrupt_says_how_to_go_on(self, monkeypatch, tmp_path):
+        def interrupted(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("pneumokeras.data.datasets.load_splits", interrupted)
+        assert "Repeat the command" in error_line(call("tune", "--data", tmp_path), status=130)
+
+    def test_no_command_shows_the_commands(self):
+        result = call()
+        assert "tune" in result.output
+        assert "Traceback" not in result.output
+
+
+def test_tensorflow_says_nothing_on_stderr(run, phantom_folder):
+    command = [sys.executable, "-m", "pneumokeras", "predict", run[0], phantom_folder / "test" / "NORMAL"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42.4, "0:42"), (725, "12:05"), (3723, "1:02:03")])
+def test_times_read_as_on_a_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_the_progress_line_reads_as_promised():
+    progress = TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0)
+    assert progress_line(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"

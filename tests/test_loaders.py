@@ -1,0 +1,568 @@
+"""Batches are what the documentation says: once each, in a known order, and augmented as Keras would."""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from scipy import ndimage
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+from pneumokeras.data import loaders
+from pneumokeras.data.datasets import RadiographSet, load_radiographs
+from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+from pneumokeras.errors import DataError
+
+PLAIN = {
+    "theta": 0,
+    "tx": 0,
+    "ty": 0,
+    "shear": 0,
+    "zx": 1,
+    "zy": 1,
+    "flip_horizontal": False,
+    "flip_vertical": False,
+}
+PLAIN |= {"channel_shift_intensity": None, "brightness": None}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # from Keras itself
+
+
+def smooth_noise(rng, height, width):
+    """Gray levels without edges sharper than a radiograph's."""
+    coarse = rng.uniform(0, 255, (6, 6)).astype(np.float32)
+    return np.clip(np.round(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)), 0, 255)
+
+
+@pytest.fixture
+def radiographs():
+    """Ten small images; the corner pixel of image i is i."""
+    rng = np.random.default_rng(0)
+    images = np.stack([smooth_noise(rng, 20, 20) for _ in range(10)]).astype(np.uint8)
+    images[:, 0, 0] = np.arange(10)
+    return RadiographSet.from_arrays(images, np.arange(10) % 2)
+
+
+@pytest.fixture
+def files(tmp_path, radiographs):
+    for row in range(10):
+        cv2.imwrite(str(tmp_path / f"{row}.png"), radiographs.read(row))
+    return RadiographSet.from_files([tmp_path / f"{row}.png" for row in range(10)], labels=radiographs.labels)
+
+
+@pytest.fixture(params=[RadiographDataGenerator, ImageDataGenerator], ids=["ours", "stock"])
+def generator(request):
+    return request.param(rotation_range=15, width_shift_range=0.1, zoom_range=0.2, horizontal_flip=True)
+
+
+def epoch_of(loader):
+    """Images and labels of the loader's current epoch."""
+    batches = [loader[index] for index in range(len(loader))]
+    return np.concatenate([images for images, _ in batches]), np.concatenate(
+        [labels for _, labels in batches]
+    )
+
+
+def view_of(loader, epoch):
+    loader.epoch = epoch
+    return epoch_of(loader)[0]
+
+
+# Batches
+
+
+def test_batches_have_the_promised_shapes_and_types(files):
+    images, labels = RadiographLoader(files, (12, 16), batch_size=4)[0]
+    assert images.shape == (4, 12, 16, 1)
+    assert labels.shape == (4,)
+    assert images.dtype == labels.dtype == np.float32
+    assert images.max() > 1
+    assert RadiographLoader(files, 12, batch_size=4)[0][0].shape == (4, 12, 12, 1)
+
+
+def test_augmented_batches_have_the_same_shapes_and_types(radiographs, generator):
+    images, labels = RadiographLoader(radiographs, (12, 16), batch_size=4, generator=generator)[0]
+    assert images.shape == (4, 12, 16, 1)
+    assert labels.shape == (4,)
+    assert images.dtype == labels.dtype == np.float32
+
+
+def test_the_last_batch_is_smaller(radiographs):
+    loader = RadiographLoader(radiographs, 20, batch_size=4)
+    assert len(loader) == 3
+    assert [len(loader[index][0]) for index in range(3)] == [4, 4, 2]
+
+
+def test_a_batch_larger_than_the_set_is_the_whole_set(radiographs):
+    loader = RadiographLoader(radiographs, 20, batch_size=64)
+    assert len(loader) == 1
+    assert len(loader[0][0]) == 10
+
+
+def test_evaluation_comes_in_file_order_every_epoch(files):
+    loader = RadiographLoader(files, 20, batch_size=3)
+    for _ in range(3):
+        images, labels = epoch_of(loader)
+        assert list(images[:, 0, 0, 0]) == list(range(10))
+        assert np.array_equal(labels, files.labels)
+        loader.on_epoch_begin()
+        loader.on_epoch_end()
+    assert loader.epoch == 3
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 5])
+def test_every_radiograph_comes_exactly_once_an_epoch_with_its_own_label(radiographs, epoch):
+    loader = RadiographLoader(radiographs, 20, batch_size=3, generator=RadiographDataGenerator(), views=1)
+    loader.epoch = epoch
+    images, labels = epoch_of(loader)
+    shown = images[:, 0, 0, 0].astype(int)
+    assert sorted(shown) == list(range(10))
+    assert np.array_equal(labels, radiographs.labels[shown])
+    assert list(shown) == list(np.random.default_rng([0, epoch]).permutation(10))
+
+
+def test_each_epoch_has_another_order(radiographs):
+    loader = RadiographLoader(radiographs, 20, shuffle=True)
+    orders = {tuple(view_of(loader, epoch)[:, 0, 0, 0]) for epoch in range(5)}
+    assert len(orders) == 5
+
+
+def test_unlabelled_radiographs_come_as_images_alone(radiographs):
+    unlabelled = RadiographSet.from_arrays(radiographs.images)
+    (images,) = RadiographLoader(unlabelled, 20, batch_size=4)[0]
+    assert images.shape == (4, 20, 20, 1)
+
+
+def test_an_index_that_is_no_batch_is_refused_and_a_negative_one_counts_from_the_end(radiographs):
+    loader = RadiographLoader(radiographs, 20, batch_size=4)
+    assert np.array_equal(loader[-1][0], loader[2][0])
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            loader[index]
+
+
+def test_an_empty_set_has_no_batches(radiographs):
+    assert len(RadiographLoader(radiographs.subset([]), 20)) == 0
+
+
+@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"views": 0}, {"views": -1}])
+def test_numbers_out_of_range_are_refused(radiographs, numbers):
+    with pytest.raises(DataError, match="at least 1"):
+        RadiographLoader(radiographs, 20, **numbers)
+
+
+def test_padding_is_handed_on(tmp_path):
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((10, 20), 255, np.uint8))
+    wide = RadiographSet.from_files([tmp_path / "wide.png"], labels=[0])
+    padded, stretched = (RadiographLoader(wide, 16, pad=pad)[0][0][0, ..., 0] for pad in (True, False))
+    assert np.all(padded[4:12] == 255)
+    assert padded.sum() == 255 * 8 * 16
+    assert np.all(stretched == 255)
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    (tmp_path / "broken.jpeg").write_text("no image")
+    with pytest.raises(DataError, match=r"broken\.jpeg"):
+        RadiographLoader(RadiographSet.from_files([tmp_path / "broken.jpeg"]), 16)[0]
+
+
+# Views
+
+
+def test_view_0_is_plain_and_the_others_are_not(radiographs, generator):
+    loader = RadiographLoader(radiographs, 20, generator=generator, views=3, shuffle=False)
+    plain = radiographs.images[..., np.newaxis]
+    assert np.array_equal(view_of(loader, 0), plain)
+    for epoch in (1, 2):
+        changed = np.abs(view_of(loader, epoch) - plain).mean(axis=(1, 2, 3))
+        assert np.all(changed > 1)
+
+
+def test_epoch_e_shows_view_e_mod_v(radiographs, generator):
+    loader = RadiographLoader(radiographs, 20, generator=generator, views=3, shuffle=False)
+    views = [view_of(loader, epoch) for epoch in range(7)]
+    for epoch in range(7):
+        assert np.array_equal(views[epoch], views[epoch % 3])
+    assert not np.array_equal(views[1], views[2])
+
+
+def test_a_view_does_not_depend_on_how_many_there_are(radiographs):
+    few, many = (
+        RadiographLoader(radiographs, 20, generator=RadiographDataGenerator(), views=views, shuffle=False)
+        for views in (2, 8)
+    )
+    assert np.array_equal(view_of(few, 1), view_of(many, 1))
+
+
+def test_one_view_is_no_augmentation(radiographs, generator):
+    loader = RadiographLoader(radiographs, 20, generator=generator, views=1, shuffle=False)
+    for epoch in range(3):
+        assert np.array_equal(view_of(loader, epoch), radiographs.images[..., np.newaxis])
+
+
+def test_without_views_every_epoch_is_new_from_the_first(radiographs, generator):
+    loader = RadiographLoader(radiographs, 20, generator=generator, shuffle=False)
+    shown = [radiographs.images[..., np.newaxis].astype(np.float32)] + [
+        view_of(loader, epoch) for epoch in range(4)
+    ]
+    for one in range(5):
+        for other in range(one):
+            assert not np.array_equal(shown[one], shown[other])
+
+
+def test_augmentation_follows_the_seed(radiographs, generator):
+    def shown(seed):
+        return view_of(RadiographLoader(radiographs, 20, generator=generator, seed=seed, shuffle=False), 2)
+
+    assert np.array_equal(shown(4), shown(4))
+    assert not np.array_equal(shown(4), shown(5))
+
+
+def test_augmentation_follows_the_content_not_the_place_in_the_set(files, generator):
+    order = np.random.default_rng(1).permutation(10)[:6]
+    whole = view_of(RadiographLoader(files, 20, generator=generator, shuffle=False), 1)
+    part = view_of(RadiographLoader(files.subset(order), 20, generator=generator, shuffle=False), 1)
+    assert np.array_equal(part, whole[order])
+
+
+def test_shuffling_changes_the_order_only(radiographs, generator):
+    straight = RadiographLoader(radiographs, 20, generator=generator, shuffle=False)
+    shuffled = RadiographLoader(radiographs, 20, generator=generator)
+    assert np.array_equal(
+        view_of(shuffled, 2), view_of(straight, 2)[np.random.default_rng([0, 2]).permutation(10)]
+    )
+
+
+def test_numpys_global_state_is_left_alone(radiographs, generator):
+    loader = RadiographLoader(radiographs, 20, generator=generator)
+    np.random.seed(3)
+    expected = np.random.random(4)
+    np.random.seed(3)
+    epoch_of(loader)
+    assert np.array_equal(np.random.random(4), expected)
+
+
+def test_numpys_global_state_does_not_matter(radiographs, generator):
+    shown = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        shown.append(epoch_of(RadiographLoader(radiographs, 20, generator=generator))[0])
+    assert np.array_equal(*shown)
+
+
+def test_threads_that_read_at_once_get_what_one_thread_gets(files, generator):
+    alone = RadiographLoader(files, 20, batch_size=1, generator=generator)
+    expected = [alone[index] for index in range(10)]
+    together = RadiographLoader(files, 20, batch_size=1, generator=generator)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for index, (images, labels) in enumerate(pool.map(together.__getitem__, range(10))):
+                assert np.array_equal(images, expected[index][0])
+                assert np.array_equal(labels, expected[index][1])
+
+
+def test_batches_are_the_callers_own(radiographs):
+    loader = RadiographLoader(radiographs, 20)
+    first = loader[0][0]
+    before = first.copy()
+    first[:] = 0
+    assert np.array_equal(loader[0][0], before)
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(10 * 16 * 16, 10), (10 * 16 * 16 - 1, 30)])
+def test_files_are_read_once_where_their_pixels_fit_into_memory(files, monkeypatch, limit, reads):
+    read, count = RadiographSet.read, []
+    monkeypatch.setattr(RadiographSet, "read", lambda *a, **k: count.append(1) or read(*a, **k))
+    monkeypatch.setattr(loaders, "MEMORY_LIMIT", limit)
+    loader = RadiographLoader(files, 16, batch_size=4)
+    epochs = [view_of(loader, epoch) for epoch in range(3)]
+    assert len(count) == reads
+    assert np.array_equal(epochs[0], epochs[2])
+
+
+# What stands around it
+
+
+def test_as_an_iterator_it_goes_on_epoch_after_epoch(radiographs):
+    loader = RadiographLoader(
+        radiographs, 20, batch_size=4, generator=RadiographDataGenerator(), views=3, seed=9
+    )
+    expected = RadiographLoader(
+        radiographs, 20, batch_size=4, generator=RadiographDataGenerator(), views=3, seed=9
+    )
+    assert iter(loader) is loader
+    shown = [next(loader) for _ in range(9)]
+    assert loader.epoch == 3
+    for epoch in range(3):
+        expected.epoch = epoch
+        for index in range(3):
+            assert np.array_equal(shown[3 * epoch + index][0], expected[index][0])
+    loader.reset()
+    assert np.array_equal(next(loader)[0], shown[0][0])
+
+
+class Witness(keras.Model):
+    """Keeps the batches that `fit` trains on."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.dense = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros")
+        self.seen = []
+
+    def call(self, inputs):
+        return self.dense(self.flatten(inputs))
+
+    def train_step(self, data):
+        self.seen.append(data[0].numpy())
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_fit_trains_on_view_e_in_epoch_e(radiographs, workers):
+    def loader(**options):
+        return RadiographLoader(radiographs, 20, batch_size=4, views=3, seed=2, **options)
+
+    witness = Witness()
+    witness.compile(loss="binary_crossentropy", run_eagerly=True)
+    fitted = loader(generator=RadiographDataGenerator(), workers=workers)
+    witness.fit(fitted, validation_data=RadiographLoader(radiographs, 20), epochs=4, verbose=0, shuffle=False)
+    reference = loader(generator=RadiographDataGenerator())
+    expected = [next(reference)[0] for _ in range(12)]
+    assert len(witness.seen) == 12
+    for shown, wanted in zip(witness.seen, expected, strict=True):
+        assert np.array_equal(shown, wanted)
+
+
+def test_predictions_line_up_with_labels(files):
+    inputs = keras.Input((20, 20, 1))
+    model = keras.Model(inputs, inputs[:, 0, 0, :])
+    for _ in range(2):
+        predicted = model.predict(RadiographLoader(files, 20, batch_size=3), verbose=0)
+        assert list(predicted[:, 0]) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rescale": 1 / 255},
+        {"preprocessing_function": lambda pixels: pixels - 127},
+        {"featurewise_center": True},
+        {"featurewise_std_normalization": True},
+        {"samplewise_center": True},
+        {"samplewise_std_normalization": True},
+        {"zca_whitening": True},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_the_model_does_itself_is_refused_with_the_reason(radiographs, options):
+    with warnings.catch_warnings(action="ignore"):
+        generator = ImageDataGenerator(**options)
+    with pytest.raises(DataError, match="the model preprocesses raw gray levels"):
+        RadiographLoader(radiographs, 20, generator=generator)
+
+
+# Our generator against Keras' own
+
+
+def compare(images, draw):
+    """Differences of our images from Keras' own, over the same parameters."""
+    ours, stock = RadiographDataGenerator(), ImageDataGenerator(fill_mode="nearest")
+    differences = []
+    for image in images:
+        parameters = PLAIN | draw()
+        expected = stock.apply_transform(image.copy(), parameters)
+        differences.append(np.abs(ours.apply_transform(image, parameters) - expected).ravel())
+    return np.concatenate(differences)
+
+
+def about_the_centre(image, parameters):
+    """What the parameters say about the true centre, pixel by pixel."""
+    height, width = image.shape[:2]
+    theta = np.deg2rad(parameters["theta"])
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    if parameters["flip_horizontal"]:
+        x = width - 1 - x
+    x, y = (x - (width - 1) / 2) * parameters["zx"], (y - (height - 1) / 2) * parameters["zy"]
+    x, y = x + parameters["tx"], y + parameters["ty"]
+    x, y = np.cos(theta) * x - np.sin(theta) * y, np.sin(theta) * x + np.cos(theta) * y
+    places = [y + (height - 1) / 2, x + (width - 1) / 2]
+    return ndimage.map_coordinates(image[..., 0], places, order=1, mode="nearest")[..., np.newaxis]
+
+
+def draw_all(rng):
+    return {
+        "theta": rng.uniform(-20, 20),
+        "tx": rng.uniform(-6, 6),
+        "ty": rng.uniform(-6, 6),
+        "zx": rng.uniform(0.8, 1.2),
+        "zy": rng.uniform(0.8, 1.2),
+        "flip_horizontal": bool(rng.random() < 0.5),
+    }
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: {"theta": rng.uniform(-30, 30)},
+        lambda rng: {"tx": rng.uniform(-9, 9)},
+        lambda rng: {"ty": rng.uniform(-9, 9)},
+        lambda rng: {"zx": rng.uniform(0.7, 1.3)},
+        lambda rng: {"zy": rng.uniform(0.7, 1.3)},
+        lambda rng: {"flip_horizontal": True},
+        draw_all,
+    ],
+    ids=["theta", "tx", "ty", "zx", "zy", "flip", "all"],
+)
+def test_each_parameter_means_what_it_means_to_keras(draw):
+    rng = np.random.default_rng(5)
+    images = [smooth_noise(rng, 48, 48)[..., np.newaxis] for _ in range(10)]
+    differences = compare(images, lambda: draw(rng))
+    assert differences.mean() <= 0.1
+    assert np.percentile(differences, 99) <= 1
+
+
+def test_real_radiographs_are_augmented_as_keras_does_it(chest_xray):
+    rng = np.random.default_rng(6)
+    radiographs = load_radiographs(chest_xray)
+    rows = rng.choice(len(radiographs), 20, replace=False)
+    images = [radiographs.read(row, (224, 224)).astype(np.float32)[..., np.newaxis] for row in rows]
+    differences = compare(images, lambda: draw_all(rng))
+    assert differences.mean() <= 0.1
+    assert np.percentile(differences, 99) <= 1
+
+
+@pytest.mark.parametrize("brightness", [0.7, 0.95, 1.0, 1.2])
+def test_brightness_is_keras_own_before_it_cuts_to_whole_gray_levels(brightness):
+    image = smooth_noise(np.random.default_rng(7), 32, 32)[..., np.newaxis]
+    parameters = PLAIN | {"brightness": brightness}
+    ours = RadiographDataGenerator().apply_transform(image, parameters)
+    stock = ImageDataGenerator().apply_transform(image.copy(), parameters)
+    assert np.all(ours - stock > -0.01)
+    assert np.all(ours - stock < 1.01)
+
+
+def test_brightness_stays_between_black_and_white():
+    image = np.linspace(0, 255, 64, dtype=np.float32).reshape(8, 8, 1)
+    brighter = RadiographDataGenerator().apply_transform(image, {"brightness": 1.5})
+    assert brighter.max() == 255
+    assert np.allclose(brighter, np.minimum(image * 1.5, 255), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fill_mode", "row"),
+    [("nearest", [10, 10, 10, 20]), ("constant", [0, 0, 10, 20]), ("reflect", [20, 10, 10, 20])],
+)
+def test_what_lies_outside_is_filled_as_keras_fills_it(fill_mode, row):
+    image = np.tile(np.array([10, 20, 30, 40], np.float32), (4, 1))[..., np.newaxis]
+    parameters = PLAIN | {"tx": -2}
+    ours = RadiographDataGenerator(fill_mode=fill_mode).apply_transform(image, parameters)
+    stock = ImageDataGenerator(fill_mode=fill_mode).apply_transform(image.copy(), parameters)
+    assert np.allclose(ours, stock, atol=0.01)
+    assert np.allclose(ours[..., 0], [row] * 4, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (40, 64), (65, 40)], ids=str)
+def test_images_that_are_not_square_are_turned_and_zoomed_about_their_true_centre(shape):
+    """Keras' own takes height for width here and moves the image off its centre."""
+    rng = np.random.default_rng(10)
+    for _ in range(10):
+        image, parameters = smooth_noise(rng, *shape)[..., np.newaxis], PLAIN | draw_all(rng)
+        differences = np.abs(
+            RadiographDataGenerator().apply_transform(image, parameters) - about_the_centre(image, parameters)
+        )
+        assert differences.mean() <= 0.1
+        assert np.percentile(differences, 99) <= 1
+
+
+def test_a_turn_is_about_the_true_centre():
+    image = np.zeros((21, 33, 1), np.float32)
+    image[10, 16] = 255
+    image[10, 20] = 100
+    turned = RadiographDataGenerator().apply_transform(image, PLAIN | {"theta": 90})
+    assert turned[10, 16, 0] == pytest.approx(255, abs=0.5)
+    assert {tuple(place) for place in np.argwhere(turned[..., 0] > 90)} <= {(10, 16), (6, 16), (14, 16)}
+    half = RadiographDataGenerator().apply_transform(image, PLAIN | {"theta": 180})
+    assert np.allclose(half, image[::-1, ::-1], atol=0.5)
+
+
+def test_a_flip_mirrors_left_and_right_exactly():
+    image = smooth_noise(np.random.default_rng(8), 20, 31)[..., np.newaxis]
+    flipped = RadiographDataGenerator().apply_transform(image, PLAIN | {"flip_horizontal": True})
+    assert np.array_equal(flipped, image[:, ::-1])
+
+
+def test_drawn_parameters_stay_in_their_ranges_and_fill_them():
+    generator = RadiographDataGenerator(
+        rotation_range=20,
+        width_shift_range=0.1,
+        height_shift_range=0.2,
+        zoom_range=0.3,
+        brightness_range=(0.5, 1.5),
+    )
+    drawn = [generator.get_random_transform((100, 200, 1), seed=seed) for seed in range(500)]
+    bounds = {"theta": 20, "tx": 20, "ty": 20}
+    for name, bound in bounds.items():
+        values = np.array([parameters[name] for parameters in drawn])
+        assert np.abs(values).max() <= bound
+        assert values.min() < -0.9 * bound
+        assert values.max() > 0.9 * bound
+    for name, low, high in (("zx", 0.7, 1.3), ("zy", 0.7, 1.3), ("brightness", 0.5, 1.5)):
+        values = np.array([parameters[name] for parameters in drawn])
+        assert low <= values.min() < low + 0.1
+        assert high - 0.1 < values.max() <= high
+    assert 200 < sum(parameters["flip_horizontal"] for parameters in drawn) < 300
+
+
+def test_what_is_switched_off_does_nothing():
+    generator = RadiographDataGenerator(
+        rotation_range=0,
+        width_shift_range=0,
+        height_shift_range=0,
+        zoom_range=0,
+        horizontal_flip=False,
+        brightness_range=None,
+    )
+    image = smooth_noise(np.random.default_rng(9), 24, 24)[..., np.newaxis]
+    for seed in range(5):
+        parameters = generator.get_random_transform(image.shape, seed=seed)
+        assert np.array_equal(generator.apply_transform(image, parameters), image)
+
+
+def test_zoom_is_given_as_a_range_or_as_its_ends():
+    ends = [RadiographDataGenerator(zoom_range=zoom).zoom_range for zoom in (0.2, (0.8, 1.2))]
+    assert np.allclose(*ends)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width_shift_range": 10},
+        {"height_shift_range": 1.0},
+        {"height_shift_range": -0.1},
+        {"fill_mode": "wrap"},
+    ],
+)
+def test_settings_that_keras_takes_otherwise_are_refused(options):
+    with pytest.raises(DataError, match=next(iter(options))):
+        RadiographDataGenerator(**options)
+
+
+@pytest.mark.parametrize("option", ["shear_range", "vertical_flip", "rescale", "channel_shift_range"])
+def test_settings_that_are_not_offered_are_refused(option):
+    with pytest.raises(TypeError, match=option):
+        RadiographDataGenerator(**{option: 1})
+
+
+def test_it_stands_wherever_keras_generator_stands(radiographs):
+    flow = RadiographDataGenerator().flow(
+        radiographs.images[..., np.newaxis], radiographs.labels, batch_size=4
+    )
+    images, labels = next(flow)
+    assert images.shape == (4, 20, 20, 1)
+    assert labels.shape == (4,)
+    colour = RadiographDataGenerator().random_transform(np.full((8, 9, 3), 7.0))
+    assert colour.shape == (8, 9, 3)
