@@ -1,4 +1,4 @@
-"""From a folder of chest radiographs to a tuned, trained, honestly evaluated and explained pneumonia classifier.
+"""From a folder of chest radiographs to a tuned, honestly evaluated and explained pneumonia classifier.
 
     import pneumokeras as pk
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
-    from pneumokeras.evaluation import Evaluation, Interval, OperatingPoint, Predictions, choose_operating_point
+    from pneumokeras.evaluation import (
+        Evaluation,
+        Interval,
+        OperatingPoint,
+        Predictions,
+        choose_operating_point,
+    )
     from pneumokeras.explain.gradcam import grad_cam, overlay
     from pneumokeras.inference import evaluate, predict
     from pneumokeras.models.saved import load_model, save_model

@@ -32,7 +32,9 @@ def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int =
         DataError: if a radiograph cannot be read.
     """
     if model.output_shape[-1] != 1:
-        raise ModelError(f"Expected a model with one probability as output. Received output shape {model.output_shape}.")
+        raise ModelError(
+            f"Expected a model with one probability as output. Received output shape {model.output_shape}."
+        )
     description = describe(model)
     loader = RadiographLoader(radiographs, description.image_size, batch_size=batch_size, pad=description.pad)
     probabilities = forward(model, loader)

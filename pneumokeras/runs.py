@@ -95,7 +95,9 @@ class Run:
         try:
             return read_json(self.record_path)
         except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"{self.folder} is no run folder (no readable run.json). Make one with pneumokeras tune.") from error
+            raise RunError(
+                f"{self.folder} is no run folder (no readable run.json). Make one with pneumokeras tune."
+            ) from error
 
     def finished(self) -> bool:
         """Whether the run was carried to its end."""
@@ -116,7 +118,9 @@ class Run:
         if self.record_path.exists():
             self._require_same(settings, data)
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise RunError(f"{self.folder} holds something other than a run. Choose another folder with --run.")
+            raise RunError(
+                f"{self.folder} holds something other than a run. Choose another folder with --run."
+            )
         if not self.finished():
             self._write(
                 {

@@ -70,7 +70,7 @@ class TrainingData:
             train, image_size, batch_size=batch_size, generator=generator, views=views, seed=seed, pad=pad
         )
         plain = RadiographLoader(val, image_size, batch_size=max(batch_size, 64), pad=pad)
-        return cls(loader, plain, val._labels_or_complain(), class_weights)
+        return cls(loader, plain, val.require_labels(), class_weights)
 
 
 def set_seed(seed: int) -> None:
@@ -205,7 +205,9 @@ class ValidationScores(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["val_loss"] = cross_entropy(self._labels, probabilities)
         logs["val_accuracy"] = float(np.mean((probabilities >= 0.5) == self._labels))
-        logs["val_auc"] = roc_auc(self._labels, probabilities) if np.isfinite(probabilities).all() else float("nan")
+        logs["val_auc"] = (
+            roc_auc(self._labels, probabilities) if np.isfinite(probabilities).all() else float("nan")
+        )
         logs["seconds"] = time.perf_counter() - self._started
 
 

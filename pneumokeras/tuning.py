@@ -19,21 +19,34 @@ import numpy as np
 
 from pneumokeras.data.datasets import Splits
 from pneumokeras.data.loaders import RadiographDataGenerator
-from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
+from pneumokeras.errors import DataError, PneumokerasError, RunError, TuningError
 from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, choose_operating_point
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.files import read_csv, read_json, write_csv, write_json
 from pneumokeras.inference import predict
 from pneumokeras.models.saved import describe, load_model, save_model
+from pneumokeras.models.transfer import CALIBRATION_IMAGES
 from pneumokeras.runs import Run, default_run, open_run
 from pneumokeras.training import OBJECTIVES, TrainingData, best_epoch, fit_on, set_seed
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
-CALIBRATION_IMAGES = 256
+
+_AUGMENTATIONS = (
+    "rotation_range",
+    "width_shift_range",
+    "height_shift_range",
+    "zoom_range",
+    "shear_range",
+    "horizontal_flip",
+    "vertical_flip",
+    "brightness_range",
+    "channel_shift_range",
+    "fill_mode",
+)
 
 
 class HyperModel(Protocol):
-    """What `tune` asks of a HyperModel: that of Keras Tuner, with an input shape and settings to write down."""
+    """What `tune` asks of a HyperModel: Keras Tuner's, with an input shape and settings to write down."""
 
     input_shape: tuple[int, int, int]
 
@@ -66,6 +79,11 @@ class Trial:
     seconds: float | None
     reason: str
     hyperparameters: Mapping[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        """The trial as trials.csv has it: one flat mapping."""
+        figures = {name: getattr(self, name) for name in TRIAL_COLUMNS[1:]}
+        return {"trial": self.number, **figures, **self.hyperparameters}
 
 
 @dataclass(frozen=True)
@@ -201,18 +219,28 @@ def load_run(path: str | PathLike[str]) -> TuningResult:
     run = open_run(path)
     if not run.finished():
         status = run.record()["status"]
-        raise RunError(f"{run.folder} is not finished (status {status}). Repeat its command to go on with it.")
+        raise RunError(
+            f"{run.folder} is not finished (status {status}). Repeat its command to go on with it."
+        )
     history = read_csv(run.history_path)
     return TuningResult(
         model=load_model(run.model_path),
         best_hyperparameters=read_json(run.hyperparameters_path),
         trials=_trials_from_rows(read_csv(run.trials_path)),
         history={
-            name: [float(row[name]) for row in history] for name in history[0] if name not in ("epoch", "stage")
+            name: [float(row[name]) for row in history]
+            for name in history[0]
+            if name not in ("epoch", "stage")
         },
         operating_points=operating_points_from_json(read_json(run.threshold_path)),
         run=run.folder,
     )
+
+
+def in_words(hyperparameters: Mapping[str, Any]) -> str:
+    """Such as "units 128, dropout 0.3"."""
+    values = (f"{value:.4g}" if isinstance(value, float) else value for value in hyperparameters.values())
+    return ", ".join(f"{name} {value}" for name, value in zip(hyperparameters, values, strict=True))
 
 
 def write_predictions(predictions: Predictions, path: str | PathLike[str]) -> None:
@@ -273,7 +301,7 @@ def _search_and_fit(
     predictions = predict(fitted.model, splits.val)
     points = {
         "default": DEFAULT_POINT,
-        "validation": choose_operating_point(splits.val.labels, predictions.probabilities),
+        "validation": choose_operating_point(splits.val.require_labels(), predictions.probabilities),
     }
     points_record = operating_points_to_json(points)
     describe(fitted.model, classes=splits.train.class_names, operating_points=points_record["points"])
@@ -323,7 +351,12 @@ class _Search(keras_tuner.RandomSearch):
     """Keras Tuner's RandomSearch, with our fit in each trial and no copy of each trial's weights."""
 
     def __init__(
-        self, hypermodel: HyperModel, data: TrainingData, settings: Mapping[str, Any], run: Run, reporter: _Reporter
+        self,
+        hypermodel: HyperModel,
+        data: TrainingData,
+        settings: Mapping[str, Any],
+        run: Run,
+        reporter: _Reporter,
     ):
         self._data = data
         self._settings = settings
@@ -433,7 +466,7 @@ class _AfterEpoch(keras.callbacks.Callback):
 
 
 def _calibrate(hypermodel: HyperModel, splits: Splits, seed: int) -> None:
-    """Show a HyperModel with random weights some training radiographs, if it asks for them."""
+    """Show a HyperModel some training radiographs, if it asks for them."""
     calibrate = getattr(hypermodel, "calibrate", None)
     if calibrate is None:
         return
@@ -448,7 +481,9 @@ def _trials(oracle: Any) -> tuple[Trial, ...]:
             status="completed" if trial.status == "COMPLETED" else "failed",
             score=float(trial.score) if trial.status == "COMPLETED" else None,
             epochs=int(trial.metrics.get_best_value("epochs")) if trial.metrics.exists("epochs") else None,
-            seconds=float(trial.metrics.get_best_value("seconds")) if trial.metrics.exists("seconds") else None,
+            seconds=float(trial.metrics.get_best_value("seconds"))
+            if trial.metrics.exists("seconds")
+            else None,
             reason="" if trial.status == "COMPLETED" else _reason(trial.message),
             hyperparameters=dict(trial.hyperparameters.values),
         )
@@ -467,19 +502,7 @@ def _reason(message: str | None) -> str:
 
 def _write_trials(trials: tuple[Trial, ...], path: Path) -> None:
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
-    rows = (
-        {
-            "trial": trial.number,
-            "status": trial.status,
-            "score": trial.score,
-            "epochs": trial.epochs,
-            "seconds": None if trial.seconds is None else round(trial.seconds, 2),
-            "reason": trial.reason,
-            **trial.hyperparameters,
-        }
-        for trial in trials
-    )
-    write_csv(path, (*TRIAL_COLUMNS, *names), rows)
+    write_csv(path, (*TRIAL_COLUMNS, *names), (trial.row() for trial in trials))
 
 
 def _trials_from_rows(rows: list[dict[str, str]]) -> tuple[Trial, ...]:
@@ -491,7 +514,9 @@ def _trials_from_rows(rows: list[dict[str, str]]) -> tuple[Trial, ...]:
             epochs=int(row["epochs"]) if row["epochs"] else None,
             seconds=float(row["seconds"]) if row["seconds"] else None,
             reason=row["reason"],
-            hyperparameters={name: _number(value) for name, value in row.items() if name not in TRIAL_COLUMNS},
+            hyperparameters={
+                name: _number(value) for name, value in row.items() if name not in TRIAL_COLUMNS
+            },
         )
         for row in rows
     )
@@ -513,16 +538,17 @@ def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
 
 
 def _augmentation_settings(generator: Any) -> dict[str, Any]:
-    names = ("rotation_range", "width_shift_range", "height_shift_range", "zoom_range")
-    names += ("horizontal_flip", "brightness_range", "fill_mode")
-    values = {name: getattr(generator, name, None) for name in names}
-    plain = {name: [float(v) for v in value] if isinstance(value, list | tuple | np.ndarray) else value for name, value in values.items()}
-    return {"generator": type(generator).__name__, **plain}
+    values = {name: getattr(generator, name, None) for name in _AUGMENTATIONS}
+    return {"generator": type(generator).__name__} | {
+        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def _data_record(splits: Splits) -> dict[str, Any]:
     counts = {
-        name: radiographs.counts for name, radiographs in (("train", splits.train), ("val", splits.val), ("test", splits.test))
+        name: radiographs.counts
+        for name, radiographs in (("train", splits.train), ("val", splits.val), ("test", splits.test))
     }
     return {
         "path": str(Path(splits.source).absolute()),
@@ -535,4 +561,8 @@ def _data_record(splits: Splits) -> dict[str, Any]:
 
 def _command() -> str:
     program = Path(sys.argv[0]).name
-    return shlex.join([program, *sys.argv[1:]]) if program == "pneumokeras" else "pneumokeras.tune(...) in Python"
+    return (
+        shlex.join([program, *sys.argv[1:]])
+        if program == "pneumokeras"
+        else "pneumokeras.tune(...) in Python"
+    )

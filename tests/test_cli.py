@@ -59,7 +59,9 @@ class TestTune:
     def test_quiet_says_nothing_but_the_result(self, run, phantom_folder):
         assert call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--quiet").stderr == ""
 
-    def test_offline_imagenet_is_one_line_that_names_both_ways_out(self, phantom_folder, tmp_path, monkeypatch):
+    def test_offline_imagenet_is_one_line_that_names_both_ways_out(
+        self, phantom_folder, tmp_path, monkeypatch
+    ):
         def unreachable(*args, **kwargs):
             raise Exception("URL fetch failure")
 
@@ -139,7 +141,9 @@ class TestPredict:
     @pytest.mark.parametrize("style", ["csv", "json"])
     def test_machines_can_read_it(self, style, run, phantom_folder):
         result = call("predict", run[0] / "model.keras", phantom_folder / "test", "--format", style)
-        rows = json.loads(result.stdout) if style == "json" else list(csv.DictReader(io.StringIO(result.stdout)))
+        rows = (
+            json.loads(result.stdout) if style == "json" else list(csv.DictReader(io.StringIO(result.stdout)))
+        )
         assert {"path", "probability", "threshold", "class"} <= set(rows[0])
         threshold = json.loads((run[0] / "threshold.json").read_text())["points"]["validation"]["threshold"]
         for row in rows:

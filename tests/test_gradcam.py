@@ -33,7 +33,9 @@ def spot_detector():
 def built(name):
     if name == "compact-cnn":
         return CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
-    return TransferHyperModel(name, weights="none", input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
+    return TransferHyperModel(name, weights="none", input_shape=(SIDE, SIDE, 1)).build(
+        keras_tuner.HyperParameters()
+    )
 
 
 def test_the_heatmap_lies_where_the_evidence_is():
@@ -89,7 +91,12 @@ def test_a_layer_can_be_chosen():
 
 def test_flat_plain_keras_classifiers():
     one_output = keras.Sequential(
-        [keras.Input((SIDE, SIDE, 1)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+        [
+            keras.Input((SIDE, SIDE, 1)),
+            layers.Conv2D(4, 3),
+            layers.Flatten(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
     )
     inputs = keras.Input((SIDE, SIDE, 1))
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
@@ -101,7 +108,9 @@ def test_flat_plain_keras_classifiers():
 
 def nested(pooling=None):
     rgb = (SIDE, SIDE, 3)
-    backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=rgb, pooling=pooling)
+    backbone = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=rgb, pooling=pooling
+    )
     inputs = keras.Input(rgb)
     features = backbone(inputs)
     if pooling is None:
@@ -124,7 +133,9 @@ def test_a_nested_backbone_is_explained_at_its_output():
     ],
 )
 def test_what_cannot_be_explained_is_one_clear_error(make, layer, what):
-    images = np.repeat(IMAGES[..., np.newaxis], 3 if "nested" in what or "output only" in what else 1, axis=-1)
+    images = np.repeat(
+        IMAGES[..., np.newaxis], 3 if "nested" in what or "output only" in what else 1, axis=-1
+    )
     with pytest.raises(ModelError, match=what) as caught:
         grad_cam(make(), images, layer=layer)
     assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import cv2
 import keras
@@ -262,6 +263,23 @@ def test_threads_that_read_at_once_get_what_one_thread_gets(files, generator):
             for index, (images, labels) in enumerate(pool.map(together.__getitem__, range(10))):
                 assert np.array_equal(images, expected[index][0])
                 assert np.array_equal(labels, expected[index][1])
+
+
+class Hesitant(ImageDataGenerator):
+    """Gives other threads every chance to disturb NumPy's global state between seeding and drawing."""
+
+    def get_random_transform(self, img_shape, seed=None):
+        np.random.seed(seed)
+        sleep(0.002)
+        return super().get_random_transform(img_shape)
+
+
+def test_threads_do_not_disturb_each_others_draws(radiographs):
+    loader = RadiographLoader(radiographs, 20, batch_size=1, generator=Hesitant(rotation_range=30))
+    expected = [loader[index][0] for index in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        for images, wanted in zip(pool.map(lambda index: loader[index][0], range(10)), expected, strict=True):
+            assert np.array_equal(images, wanted)
 
 
 def test_batches_are_the_callers_own(radiographs):

@@ -45,7 +45,9 @@ def downloads(monkeypatch, tmp_path):
         path = tmp_path / fname
         if not path.exists():
             builder = "ResNet50" if "resnet50" in fname else "EfficientNetB0"
-            network = getattr(keras.applications, builder)(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+            network = getattr(keras.applications, builder)(
+                include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)
+            )
             network.set_weights(backbones.random_weights(network, seed=5))
             network.save_weights(tmp_path / "made.weights.h5")
             _as_legacy_h5(network, path)
@@ -60,7 +62,7 @@ def _as_legacy_h5(network, path):
     import h5py
 
     with h5py.File(path, "w") as file:
-        layers = [layer for layer in network.layers]
+        layers = list(network.layers)
         file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
         for layer in layers:
             group = file.create_group(layer.name)
@@ -81,7 +83,9 @@ class TestTheGraph:
         assert (probability.name, probability.dtype) == ("probability", "float32")
 
     def test_only_the_head_is_trained(self, transfer):
-        trained = {variable.path.split("/")[0] for variable in transfer.build(hyperparameters()).trainable_variables}
+        trained = {
+            variable.path.split("/")[0] for variable in transfer.build(hyperparameters()).trainable_variables
+        }
         assert trained == {"hidden", "logit"}
 
     def test_a_frozen_backbone_says_the_same_in_training(self, transfer):
@@ -179,7 +183,9 @@ class TestWeights:
     def test_a_model_with_another_backbone_is_refused(self, tmp_path):
         save_model(CompactCNNHyperModel().build(hyperparameters()), tmp_path / "small.keras")
         with pytest.raises(ModelError, match="holds compact-cnn, not resnet50"):
-            ResNet50HyperModel(weights=tmp_path / "small.keras", input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
+            ResNet50HyperModel(weights=tmp_path / "small.keras", input_shape=(SIDE, SIDE, 1)).build(
+                hyperparameters()
+            )
 
     @pytest.mark.parametrize("suffix", [".h5", ".keras"])
     def test_a_file_that_holds_no_weights_is_one_error(self, suffix, tmp_path):
@@ -191,10 +197,14 @@ class TestWeights:
 
     def test_a_missing_file_is_one_error(self, tmp_path):
         with pytest.raises(ModelError, match="There is no weights file"):
-            ResNet50HyperModel(weights=tmp_path / "absent.h5", input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
+            ResNet50HyperModel(weights=tmp_path / "absent.h5", input_shape=(SIDE, SIDE, 1)).build(
+                hyperparameters()
+            )
 
     def test_random_weights_are_the_same_in_every_build_and_said_to_be_random(self):
-        first, second = (EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)) for _ in range(2))
+        first, second = (
+            EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)) for _ in range(2)
+        )
         np.testing.assert_array_equal(
             features_of(first.build(hyperparameters())), features_of(second.build(hyperparameters()))
         )
@@ -236,7 +246,9 @@ class TestSavedModels:
 
     def test_it_loads_where_pneumokeras_is_not_imported(self, model, tmp_path):
         save_model(model, tmp_path / "model.keras")
-        code = "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'pneumokeras' not in sys.modules"
+        code = (
+            "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'pneumokeras' not in sys.modules"
+        )
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.keras")], check=True, cwd=tmp_path)
 
 
@@ -244,7 +256,9 @@ class TestSavedModels:
     "hypermodel",
     [
         CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)),
-        pytest.param(EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)), id="efficientnetb0"),
+        pytest.param(
+            EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)), id="efficientnetb0"
+        ),
         pytest.param(ResNet50HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)), id="resnet50"),
     ],
 )

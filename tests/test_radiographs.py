@@ -78,9 +78,10 @@ def test_an_exif_orientation_is_applied(tmp_path, orientation, upright):
 
 
 def test_shrinking_averages_over_areas(tmp_path):
-    pixels = np.tile(np.array([0, 200], np.uint8), (32, 16))
-    cv2.imwrite(str(tmp_path / "stripes.png"), pixels)
-    assert np.all(read_radiograph(tmp_path / "stripes.png", image_size=(8, 8)) == 100)
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[::4, ::4] = 160
+    cv2.imwrite(str(tmp_path / "dots.png"), pixels)
+    assert np.all(read_radiograph(tmp_path / "dots.png", image_size=(8, 8)) == 10)
 
 
 def test_the_size_is_height_then_width(tmp_path):

@@ -24,7 +24,9 @@ def test_the_best_weights_come_back(model, spot_splits):
     result = training.fit(model, spot_splits.train, spot_splits.val, epochs=4)
     best = training.best_epoch(result.history)
     probabilities = model.predict(spot_splits.val.images[..., np.newaxis], verbose=0).reshape(-1)
-    assert roc_auc_score(spot_splits.val.labels, probabilities) == pytest.approx(result.history["val_auc"][best])
+    assert roc_auc_score(spot_splits.val.labels, probabilities) == pytest.approx(
+        result.history["val_auc"][best]
+    )
     assert training.cross_entropy(spot_splits.val.labels, probabilities) == pytest.approx(
         result.history["val_loss"][best], rel=1e-4
     )

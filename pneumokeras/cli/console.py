@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,12 +27,19 @@ INTERRUPTED = 130
 class OneLineErrors(click.Group):
     """A group that says what is wrong with a call in one line and exits with 2."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run the command line; see `click.Command.main`."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **kwargs)
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
-            sys.exit(super().main(*args, standalone_mode=False, **kwargs) or 0)
+            sys.exit(super().main(args, prog_name, complete_var, standalone_mode=False, **extra) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(0)
@@ -101,7 +108,9 @@ class SearchProgress:
 
 def progress_line(progress: TuningProgress) -> str:
     """Such as "trial 3/10, best val_auc 0.981, 0:42 left"."""
-    what = f"trial {progress.trial}/{progress.trials}" if progress.stage == "search" else "training the winner"
+    what = (
+        f"trial {progress.trial}/{progress.trials}" if progress.stage == "search" else "training the winner"
+    )
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
     return f"{what}{best}, {clock(progress.seconds_left)} left"
 
@@ -121,7 +130,9 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @wraps(command)
     def wrapped(*, quiet: bool, verbose: bool, debug: bool, **options: Any) -> None:
-        logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr)
+        logging.basicConfig(
+            level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr
+        )
         try:
             command(Talk(quiet=quiet, verbose=verbose), **options)
         except (click.ClickException, click.exceptions.Exit):

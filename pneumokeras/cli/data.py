@@ -17,8 +17,12 @@ def data() -> None:
 
 @data.command()
 @click.argument("out", type=PATH)
-@click.option("--count", type=click.IntRange(min=1), default=800, show_default=True, help="How many radiographs.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed draws the same.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=800, show_default=True, help="How many radiographs."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed draws the same."
+)
 @click.option("--size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Side in pixels.")
 @talking
 def phantoms(talk: Talk, *, out: Path, count: int, seed: int, size: int) -> None:

@@ -15,7 +15,9 @@ SIDE = 64
 
 
 @click.command()
-@click.option("--out", type=PATH, default=Path("tuner_runs/demo"), show_default=True, help="Folder for everything.")
+@click.option(
+    "--out", type=PATH, default=Path("tuner_runs/demo"), show_default=True, help="Folder for everything."
+)
 @talking
 def demo(talk: Talk, *, out: Path) -> None:
     """Draw synthetic radiographs, search, train, report: all of it in a few minutes, offline."""
@@ -42,7 +44,8 @@ def demo(talk: Talk, *, out: Path) -> None:
     made = report_run(result.run)
     auc = made.evaluation.roc_auc
     talk.result(
-        f"Test ROC AUC {auc} on {len(splits.test)} synthetic radiographs, in {clock(time.perf_counter() - started)}\n"
+        f"Test ROC AUC {auc} on {len(splits.test)} synthetic radiographs,"
+        f" in {clock(time.perf_counter() - started)}\n"
         f"Report: {made.folder / 'index.html'}\n"
         "These are drawings: the figure says that the pipeline works, nothing about patients.\n"
         "Next, on your own radiographs: pneumokeras tune --data FOLDER --model compact-cnn --image-size 96"

@@ -16,13 +16,17 @@ class ClassNames(click.ParamType):
 
     name = "A,B"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
         """`"NORMAL,PNEUMONIA"` -> `("NORMAL", "PNEUMONIA")`."""
         if isinstance(value, tuple):
             return value
         names = [name.strip() for name in value.split(",")]
         if len(names) != 2 or not all(names) or names[0].upper() == names[1].upper():
-            self.fail(f"{value!r}: expected two names, the healthy class first, as in NORMAL,PNEUMONIA.", param, ctx)
+            self.fail(
+                f"{value!r}: expected two names, the healthy class first, as in NORMAL,PNEUMONIA.", param, ctx
+            )
         return names[0], names[1]
 
 

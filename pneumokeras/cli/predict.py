@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.argument("model", type=PATH, metavar="RUN_OR_MODEL")
 @click.argument("paths", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG a radiograph.")
-@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+)
 @talking
 def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | None, style: str) -> None:
     """Predict files and folders with a run's model or a .keras file.

@@ -12,7 +12,9 @@ from pneumokeras.cli.options import PATH
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--data", "path", type=PATH, help="Other radiographs to evaluate; they are taken whole, never split.")
+@click.option(
+    "--data", "path", type=PATH, help="Other radiographs to evaluate; they are taken whole, never split."
+)
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
 @talking

@@ -35,7 +35,9 @@ MODELS = {"resnet50": 224, "efficientnetb0": 224, "compact-cnn": 64}
     help="What the backbone's weights expect, or pixels / 255.",
 )
 @click.option("--max-trials", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Of each trial, at most.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Of each trial, at most."
+)
 @click.option(
     "--views",
     type=click.IntRange(min=1),
@@ -43,7 +45,9 @@ MODELS = {"resnet50": 224, "efficientnetb0": 224, "compact-cnn": 64}
     show_default=True,
     help="Versions of each radiograph; 1 is no augmentation.",
 )
-@click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.  [default: 224; 64 for compact-cnn]")
+@click.option(
+    "--image-size", type=click.IntRange(16, 1024), help="Side in pixels.  [default: 224; 64 for compact-cnn]"
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option(
     "--objective",
@@ -81,7 +85,9 @@ def tune(
     splits = load_splits(path, seed=seed, keep_val=keep_val, classes=classes, patient_pattern=patient_pattern)
     for notice in splits.notices:
         talk.say(notice)
-    counts = ", ".join(f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True))
+    counts = ", ".join(
+        f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True)
+    )
     talk.say(f"Radiographs: {counts}")
 
     load_tensorflow()
@@ -103,17 +109,22 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
     side = image_size or MODELS[model]
     if model == "compact-cnn":
         return CompactCNNHyperModel(input_shape=(side, side, 1))
-    return TransferHyperModel(model, input_shape=(side, side, 1), weights=weights, preprocessing=preprocessing)
+    return TransferHyperModel(
+        model, input_shape=(side, side, 1), weights=weights, preprocessing=preprocessing
+    )
 
 
 def summary(result: TuningResult) -> str:
     """What a finished run reached, and what to type next."""
+    from pneumokeras.tuning import in_words
+
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
-    parameters = ", ".join(f"{name} {value:.4g}" for name, value in result.best_hyperparameters.items())
     point = result.operating_points["validation"]
     lines = [
-        f"Best of {len(result.trials)} trials" + (f" ({failed} failed)" if failed else "") + f": {parameters}",
+        f"Best of {len(result.trials)} trials"
+        + (f" ({failed} failed)" if failed else "")
+        + f": {in_words(result.best_hyperparameters)}",
         f"Validation AUC {max(result.history['val_auc']):.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
         f"Run folder {result.run}",

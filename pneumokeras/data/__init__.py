@@ -1,0 +1,1 @@
+"""Radiographs: reading, splitting, loading, drawing."""

@@ -133,17 +133,11 @@ class Projection:
         return self.soften(layer, edge)
 
     def stroke(
-        self,
-        layer: np.ndarray,
-        lines: list[np.ndarray],
-        *,
-        thickness: float,
-        gray: int = 255,
-        closed: bool = False,
+        self, layer: np.ndarray, lines: list[np.ndarray], *, thickness: float, gray: int = 255
     ) -> None:
         """Draw lines, given in pixels, `thickness` image widths wide into an 8-bit layer."""
         wide = max(1, round(thickness * self.scale * self.pixels))
-        cv2.polylines(layer, [_fixed(line) for line in lines], closed, gray, wide, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(layer, [_fixed(line) for line in lines], False, gray, wide, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def blank(self) -> np.ndarray:
         """An empty 8-bit layer to stroke on."""

@@ -201,16 +201,21 @@ class RadiographSet:
     @property
     def counts(self) -> dict[str, int]:
         """How many radiographs each class has."""
-        labels = self._labels_or_complain()
+        labels = self.require_labels()
         return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
 
     def class_weights(self) -> dict[int, float]:
         """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
-        labels = self._labels_or_complain()
+        labels = self.require_labels()
         counts = np.bincount(labels, minlength=2)
         return {value: len(labels) / (2 * int(count)) if count else 1.0 for value, count in enumerate(counts)}
 
-    def _labels_or_complain(self) -> np.ndarray:
+    def require_labels(self) -> np.ndarray:
+        """The labels.
+
+        Raises:
+            DataError: if nobody said what they are.
+        """
         if self.labels is None:
             raise DataError(
                 "These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders."
@@ -572,7 +577,7 @@ def _manifest_rows(radiographs: RadiographSet, split: str) -> Iterator[dict[str,
         names = np.array([str(file.absolute()) for file in radiographs.images], dtype=object)
     else:
         names = np.array([_absolute_array_name(name) for name in names], dtype=object)
-    columns = (names, radiographs._labels_or_complain(), radiographs.patients, radiographs.digests)
+    columns = (names, radiographs.require_labels(), radiographs.patients, radiographs.digests)
     for name, label, patient, digest in zip(*columns, strict=True):
         yield {
             "path": name,
@@ -627,7 +632,7 @@ def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarra
 
 def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -> dict[str, RadiographSet]:
     splits = split_by_patient(
-        radiographs._labels_or_complain(), radiographs.patients, fractions=fractions, seed=seed
+        radiographs.require_labels(), radiographs.patients, fractions=fractions, seed=seed
     )
     return {split: radiographs.subset(splits == split) for split in fractions}
 
@@ -644,7 +649,7 @@ def _joined(sets: list[RadiographSet]) -> RadiographSet:
     return replace(
         sets[0],
         names=np.concatenate([radiographs.names for radiographs in sets]),
-        labels=np.concatenate([radiographs._labels_or_complain() for radiographs in sets]),
+        labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         images=together,
     )

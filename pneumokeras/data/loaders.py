@@ -194,7 +194,7 @@ class RadiographLoader(PyDataset):
             index: 0 to the number of batches - 1, or negative to count from the end.
 
         Returns:
-            `(b, height, width, 1)` `float32` gray levels 0 to 255, and `(b,)` `float32` labels if there are any.
+            `(b, height, width, 1)` gray levels 0 to 255, and `(b,)` labels if the set has any; `float32`.
 
         Raises:
             IndexError: if there is no such batch.

@@ -33,11 +33,11 @@ JPEG_QUALITY = 95
 # usually one and large, viral ones are several, smaller and somewhat fainter.
 OPACITIES: dict[str, tuple[tuple[int, ...], tuple[float, float], tuple[float, float]]] = {
     "bacteria": ((1, 1, 1, 2), (0.085, 0.12), (0.9, 1.0)),
-    "virus": ((2, 3), (0.06, 0.08), (0.8, 0.95)),
+    "virus": ((2, 3), (0.062, 0.082), (0.85, 1.0)),
 }
 MASK_EDGE = 0.4  # an opacity ends where its envelope falls under this share of its own peak
-MOTTLE = 1.3  # how patchily an opacity fills its envelope
-FLUID = 0.45  # attenuation of a filled lung above that of soft tissue
+MOTTLE = 1.5  # how patchily an opacity fills its envelope
+FLUID = 0.5  # attenuation of a filled lung above that of soft tissue
 
 LUNG_TEXTURE, SOFT_TEXTURE = 0.05, 0.05  # relative to the attenuation
 METER_SIZE, METER_SHARES = 64, np.linspace(0.0, 1.0, 33)  # the exposure meter reads a coarse film
@@ -257,7 +257,7 @@ def _opacities(rng: np.random.Generator, patient: Patient, air: np.ndarray) -> t
             rng, pixels, x=columns[centre] / pixels, y=rows[centre] / pixels, radius=radius
         )
         envelope /= envelope.max()
-        mottle = 0.44 + 0.44 * np.tanh(MOTTLE * _cloud(rng, pixels, cells=28))
+        mottle = 0.47 + 0.47 * np.tanh(MOTTLE * _cloud(rng, pixels, cells=28))
         still_clear *= 1.0 - rng.uniform(*densities) * envelope * mottle
         mask[envelope > MASK_EDGE] = 255
     return 1.0 - still_clear, mask

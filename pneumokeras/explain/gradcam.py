@@ -77,10 +77,13 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) ->
     """
     image, heatmap = np.asarray(image), np.asarray(heatmap, dtype=np.float32)
     if image.shape != heatmap.shape:
-        raise ValueError(f"Expected image and heatmap of one shape. Received {image.shape} and {heatmap.shape}.")
-    colours = cv2.applyColorMap(np.uint8(np.clip(heatmap, 0, 1) * 255), OVERLAY_COLOURS)[..., ::-1]
+        raise ValueError(
+            f"Expected image and heatmap of one shape. Received {image.shape} and {heatmap.shape}."
+        )
+    colours = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLOURS)[..., ::-1]
     share = strength * heatmap[..., np.newaxis]
-    return np.uint8(np.clip(image[..., np.newaxis] * (1 - share) + colours * share, 0, 255).round())
+    blended = image[..., np.newaxis] * (1 - share) + colours * share
+    return np.clip(blended, 0, 255).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -109,28 +112,39 @@ class _Graph:
         try:
             flat = keras.Model(model.inputs, model.outputs)
         except (AttributeError, ValueError) as error:
-            raise ModelError(f"{model.name} has no graph to explain. Expected a functional or Sequential model.") from error
+            raise ModelError(
+                f"{model.name} has no graph to explain. Expected a functional or Sequential model."
+            ) from error
         again = keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=call)
         last, before_last = calls[-1]
         return cls(again.inputs, outputs, last, before_last)
 
 
 def _feature_tensor(graph: _Graph, model: keras.Model, name: str | None) -> keras.KerasTensor:
-    maps = {layer: tensor for layer, tensor in graph.outputs.items() if len(getattr(tensor, "shape", ())) == 4}
+    maps = {
+        layer: tensor for layer, tensor in graph.outputs.items() if len(getattr(tensor, "shape", ())) == 4
+    }
     if name is None:
         if maps:
             return list(maps.values())[-1]
-        hint = "; its feature maps lie inside a nested model: rebuild it as one flat graph" if _nested(model) else ""
+        hint = (
+            "; its feature maps lie inside a nested model: rebuild it as one flat graph"
+            if _nested(model)
+            else ""
+        )
         raise ModelError(f"{model.name} has no layer with rows, columns and channels to explain{hint}.")
     if name in maps:
         return maps[name]
     choices = f"Expected one such as {', '.join(list(maps)[-3:])}."
     if name in graph.outputs:
         shape = tuple(graph.outputs[name].shape)
-        raise ModelError(f"Layer {name!r} gives {shape}, no feature map with rows, columns and channels. {choices}")
+        raise ModelError(
+            f"Layer {name!r} gives {shape}, no feature map with rows, columns and channels. {choices}"
+        )
     for inner in _nested(model):
         if name in [layer.name for layer in inner.layers]:
-            raise ModelError(f"Layer {name!r} lies inside the nested {inner.name}, which is explained at its output only. {choices}")
+            where = f"inside the nested {inner.name}, which is explained at its output only"
+            raise ModelError(f"Layer {name!r} lies {where}. {choices}")
     raise ModelError(f"{model.name} has no layer {name!r}. {choices}")
 
 
@@ -165,7 +179,9 @@ def _logits(last: keras.Layer, before_last: tf.Tensor) -> tf.Tensor:
     if isinstance(last, keras.layers.Dense):
         logits = tf.matmul(before_last, tf.convert_to_tensor(last.kernel))
         return logits + tf.convert_to_tensor(last.bias) if last.use_bias else logits
-    raise ModelError(f"The model ends in {type(last).__name__} {last.name!r}. Expected Dense, Activation or Softmax.")
+    raise ModelError(
+        f"The model ends in {type(last).__name__} {last.name!r}. Expected Dense, Activation or Softmax."
+    )
 
 
 def _score(logits: tf.Tensor, target: int) -> tf.Tensor:

@@ -54,7 +54,9 @@ class Panels:
             paths.append(folder / f"{stem}{number}-heatmap.png")
         taken = {Path(name).resolve() for name in self.names} & {path.resolve() for path in paths}
         if taken:
-            raise DataError(f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder.")
+            raise DataError(
+                f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder."
+            )
         for path, picture in zip(paths, self.overlays, strict=True):
             write_bytes(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
         return paths

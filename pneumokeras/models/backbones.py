@@ -72,14 +72,20 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def bare_network(backbone: Backbone, *, image_size: tuple[int, int], weights: str | None = None) -> keras.Model:
+def bare_network(
+    backbone: Backbone, *, image_size: tuple[int, int], weights: str | None = None
+) -> keras.Model:
     """The `keras.applications` network as Keras builds it, without its top, on `(height, width, 3)`."""
     builder = getattr(keras.applications, backbone.builder)
     return builder(include_top=False, weights=weights, input_shape=(*image_size, 3))
 
 
 def frozen_backbone(
-    network: keras.Model, backbone: Backbone, *, input_shape: tuple[int, int, int], preprocessing: str = "native"
+    network: keras.Model,
+    backbone: Backbone,
+    *,
+    input_shape: tuple[int, int, int],
+    preprocessing: str = "native",
 ) -> keras.Model:
     """A flat, frozen copy of a network on raw pixels.
 
@@ -148,11 +154,15 @@ def _preprocessed(
         if not gray:
             tensor = keras.ops.flip(tensor, axis=-1)
         variance = (1.0, 1.0, 1.0)
-        tensor = keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=variance, name="subtract_mean")(tensor)
+        tensor = keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=variance, name="subtract_mean")(
+            tensor
+        )
     return tensor
 
 
-def load_weights(network: keras.Model, backbone: Backbone, weights: str | PathLike[str]) -> tuple[list[np.ndarray], str]:
+def load_weights(
+    network: keras.Model, backbone: Backbone, weights: str | PathLike[str]
+) -> tuple[list[np.ndarray], str]:
     """The weights of a backbone, in the order of its layers.
 
     Args:
@@ -173,8 +183,14 @@ def load_weights(network: keras.Model, backbone: Backbone, weights: str | PathLi
         return _imagenet_weights(network, backbone), "imagenet"
     path = Path(weights)
     if not path.is_file():
-        raise ModelError(f"There is no weights file {path}. Expected imagenet, none, or a .h5 or .keras file.")
-    arrays = _weights_of_keras_file(path, network, backbone) if path.suffix == ".keras" else _weights_of_h5(path, network)
+        raise ModelError(
+            f"There is no weights file {path}. Expected imagenet, none, or a .h5 or .keras file."
+        )
+    arrays = (
+        _weights_of_keras_file(path, network, backbone)
+        if path.suffix == ".keras"
+        else _weights_of_h5(path, network)
+    )
     return arrays, f"file {path.name} ({blake2b(path.read_bytes(), digest_size=8).hexdigest()})"
 
 
@@ -214,7 +230,8 @@ def _weights_of_h5(path: Path, network: keras.Model) -> list[np.ndarray]:
     except Exception as error:  # h5py and Keras raise whatever a foreign file provokes
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{path} does not hold the weights of {network.name} without its top ({reason}). Expected Keras' no-top .h5."
+            f"{path} does not hold the weights of {network.name} without its top ({reason}). "
+            "Expected Keras' no-top .h5."
         ) from error
     return scratch.get_weights()
 
@@ -225,7 +242,9 @@ def _weights_of_keras_file(path: Path, network: keras.Model, backbone: Backbone)
     model = load_model(path)
     architecture = describe(model).architecture
     if architecture != backbone.name:
-        raise ModelError(f"{path} holds {architecture}, not {backbone.name}. Expected a model with the same backbone.")
+        raise ModelError(
+            f"{path} holds {architecture}, not {backbone.name}. Expected a model with the same backbone."
+        )
     return model.get_weights()[: len(network.weights)]
 
 
@@ -236,7 +255,9 @@ def set_weights(network: keras.Model, arrays: list[np.ndarray]) -> None:
         ModelError: if they do not fit the network's one by one.
     """
     if [tuple(variable.shape) for variable in network.weights] != [array.shape for array in arrays]:
-        raise ModelError(f"The weights do not fit {network.name}: expected {len(network.weights)} arrays of its shapes.")
+        raise ModelError(
+            f"The weights do not fit {network.name}: expected {len(network.weights)} arrays of its shapes."
+        )
     network.set_weights(arrays)
     for layer in network.layers:
         # Normalization goes on using the mean and variance it was built with until it is told.

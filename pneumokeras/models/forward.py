@@ -45,5 +45,7 @@ def _function_of(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
         # The function must not hold its own key, or neither would ever be freed.
         layers = keras.Model(model.inputs[0], model.outputs[0])
         signature: Any = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        _compiled[model] = tf.function(lambda images: layers(images, training=False), input_signature=signature)
+        _compiled[model] = tf.function(
+            lambda images: layers(images, training=False), input_signature=signature
+        )
     return _compiled[model]

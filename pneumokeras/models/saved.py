@@ -1,4 +1,4 @@
-"""The model contract as a file: a `.keras` that plain Keras loads in safe mode, and what it says of itself."""
+"""The model contract as a file: a `.keras` that plain Keras loads, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(MEMBER) if MEMBER in archive.namelist() else None
     except Exception as error:  # Keras raises whatever a damaged archive provokes
-        raise ModelError(f"Cannot load {path}: {_first_line(error)}. Expected a .keras file saved by Keras 3.") from error
+        raise ModelError(
+            f"Cannot load {path}: {_first_line(error)}. Expected a .keras file saved by Keras 3."
+        ) from error
     if text is not None:
         _descriptions[model] = ModelDescription.from_json(json.loads(text))
     return model

@@ -77,7 +77,12 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
                 tensor = _convolution(tensor, width * 2 ** (block - 1), name=f"block{block}{part}")
         features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
         model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
-        describe(model, image_size=self.input_shape[:2], architecture="compact-cnn", preprocessing="pixels / 127.5 - 1")
+        describe(
+            model,
+            image_size=self.input_shape[:2],
+            architecture="compact-cnn",
+            preprocessing="pixels / 127.5 - 1",
+        )
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
 

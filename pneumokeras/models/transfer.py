@@ -95,7 +95,9 @@ class TransferHyperModel(keras_tuner.HyperModel):
         """
         units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
         penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
-        tensor = keras.layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(features)
+        tensor = keras.layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(
+            features
+        )
         return probability(keras.layers.Dropout(dropout, name="dropout")(tensor))
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -154,12 +156,12 @@ class TransferHyperModel(keras_tuner.HyperModel):
         return self._network
 
 
-def ResNet50HyperModel(**options: object) -> TransferHyperModel:  # noqa: N802 - named as keras.applications names it
+def ResNet50HyperModel(**options: object) -> TransferHyperModel:
     """A frozen ResNet50 under a tunable head; options as for `TransferHyperModel`."""
     return TransferHyperModel("resnet50", **options)  # type: ignore[arg-type]
 
 
-def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:  # noqa: N802
+def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:
     """A frozen EfficientNetB0 under a tunable head; options as for `TransferHyperModel`."""
     return TransferHyperModel("efficientnetb0", **options)  # type: ignore[arg-type]
 
@@ -189,6 +191,8 @@ def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
 def _checked_input_shape(input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     if len(input_shape) != 3 or input_shape[-1] not in (1, 3) or min(input_shape[:2]) < 8:
         raise ModelError(
-            f"Expected input_shape as (height, width, 1 or 3) with sides of at least 8. Received {input_shape}."
+            "Expected input_shape as (height, width, 1 or 3) with sides of at least 8. "
+            f"Received {input_shape}."
         )
-    return tuple(input_shape)
+    height, width, channels = input_shape
+    return height, width, channels

@@ -19,7 +19,7 @@ from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, ReportContents
 from pneumokeras.report.writing import write_report
 from pneumokeras.runs import Run, open_run
-from pneumokeras.tuning import Trial, TuningResult, load_run, write_predictions
+from pneumokeras.tuning import TuningResult, in_words, load_run, write_predictions
 
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12
@@ -79,7 +79,8 @@ def report_run(
         evaluation=evaluation,
         class_counts=_class_counts(record, radiographs, data),
         history=result.history,
-        trials=[_trial_row(trial) for trial in result.trials],
+        trials=[trial.row() for trial in result.trials],
+        objective=record["settings"]["objective"],
         facts=_facts(record, description, result, data),
         notices=notices,
         samples=_samples(radiographs, evaluation, description),
@@ -127,25 +128,23 @@ def _notices(
         )
     if split != "test" and data is None:
         notices.append(
-            f"These are {split} radiographs: the model or its threshold was chosen on them, so figures flatter."
+            f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."
         )
     if data is not None or split == "test":
-        learned = {
-            row["digest"]: row["path"]
-            for row in read_csv(run.splits_path)
-            if row["split"] in ("train", "val")
-        }
-        known = [
-            name
-            for name, digest in zip(radiographs.names, radiographs.digests, strict=True)
-            if digest in learned
-        ]
-        if known:
+        seen = _seen_in_training(run, radiographs)
+        if seen:
             notices.append(
-                f"{len(known)} of these {len(radiographs)} radiographs were also trained or chosen on (same content), "
-                f"such as {Path(known[0]).name}: figures flatter."
+                f"{len(seen)} of these {len(radiographs)} radiographs were also trained or chosen on "
+                f"(same content), such as {Path(seen[0]).name}: figures flatter."
             )
     return notices
+
+
+def _seen_in_training(run: Run, radiographs: RadiographSet) -> list[str]:
+    """The names of those whose content the run trained or chose on."""
+    learned = {row["digest"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
+    pairs = zip(radiographs.names, radiographs.digests, strict=True)
+    return [name for name, digest in pairs if digest in learned]
 
 
 def _class_counts(
@@ -153,18 +152,6 @@ def _class_counts(
 ) -> dict[str, dict[str, int]]:
     counts = {split: counts for split, counts in record["data"]["counts"].items() if sum(counts.values())}
     return counts if data is None else {**counts, Path(data).name: radiographs.counts}
-
-
-def _trial_row(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "status": trial.status,
-        "score": trial.score,
-        "epochs": trial.epochs,
-        "seconds": trial.seconds,
-        "reason": trial.reason,
-        **trial.hyperparameters,
-    }
 
 
 def _facts(
@@ -178,11 +165,12 @@ def _facts(
         "command": record["command"],
         "radiographs": record["data"]["path"],
         "data fingerprint": record["data"]["fingerprint"],
-        "model": f"{description.architecture}, {description.image_size[0]} x {description.image_size[1]} pixels",
+        "model": f"{description.architecture}, {' x '.join(map(str, description.image_size))} pixels",
         "preprocessing": description.preprocessing,
         "weights": description.weights,
-        "search": f"{settings['max_trials']} trials of at most {settings['epochs']} epochs by {settings['objective']}",
-        "winner": ", ".join(f"{name} {value:.4g}" for name, value in result.best_hyperparameters.items()),
+        "search": f"{settings['max_trials']} trials of at most {settings['epochs']} epochs, "
+        f"ranked by {settings['objective']}",
+        "winner": in_words(result.best_hyperparameters),
         "seed": str(record["seed"]),
         "time": f"search {timings['search']:.0f} s, final fit {timings['fit']:.0f} s",
         "started": record["started"],
@@ -194,7 +182,7 @@ def _facts(
 def _samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
     """A few radiographs of each class, drawn blindly."""
     rng = np.random.default_rng(0)
-    labels = evaluation.predictions.labels
+    labels = radiographs.require_labels()
     chosen = [rng.permutation(np.flatnonzero(labels == value))[:SAMPLES_PER_CLASS] for value in (0, 1)]
     return _examples(radiographs, evaluation, description, np.concatenate(chosen))
 
@@ -210,7 +198,7 @@ def _predicted(radiographs: RadiographSet, evaluation: Evaluation, description: 
 
 def _explained(result: TuningResult, radiographs: RadiographSet, evaluation: Evaluation) -> Examples:
     """Heatmaps for the most confident calls and mistakes."""
-    probabilities, labels = evaluation.predictions.probabilities, evaluation.predictions.labels
+    probabilities, labels = evaluation.predictions.probabilities, radiographs.require_labels()
     wrong = evaluation.misclassified(_point(evaluation))
     mistakes = np.concatenate([wrong.false_negatives, wrong.false_positives])
     right = np.setdiff1d(np.arange(len(radiographs)), mistakes)
@@ -243,7 +231,7 @@ def _at(
     return Examples(
         names=[Path(name).name for name in radiographs.names[chosen]],
         images=images,
-        labels=evaluation.predictions.labels[chosen],
+        labels=radiographs.require_labels()[chosen],
         probabilities=evaluation.predictions.probabilities[chosen],
     )
 
