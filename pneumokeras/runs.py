@@ -151,11 +151,11 @@ class Run:
         before = self.record()
         if before["data"]["fingerprint"] != data["fingerprint"]:
             raise RunError(f"{self.folder} is a run on other radiographs. Choose another folder with --run.")
-        known = before["settings"]
-        for name in sorted({*known, *settings}):
-            if known.get(name) != settings.get(name):
+        known, asked = _flat(before["settings"]), _flat(settings)
+        for name in sorted({*known, *asked}):
+            if known.get(name) != asked.get(name):
                 raise RunError(
-                    f"{self.folder} is a run with {name} {known.get(name)}, not {settings.get(name)}. "
+                    f"{self.folder} is a run with {name} {known.get(name)}, not {asked.get(name)}. "
                     "Choose another folder with --run, or repeat its settings."
                 )
 
@@ -175,6 +175,15 @@ def open_run(path: str | PathLike[str]) -> Run:
     run = Run(Path(path))
     run.record()
     return run
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without nesting: `{"a": {"b": 1}}` -> `{"a b": 1}`."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name} {key}".strip(): member for key, member in inner.items()}
+    return flat
 
 
 def _versions() -> dict[str, str]:

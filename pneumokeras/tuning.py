@@ -29,6 +29,7 @@ from pneumokeras.models.transfer import CALIBRATION_IMAGES
 from pneumokeras.runs import Run, default_run, open_run
 from pneumokeras.training import OBJECTIVES, TrainingData, best_epoch, fit_on, set_seed
 
+_STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 
 _AUGMENTATIONS = (
@@ -475,20 +476,23 @@ def _calibrate(hypermodel: HyperModel, splits: Splits, seed: int) -> None:
 
 
 def _trials(oracle: Any) -> tuple[Trial, ...]:
-    return tuple(
-        Trial(
-            number=int(trial.trial_id) + 1,
-            status="completed" if trial.status == "COMPLETED" else "failed",
-            score=float(trial.score) if trial.status == "COMPLETED" else None,
-            epochs=int(trial.metrics.get_best_value("epochs")) if trial.metrics.exists("epochs") else None,
-            seconds=float(trial.metrics.get_best_value("seconds"))
-            if trial.metrics.exists("seconds")
-            else None,
-            reason="" if trial.status == "COMPLETED" else _reason(trial.message),
-            hyperparameters=dict(trial.hyperparameters.values),
-        )
-        for _, trial in sorted(oracle.trials.items())
-        if trial.status in ("COMPLETED", "FAILED", "INVALID")
+    ended = [trial for _, trial in sorted(oracle.trials.items()) if trial.status in _STATUSES]
+    return tuple(_trial(trial) for trial in ended)
+
+
+def _trial(trial: Any) -> Trial:
+    def figure(name: str) -> float | None:
+        return float(trial.metrics.get_best_value(name)) if trial.metrics.exists(name) else None
+
+    status, epochs, seconds = _STATUSES[trial.status], figure("epochs"), figure("seconds")
+    return Trial(
+        number=int(trial.trial_id) + 1,
+        status=status,
+        score=float(trial.score) if status == "completed" else None,
+        epochs=None if epochs is None else int(epochs),
+        seconds=None if seconds is None else round(seconds, 2),
+        reason="" if status == "completed" else _reason(trial.message),
+        hyperparameters=dict(trial.hyperparameters.values),
     )
 
 

@@ -116,8 +116,11 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
 
 def summary(result: TuningResult) -> str:
     """What a finished run reached, and what to type next."""
+    from pneumokeras.runs import open_run
+    from pneumokeras.training import best_epoch
     from pneumokeras.tuning import in_words
 
+    kept = best_epoch(result.history, open_run(result.run).record()["settings"]["objective"])
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
     point = result.operating_points["validation"]
@@ -125,7 +128,7 @@ def summary(result: TuningResult) -> str:
         f"Best of {len(result.trials)} trials"
         + (f" ({failed} failed)" if failed else "")
         + f": {in_words(result.best_hyperparameters)}",
-        f"Validation AUC {max(result.history['val_auc']):.4f}; threshold {point.threshold:.4f}, "
+        f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
         f"Run folder {result.run}",
         f"Next: pneumokeras report {result.run}",

@@ -9,9 +9,12 @@ response: a trunk without air has about 1.6.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+
+Level = TypeVar("Level", float, np.ndarray)
 
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
@@ -56,7 +59,7 @@ class Patient:
     vessel_seed: int
     infection: str  # the pneumonia this patient gets, if any: "bacteria" or "virus"
 
-    def y(self, level: float | np.ndarray) -> float | np.ndarray:
+    def y(self, level: Level) -> Level:
         """Height in body coordinates of a level inside the chest."""
         return (level - 0.53) * self.lung_height
 
@@ -178,7 +181,7 @@ def trunk(patient: Patient, projection: Projection) -> np.ndarray:
         (p.shoulder_half_width * 0.7, shoulder - 0.06),
         (p.shoulder_half_width, shoulder),
         (p.shoulder_half_width + 0.03, p.y(0.2)),
-        *((float(p.cage(level)) + p.wall, float(p.y(level))) for level in (0.4, 0.6, 0.85, 1.0)),
+        *((float(p.cage(level)) + p.wall, p.y(level)) for level in (0.4, 0.6, 0.85, 1.0)),
         (p.cage_half_width + p.wall * 0.9, p.y(1.2)),
         (p.cage_half_width + p.wall * 0.8, 1.2),
     ]
@@ -294,7 +297,7 @@ def spine(patient: Patient, projection: Projection) -> np.ndarray:
     half, step = patient.spine_half_width, 0.098 * patient.lung_height
     bodies, pedicles = [], []
     for index in range(-6, RIB_PAIRS + 8):
-        y = float(patient.y(-0.06)) + step * index
+        y = patient.y(-0.06) + step * index
         body = [(-half, y - 0.43 * step), (half, y - 0.43 * step), (half * 0.88, y), (half, y + 0.43 * step)]
         bodies.append(_smooth([*body, (-half, y + 0.43 * step), (-half * 0.88, y)]))
         pedicles += [
@@ -380,7 +383,7 @@ def gas(patient: Patient, projection: Projection, rng: np.random.Generator) -> n
     bronchi = [np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT)]
     windpipe = projection.blank()
     projection.stroke(windpipe, [projection.place(line) for line in (tube, *bronchi)], thickness=half * 0.55)
-    centre = (patient.cage_half_width * rng.uniform(0.4, 0.6), float(patient.y(1.2)) + 0.02)
+    centre = (patient.cage_half_width * rng.uniform(0.4, 0.6), patient.y(1.2) + 0.02)
     bubble = _ellipse(centre, patient.cage_half_width * 0.3, patient.cage_half_width * rng.uniform(0.12, 0.2))
     stomach = max(0.0, rng.uniform(-0.8, 1.0)) * projection.fill(bubble, edge=0.008)
     return WINDPIPE_AIR * projection.soften(windpipe, 0.006) + STOMACH_AIR * stomach

@@ -244,7 +244,7 @@ def _attenuation(
 
 
 def _opacities(rng: np.random.Generator, patient: Patient, air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the air that is filled, 0 to 1, and the mask of one to three opacities (uint8, 255 = opacity)."""
+    """Share of the air that is filled, 0 to 1, and the mask (uint8, 255 = opacity) of one to three."""
     counts, radii, densities = OPACITIES[patient.infection]
     pixels = len(air)
     depth = cv2.distanceTransform((air > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / pixels

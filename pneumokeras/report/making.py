@@ -75,7 +75,7 @@ def report_run(
     record = folder.record()
     notices = tuple(_notices(record, folder, radiographs, data, split, description))
     contents = ReportContents(
-        title=f"{description.architecture} on {Path(data).name if data else split}",
+        title=f"{description.architecture} on {Path(data).name if data else split} radiographs",
         evaluation=evaluation,
         class_counts=_class_counts(record, radiographs, data),
         history=result.history,
