@@ -56,7 +56,7 @@ test-all: $(INSTALLED) ## Run every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure speed and print the ratios
-	@$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
 	@$(BIN)/ruff check .

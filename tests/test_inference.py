@@ -1,0 +1,75 @@
+"""Predictions line up with radiographs, whatever the batch size."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.errors import DataError, ModelError
+from pneumokeras.evaluation import OperatingPoint
+from pneumokeras.inference import evaluate, predict
+from pneumokeras.models.forward import forward
+from pneumokeras.models.saved import describe
+
+
+@pytest.fixture(scope="module")
+def brightness():
+    """A model that gives an image's mean gray level, from 0 to 1."""
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, layers.Rescaling(1 / 255)(layers.GlobalAveragePooling2D()(inputs)))
+
+
+@pytest.fixture(scope="module")
+def grays():
+    levels = np.array([200, 10, 90, 250, 40, 160, 130], np.uint8)
+    images = np.broadcast_to(levels[:, np.newaxis, np.newaxis], (7, 8, 8)).copy()
+    return RadiographSet.from_arrays(images, levels >= 100, patients=[f"p{i // 2}" for i in range(7)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_probabilities_are_in_the_order_of_the_set(brightness, grays, batch_size):
+    predictions = predict(brightness, grays, batch_size=batch_size)
+    np.testing.assert_allclose(predictions.probabilities, grays.images[:, 0, 0] / 255, atol=1e-6)
+    assert list(predictions.names) == list(grays.names)
+    assert list(predictions.patients) == list(grays.patients)
+
+
+def test_radiographs_are_read_at_the_models_size(brightness, grays):
+    large = RadiographSet.from_arrays(grays.images.repeat(4, axis=1).repeat(3, axis=2))
+    np.testing.assert_allclose(
+        predict(brightness, large).probabilities, predict(brightness, grays).probabilities, atol=1e-6
+    )
+
+
+def test_a_set_without_labels_can_be_predicted_but_not_evaluated(brightness, grays):
+    unlabelled = RadiographSet.from_arrays(grays.images)
+    assert predict(brightness, unlabelled).labels is None
+    with pytest.raises(DataError, match="label"):
+        evaluate(brightness, unlabelled)
+
+
+def test_an_empty_set_has_no_predictions(brightness, grays):
+    assert len(predict(brightness, grays.subset([]))) == 0
+
+
+def test_the_points_a_model_carries_are_judged(brightness, grays):
+    point = OperatingPoint(0.3, "val", policy="balanced_accuracy", sensitivity_floor=0.95, images=7)
+    describe(brightness, operating_points={"validation": point.json()})
+    assert evaluate(brightness, grays).operating_points["validation"].point == point
+
+
+def test_a_model_with_several_outputs_is_refused(grays):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
+    with pytest.raises(ModelError, match="one probability"):
+        predict(model, grays)
+
+
+def test_trained_weights_take_effect_in_a_compiled_pass(grays):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(layers.Flatten()(inputs)))
+    batches = [(grays.images[..., np.newaxis].astype(np.float32),)]
+    before = forward(model, batches)
+    model.set_weights([weight + 0.01 for weight in model.get_weights()])
+    assert not np.allclose(before, forward(model, batches))

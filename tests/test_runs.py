@@ -1,0 +1,69 @@
+"""A run folder knows what it was asked for, and takes nothing else."""
+
+import json
+
+import pytest
+
+from pneumokeras.errors import RunError
+from pneumokeras.runs import Run, default_run, open_run
+
+SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
+DATA = {"path": "somewhere", "fingerprint": "abc", "counts": {}, "notices": []}
+
+
+def opened(folder, settings=SETTINGS, data=DATA):
+    run = Run(folder)
+    run.open(settings=settings, data=data, command="pneumokeras tune", seed=0)
+    return run
+
+
+def test_the_record_is_strict_json_with_versions(tmp_path):
+    record = json.loads(opened(tmp_path / "run").record_path.read_text())
+    assert record["status"] == "running"
+    assert record["schema"] == 1
+    assert "keras-tuner" in record["versions"]
+
+
+def test_a_run_is_finished_only_when_it_says_so(tmp_path):
+    run = opened(tmp_path / "run")
+    assert not run.finished()
+    run.finish(timings={"fit": 1.0})
+    assert run.finished()
+    assert run.record()["timings"] == {"fit": 1.0}
+
+
+def test_a_finished_run_is_not_started_anew(tmp_path):
+    run = opened(tmp_path / "run")
+    run.finish()
+    opened(tmp_path / "run")
+    assert run.finished()
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        (SETTINGS | {"epochs": 3}, "epochs 2, not 3"),
+        (SETTINGS | {"augmentation": {"rotation_range": 5}}, "augmentation rotation_range 10, not 5"),
+        (SETTINGS | {"views": 4}, "views None, not 4"),
+    ],
+)
+def test_other_settings_are_refused_and_the_one_that_differs_is_named(settings, what, tmp_path):
+    opened(tmp_path / "run")
+    with pytest.raises(RunError, match=what):
+        opened(tmp_path / "run", settings=settings)
+
+
+def test_the_default_name_follows_settings_and_data():
+    run = default_run(SETTINGS, "abc")
+    assert run == default_run(dict(reversed(SETTINGS.items())), "abc")
+    assert run.folder.name.startswith("compact-cnn-")
+    assert run != default_run(SETTINGS, "abd")
+    assert run != default_run(SETTINGS | {"epochs": 3}, "abc")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "not json"])
+def test_a_folder_without_a_readable_record_is_no_run(content, tmp_path):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match="no run folder"):
+        open_run(tmp_path)
