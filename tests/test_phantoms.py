@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pneumokeras.data.anatomy import draw_patient
+from pneumokeras.data.datasets import load_splits
 from pneumokeras.data.phantoms import draw_phantom, write_phantoms
 from pneumokeras.errors import DataError
 
@@ -230,3 +231,9 @@ def test_too_few_or_too_small_phantoms_are_refused_with_the_minimum(tmp_path):
 def test_an_unknown_label_is_refused():
     with pytest.raises(DataError, match="NORMAL"):
         draw_phantom(np.random.default_rng(0), label=2)
+
+
+def test_whoever_loads_them_is_told_that_they_are_drawings(tmp_path):
+    write_phantoms(tmp_path / "phantoms", count=24, size=64)
+    notices = load_splits(tmp_path / "phantoms").notices
+    assert any("synthetic drawings" in notice for notice in notices)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumokeras.data.phantoms import are_phantoms
 from pneumokeras.data.radiographs import SUFFIXES, read_radiograph, resize
 from pneumokeras.data.splitting import split_by_patient
 from pneumokeras.errors import DataError
@@ -310,6 +311,8 @@ def load_splits(
     """
     found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
     notices: list[str] = []
+    if are_phantoms(Path(path)):
+        notices.append("These radiographs are synthetic drawings: their figures say nothing about patients.")
     if "train" not in found and "" not in found:
         raise DataError(
             f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders."

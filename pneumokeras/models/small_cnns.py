@@ -14,7 +14,8 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
     """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
 
     Blocks of two 3x3 convolutions with BatchNorm and ReLU, halved in size and doubled in width from one
-    to the next, then global average pooling, Dropout and a sigmoid.
+    to the next, then global average pooling, Dropout and a sigmoid. The very first convolution halves the
+    radiograph, which makes the network four times as fast.
 
     Args:
         input_shape: `(height, width, 1)` of the raw gray radiographs.
@@ -73,8 +74,9 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
         for block in range(1, depth + 1):
             if block > 1:
                 tensor = keras.layers.MaxPooling2D(name=f"block{block}_pool")(tensor)
-            for part in "ab":
-                tensor = _convolution(tensor, width * 2 ** (block - 1), name=f"block{block}{part}")
+            filters = width * 2 ** (block - 1)
+            tensor = _convolution(tensor, filters, strides=2 if block == 1 else 1, name=f"block{block}a")
+            tensor = _convolution(tensor, filters, name=f"block{block}b")
         features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
         model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
         describe(
@@ -86,7 +88,12 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
 
-def _convolution(tensor: keras.KerasTensor, filters: int, *, name: str) -> keras.KerasTensor:
-    tensor = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(tensor)
+def _convolution(
+    tensor: keras.KerasTensor, filters: int, *, strides: int = 1, name: str
+) -> keras.KerasTensor:
+    convolution = keras.layers.Conv2D(
+        filters, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv"
+    )
+    tensor = convolution(tensor)
     tensor = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(tensor)
     return keras.layers.ReLU(name=f"{name}_relu")(tensor)
