@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -113,6 +114,13 @@ def progress_line(progress: TuningProgress) -> str:
     )
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
     return f"{what}{best}, {clock(progress.seconds_left)} left"
+
+
+def program() -> str:
+    """What to type for this command line: a relative path if it was called by one, as `make demo` does."""
+    called = Path(sys.argv[0])
+    by_path = called.name == "pneumokeras" and not called.is_absolute()
+    return str(called) if by_path else "pneumokeras"
 
 
 def clock(seconds: float) -> str:

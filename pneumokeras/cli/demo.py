@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pneumokeras.cli.console import Talk, clock, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, clock, load_tensorflow, program, talking
 from pneumokeras.cli.options import PATH
 
 COUNT = 800
@@ -48,5 +48,5 @@ def demo(talk: Talk, *, out: Path) -> None:
         f" in {clock(time.perf_counter() - started)}\n"
         f"Report: {made.folder / 'index.html'}\n"
         "These are drawings: the figure says that the pipeline works, nothing about patients.\n"
-        "Next, on your own radiographs: pneumokeras tune --data FOLDER --model compact-cnn --image-size 96"
+        f"Next, on your own radiographs: {program()} tune --data FOLDER --model compact-cnn --image-size 96"
     )

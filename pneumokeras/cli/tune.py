@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
 from pneumokeras.cli.options import PATH, reading_options
 
 if TYPE_CHECKING:
@@ -131,6 +131,6 @@ def summary(result: TuningResult) -> str:
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
         f"Run folder {result.run}",
-        f"Next: pneumokeras report {result.run}",
+        f"Next: {program()} report {result.run}",
     ]
     return "\n".join(lines)
