@@ -88,13 +88,14 @@ class TestTune:
         assert not list(in_tmp.iterdir())
 
 
-class TestReport:
-    @pytest.fixture(scope="class")
-    def made(self, run):
-        result = call("report", run[0])
-        assert result.exit_code == 0, result.output
-        return run[0], result
+@pytest.fixture(scope="module")
+def made(run):
+    result = call("report", run[0])
+    assert result.exit_code == 0, result.output
+    return run[0], result
 
+
+class TestReport:
     def test_it_writes_what_the_contract_names(self, made):
         folder = made[0] / "report"
         names = {"index.html", "report.json", "classification_report.txt", "figures"}

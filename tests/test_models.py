@@ -217,13 +217,14 @@ class TestWeights:
         assert 0.01 < features.std(axis=0).mean() < 100
 
 
-class TestSavedModels:
-    @pytest.fixture(scope="class", params=["compact-cnn", *TRANSFER])
-    def model(self, request):
-        if request.param == "compact-cnn":
-            return CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
-        return TRANSFER[request.param](weights="none", input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
+@pytest.fixture(scope="module", params=["compact-cnn", *TRANSFER])
+def model(request):
+    if request.param == "compact-cnn":
+        return CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
+    return TRANSFER[request.param](weights="none", input_shape=(SIDE, SIDE, 1)).build(hyperparameters())
 
+
+class TestSavedModels:
     def test_plain_keras_loads_it_and_predicts_the_same(self, model, tmp_path):
         save_model(model, tmp_path / "model.keras")
         plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)

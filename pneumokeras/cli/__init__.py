@@ -11,9 +11,7 @@ from pneumokeras.cli.report import report
 from pneumokeras.cli.tune import tune
 
 
-@click.group(
-    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=OneLineErrors, context_settings={"max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
     """Turn a folder of chest radiographs into a tuned, evaluated and explained pneumonia classifier.
