@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
     from pneumokeras.report.making import report_run
+    from pneumokeras.searching import TuningProgress
     from pneumokeras.training import FitResult, fit, set_seed
-    from pneumokeras.tuning import TuningProgress, TuningResult, load_run, tune
+    from pneumokeras.tuning import TuningResult, load_run, tune
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,8 @@ _HOMES = {
     "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
     "report.making": ("report_run",),
     "training": ("FitResult", "fit", "set_seed"),
-    "tuning": ("TuningProgress", "TuningResult", "load_run", "tune"),
+    "searching": ("TuningProgress",),
+    "tuning": ("TuningResult", "load_run", "tune"),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

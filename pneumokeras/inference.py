@@ -37,7 +37,11 @@ def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int =
         )
     description = describe(model)
     loader = RadiographLoader(radiographs, description.image_size, batch_size=batch_size, pad=description.pad)
-    probabilities = forward(model, loader)
+    return predictions_of(radiographs, forward(model, loader))
+
+
+def predictions_of(radiographs: RadiographSet, probabilities: np.ndarray) -> Predictions:
+    """Predictions for radiographs from `(n,)` or `(n, 1)` probabilities in the set's order."""
     return Predictions(
         names=radiographs.names,
         patients=radiographs.patients,

@@ -6,16 +6,17 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation.metrics import roc_auc
-from pneumokeras.models.forward import forward
+from pneumokeras.models.forward import Batches, forward
 from pneumokeras.models.saved import describe
 
 OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
@@ -34,15 +35,33 @@ class FitResult:
     history: dict[str, list[float]]
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What a model is fitted on: batches for `model.fit`, from images or from whatever stands for them.
+class TrainingData(Protocol):
+    """What a model is fitted on, from images or from whatever stands for them."""
+
+    @property
+    def val(self) -> Batches:
+        """Plain batches in a fixed order."""
+
+    @property
+    def val_labels(self) -> np.ndarray:
+        """`(n,)` integers, in that order."""
+
+    def arguments(self, epochs: int) -> dict[str, Any]:
+        """What `model.fit` is called with to see `epochs` epochs."""
+
+    def steps_per_call(self) -> int:
+        """How many steps TensorFlow may take before Python is asked again."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatches:
+    """Batches of images, for a full model.
 
     Attributes:
-        train: batches of inputs and labels, augmented and shuffled anew by each `on_epoch_end`.
-        val: plain batches in a fixed order.
+        train: augmented, and shuffled anew each epoch.
+        val: plain, in file order.
         val_labels: `(n,)` integers, in that order.
-        class_weights: loss weight of each class.
+        class_weights: loss weight of each class, or `None`.
     """
 
     train: RadiographLoader
@@ -51,7 +70,7 @@ class TrainingData:
     class_weights: Mapping[int, float] | None
 
     @classmethod
-    def from_sets(
+    def of(
         cls,
         train: RadiographSet,
         val: RadiographSet,
@@ -63,7 +82,7 @@ class TrainingData:
         class_weights: Mapping[int, float] | None = None,
         seed: int = 0,
         pad: bool = False,
-    ) -> TrainingData:
+    ) -> ImageBatches:
         """Load batches from radiographs; arguments as for `RadiographLoader` and `fit`."""
         generator = RadiographDataGenerator() if generator is None else generator
         loader = RadiographLoader(
@@ -71,6 +90,68 @@ class TrainingData:
         )
         plain = RadiographLoader(val, image_size, batch_size=max(batch_size, 64), pad=pad)
         return cls(loader, plain, val.require_labels(), class_weights)
+
+    def arguments(self, epochs: int) -> dict[str, Any]:
+        """The loader, from epoch 0 on."""
+        self.train.reset()
+        # The loader shuffles by its own seed.
+        return {"x": self.train, "class_weight": self.class_weights, "shuffle": False, "epochs": epochs}
+
+    def steps_per_call(self) -> int:
+        """One: each batch comes from Python."""
+        return 1
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBatches:
+    """Batches of stored features, for a head alone; the same batches in the same order as `images` gives.
+
+    Attributes:
+        images: what the features were computed from.
+        train: `(views, n, width)` `float32`.
+        val_features: `(m, width)` `float32`.
+    """
+
+    images: ImageBatches
+    train: np.ndarray
+    val_features: np.ndarray
+
+    @property
+    def val(self) -> list[tuple[np.ndarray]]:
+        """All of them, as one batch."""
+        return [(self.val_features,)]
+
+    @property
+    def val_labels(self) -> np.ndarray:
+        """`(m,)` integers."""
+        return self.images.val_labels
+
+    def arguments(self, epochs: int) -> dict[str, Any]:
+        """A dataset of all epochs that gathers its batches inside TensorFlow."""
+        loader = self.images.train
+        views, count, _ = self.train.shape
+        steps, size = self.steps_per_call(), loader.batch_size
+        labels = loader.radiographs.require_labels()
+        weights = self.images.class_weights or {0: 1.0, 1: 1.0}
+        orders = np.stack([loader.order(epoch) + (epoch % views) * count for epoch in range(epochs)])
+        with tf.device("CPU"):
+            features = tf.constant(self.train.reshape(views * count, -1))
+            targets = tf.constant(labels.astype(np.float32))
+            sample_weights = tf.constant(np.where(labels == 1, weights[1], weights[0]).astype(np.float32))
+            places = tf.constant(orders.astype(np.int32))
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            start = (step % steps) * size
+            chosen = places[step // steps, start : start + size]
+            rows = chosen % count
+            return tf.gather(features, chosen), tf.gather(targets, rows), tf.gather(sample_weights, rows)
+
+        dataset = tf.data.Dataset.range(steps * epochs).map(batch).prefetch(4)
+        return {"x": dataset, "steps_per_epoch": steps, "shuffle": False, "epochs": epochs}
+
+    def steps_per_call(self) -> int:
+        """A whole epoch."""
+        return len(self.images.train)
 
 
 def set_seed(seed: int) -> None:
@@ -117,7 +198,7 @@ def fit(
         DataError: if a radiograph cannot be read.
     """
     description = describe(model)
-    data = TrainingData.from_sets(
+    data = ImageBatches.of(
         train,
         val,
         image_size=description.image_size,
@@ -156,15 +237,8 @@ def fit_on(
                 str(checkpoint), monitor=objective, mode=mode, save_best_only=True, save_weights_only=True
             )
         )
-    data.train.reset()
-    recorded = model.fit(
-        data.train,
-        epochs=epochs,
-        class_weight=data.class_weights,
-        callbacks=[*watching, *callbacks],
-        shuffle=False,  # the loader shuffles by its own seed
-        verbose=0,
-    )
+    model.steps_per_execution = data.steps_per_call()
+    recorded = model.fit(**data.arguments(epochs), callbacks=[*watching, *callbacks], verbose=0)
     history = {name: [float(value) for value in values] for name, values in recorded.history.items()}
     return FitResult(model, history)
 
@@ -187,7 +261,7 @@ class ValidationScores(keras.callbacks.Callback):
         labels: `(n,)` integers in that order.
     """
 
-    def __init__(self, batches: RadiographLoader, labels: np.ndarray):
+    def __init__(self, batches: Batches, labels: np.ndarray):
         super().__init__()
         self._batches = batches
         self._labels = labels

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pneumokeras.cli import main
 from pneumokeras.cli.console import clock, progress_line
-from pneumokeras.tuning import TuningProgress
+from pneumokeras.searching import TuningProgress
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
 

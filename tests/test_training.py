@@ -102,7 +102,7 @@ def test_a_model_that_is_not_compiled_is_refused(spot_splits):
 
 def test_epochs_show_the_views_in_turn(model, spot_splits):
     splits = Splits(*spot_splits)
-    data = training.TrainingData.from_sets(splits.train, splits.val, image_size=(32, 32), views=2)
+    data = training.ImageBatches.of(splits.train, splits.val, image_size=(32, 32), views=2)
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(data.train.view))
     training.fit_on(model, data, epochs=3, callbacks=[watch])

@@ -66,7 +66,7 @@ class TestTheRunFolder:
         assert record["settings"]["max_trials"] == 2
         assert record["data"]["fingerprint"] == spot_splits.fingerprint
         assert {"tensorflow", "keras", "pneumokeras"} <= set(record["versions"])
-        assert set(record["timings"]) == {"search", "fit"}
+        assert set(record["timings"]) == {"extraction", "search", "fit"}
 
     def test_trials_have_a_column_for_each_hyperparameter(self, finished):
         trials = rows(finished[0].run / "trials.csv")

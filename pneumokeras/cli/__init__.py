@@ -3,6 +3,7 @@
 import click
 
 from pneumokeras import __version__
+from pneumokeras.cli.cache import cache
 from pneumokeras.cli.console import OneLineErrors
 from pneumokeras.cli.data import data
 from pneumokeras.cli.demo import demo
@@ -20,5 +21,5 @@ def main() -> None:
     """
 
 
-for command in (demo, data, tune, report, predict):
+for command in (demo, data, tune, report, predict, cache):
     main.add_command(command)

@@ -20,7 +20,8 @@ from rich.status import Status
 from pneumokeras.errors import PneumokerasError
 
 if TYPE_CHECKING:
-    from pneumokeras.tuning import TuningProgress
+    from pneumokeras.features import ExtractionProgress
+    from pneumokeras.searching import TuningProgress
 
 INTERRUPTED = 130
 
@@ -81,7 +82,7 @@ class Talk:
 
 
 class SearchProgress:
-    """Shows `TuningProgress`: one line that moves on a terminal, a line a trial elsewhere."""
+    """Shows how an extraction and a search go: one line that moves on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console, *, silent: bool):
         self._console = console
@@ -98,8 +99,27 @@ class SearchProgress:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, progress: TuningProgress) -> None:
-        """Show where the search stands."""
+    def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
+        """Show where the extraction or the search stands."""
+        from pneumokeras.searching import TuningProgress
+
+        if isinstance(progress, TuningProgress):
+            self._search(progress)
+        else:
+            self._extraction(progress)
+
+    def _extraction(self, progress: ExtractionProgress) -> None:
+        left = progress.wanted - progress.found - progress.done
+        if self._status is not None and left:
+            rate = f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
+            self._status.update(f"features: {left} views to go{rate if progress.done else ''}")
+        if not self._silent and not progress.done:
+            self._console.print(f"features: {progress.found} of {progress.wanted} views found")
+        elif not self._silent and not left:
+            rate = f"{progress.images_per_second:.1f} images/s"
+            self._console.print(f"features: {progress.done} views computed, {rate}")
+
+    def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)
         if self._status is not None:
             self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")

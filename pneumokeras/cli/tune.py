@@ -13,7 +13,14 @@ from pneumokeras.cli.options import PATH, reading_options
 if TYPE_CHECKING:
     from pneumokeras.tuning import HyperModel, TuningResult
 
-MODELS = {"resnet50": 224, "efficientnetb0": 224, "compact-cnn": 64}
+MODELS = {
+    "resnet50": 224,
+    "resnet50v2": 224,
+    "efficientnetb0": 224,
+    "densenet121": 224,
+    "mobilenetv3small": 224,
+    "compact-cnn": 64,
+}
 """Model names and the side in pixels each takes unless told otherwise."""
 
 
@@ -59,6 +66,7 @@ MODELS = {"resnet50": 224, "efficientnetb0": 224, "compact-cnn": 64}
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
 @click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
+@click.option("--no-cache", is_flag=True, help="Train full models on images, not heads on stored features.")
 @reading_options
 @talking
 def tune(
@@ -72,6 +80,7 @@ def tune(
     seed: int,
     run: Path | None,
     keep_val: bool,
+    no_cache: bool,
     classes: tuple[str, str],
     patient_pattern: str | None,
     **settings: Any,
@@ -97,7 +106,9 @@ def tune(
     if model != "compact-cnn" and weights == "none":
         talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
     with talk.searching() as progress:
-        result = search(hypermodel, splits, seed=seed, run=run, progress=progress, **settings)
+        result = search(
+            hypermodel, splits, seed=seed, run=run, cache=not no_cache, progress=progress, **settings
+        )
     talk.result(summary(result))
 
 
@@ -117,8 +128,8 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
 def summary(result: TuningResult) -> str:
     """What a finished run reached, and what to type next."""
     from pneumokeras.runs import open_run
+    from pneumokeras.searching import in_words
     from pneumokeras.training import best_epoch
-    from pneumokeras.tuning import in_words
 
     kept = best_epoch(result.history, open_run(result.run).record()["settings"]["objective"])
     scored = [trial for trial in result.trials if trial.score is not None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+from hashlib import blake2b
 from typing import Any
 
 import cv2
@@ -18,6 +20,18 @@ MEMORY_LIMIT = 2 * 2**30
 """Decoded pixels are kept between epochs as long as a set takes at most this many bytes."""
 
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
+_AUGMENTATIONS = (
+    "rotation_range",
+    "width_shift_range",
+    "height_shift_range",
+    "zoom_range",
+    "shear_range",
+    "horizontal_flip",
+    "vertical_flip",
+    "brightness_range",
+    "channel_shift_range",
+    "fill_mode",
+)
 _MODEL_DOES_IT = (
     "rescale",
     "preprocessing_function",
@@ -200,8 +214,8 @@ class RadiographLoader(PyDataset):
             IndexError: if there is no such batch.
         """
         first = range(len(self))[index] * self.batch_size
-        rows = self._order()[first : first + self.batch_size]
-        images = np.stack([self._image(row) for row in rows])
+        rows = self.order(self.epoch)[first : first + self.batch_size]
+        images = np.stack([self.image(row, self.view) for row in rows])
         if self.radiographs.labels is None:
             return (images,)
         return images, self.radiographs.labels[rows].astype(np.float32)
@@ -245,17 +259,33 @@ class RadiographLoader(PyDataset):
             return None
         return self.epoch + 1 if self.views is None else self.epoch % self.views
 
-    def _order(self) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
+        """`(n,)` integers: the order in which epoch `epoch` shows the radiographs."""
         rows = np.arange(len(self.radiographs))
-        return np.random.default_rng([self.seed, self.epoch]).permutation(rows) if self.shuffle else rows
+        return np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
 
-    def _image(self, row: int) -> np.ndarray:
+    def image(self, row: int, view: int | None) -> np.ndarray:
+        """One view of one radiograph.
+
+        Args:
+            row: which radiograph, 0 to n - 1.
+            view: 0 or `None` for the plain radiograph.
+
+        Returns:
+            `(height, width, 1)` `float32` gray levels 0 to 255.
+        """
         pixels = self._pixels(row).astype(np.float32)[..., np.newaxis]
-        if self.generator is None or not self.view:
+        if self.generator is None or not view:
             return pixels
-        seed = _seed_of_view(self.seed, self.view, self.radiographs.digests[row])
+        seed = _seed_of_view(self.seed, view, self.radiographs.digests[row])
         parameters = _drawn(self.generator, pixels.shape, seed)
         return np.asarray(self.generator.apply_transform(pixels, parameters), dtype=np.float32)
+
+    def view_key(self, row: int, view: int) -> bytes:
+        """16 bytes that are the same for the same view of the same content, and else differ."""
+        drawn = [augmentation_settings(self.generator), self.seed, view] if self.generator and view else []
+        what = json.dumps([self.radiographs.digests[row], drawn], sort_keys=True)
+        return blake2b(what.encode(), digest_size=16).digest()
 
     def _pixels(self, row: int) -> np.ndarray:
         pixels = self._decoded.get(row)
@@ -264,6 +294,15 @@ class RadiographLoader(PyDataset):
             if self._keeps_pixels:
                 self._decoded[row] = pixels
         return pixels
+
+
+def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
+    """What a generator draws from, as plain JSON."""
+    values = {name: getattr(generator, name, None) for name in _AUGMENTATIONS}
+    return {"generator": type(generator).__name__} | {
+        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def _refuse_preprocessing(generator: ImageDataGenerator | None) -> None:

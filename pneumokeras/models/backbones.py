@@ -23,7 +23,7 @@ from pneumokeras.errors import ModelError
 from pneumokeras.models.saved import describe, load_model
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 SMALLEST_SIDE = 32
 
@@ -37,8 +37,9 @@ class Backbone:
     Attributes:
         name: how users call it.
         builder: its function in `keras.applications`.
-        expects: what its ImageNet weights expect: `"caffe"` (BGR, 0..255, mean subtracted) or `"own"`
-            (0..255; the network normalises by itself).
+        expects: what its ImageNet weights expect: `"caffe"` (BGR, 0..255, mean subtracted), `"tf"`
+            (-1..1), `"torch"` (RGB in [0, 1] less the mean, by the standard deviation) or `"own"` (0..255;
+            the network normalises by itself).
         image_size: side in pixels it was trained at.
         divides_by_std_twice: its ImageNet weights need a further division by the root of the standard
             deviation after the network's own normalisation. Keras inserts it only when it downloads the
@@ -56,7 +57,10 @@ BACKBONES = {
     backbone.name: backbone
     for backbone in (
         Backbone("resnet50", "ResNet50", expects="caffe"),
+        Backbone("resnet50v2", "ResNet50V2", expects="tf"),
         Backbone("efficientnetb0", "EfficientNetB0", expects="own", divides_by_std_twice=True),
+        Backbone("densenet121", "DenseNet121", expects="torch"),
+        Backbone("mobilenetv3small", "MobileNetV3Small", expects="own"),
     )
 }
 
@@ -150,13 +154,21 @@ def _preprocessed(
     gray = inputs.shape[-1] == 1
     if gray:
         tensor = keras.layers.Concatenate(name="gray_to_three_channels")([tensor] * 3)
-    if preprocessing == "native" and backbone.expects == "caffe":
-        if not gray:
-            tensor = keras.ops.flip(tensor, axis=-1)
-        variance = (1.0, 1.0, 1.0)
-        tensor = keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=variance, name="subtract_mean")(
-            tensor
-        )
+    return _as_expected(tensor, backbone.expects, gray=gray) if preprocessing == "native" else tensor
+
+
+def _as_expected(tensor: keras.KerasTensor, expects: str, *, gray: bool) -> keras.KerasTensor:
+    """Pixels 0 to 255 as the network's ImageNet weights expect them; see `Backbone.expects`."""
+    if expects == "caffe":
+        bgr = tensor if gray else keras.ops.flip(tensor, axis=-1)
+        ones = (1.0, 1.0, 1.0)
+        return keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=ones, name="subtract_mean")(bgr)
+    if expects == "tf":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(tensor)
+    if expects == "torch":
+        mean = [255 * value for value in _IMAGENET_MEAN]
+        variance = [(255 * value) ** 2 for value in _IMAGENET_STD]
+        return keras.layers.Normalization(mean=mean, variance=variance, name="normalize")(tensor)
     return tensor
 
 

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-_compiled: WeakKeyDictionary[keras.Model, Callable[[np.ndarray], tf.Tensor]] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[keras.Model, tuple[keras.KerasTensor, Callable[[np.ndarray], tf.Tensor]]] = (
+    WeakKeyDictionary()
+)
 
 
-def forward(model: keras.Model, batches: Sequence[tuple[np.ndarray, ...]]) -> np.ndarray:
-    """What a model says of each image, in order; the next batch is prepared while one is computed.
+class Batches(Protocol):
+    """Batches that can be asked for one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, ...]: ...
+
+
+def forward(model: keras.Model, batches: Batches) -> np.ndarray:
+    """What a model says of each image, in order.
 
     Unlike `model.predict` this compiles a model once, whatever the size of the last batch.
 
     Args:
         model: a Keras model with one input.
-        batches: indexable; the first member of each batch is `(b, height, width, channels)`.
+        batches: the first member of each is what the model takes.
 
     Returns:
         The outputs, one row an image.
     """
-    if not len(batches):
-        return np.empty((0, *model.output_shape[1:]), np.float32)
-    function = _function_of(model)
-    outputs = []
+    outputs = list(batch_by_batch(compiled(model), batches))
+    return np.concatenate(outputs) if outputs else np.empty((0, *model.output_shape[1:]), np.float32)
+
+
+def batch_by_batch(function: Callable[[np.ndarray], tf.Tensor], batches: Batches) -> Iterator[np.ndarray]:
+    """What a function says of each batch; the next one is prepared while one is computed."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        upcoming = pool.submit(batches.__getitem__, 0)
-        for index in range(len(batches)):
+        upcoming = pool.submit(batches.__getitem__, 0) if len(batches) else None
+        for index in range(1, len(batches) + 1):
+            assert upcoming is not None
             images = upcoming.result()[0]
-            if index + 1 < len(batches):
-                upcoming = pool.submit(batches.__getitem__, index + 1)
-            outputs.append(function(images).numpy())
-    return np.concatenate(outputs)
+            upcoming = pool.submit(batches.__getitem__, index) if index < len(batches) else None
+            yield function(images).numpy()
 
 
-def _function_of(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    if model not in _compiled:
+def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """The model as a function that is compiled once and kept as long as the model is as it is."""
+    output = model.outputs[0]
+    known = _compiled.get(model)
+    if known is None or known[0] is not output:
         # The function must not hold its own key, or neither would ever be freed.
-        layers = keras.Model(model.inputs[0], model.outputs[0])
+        layers = keras.Model(model.inputs[0], output)
         signature: Any = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        _compiled[model] = tf.function(
-            lambda images: layers(images, training=False), input_signature=signature
-        )
-    return _compiled[model]
+        function = tf.function(lambda images: layers(images, training=False), input_signature=signature)
+        known = _compiled[model] = (output, function)
+    return known[1]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import keras
 
 
-def probability(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """`(n, k)` features -> `Dense(1)` named "logit" -> `(n, 1)` float32 sigmoid named "probability"."""
-    logit = keras.layers.Dense(1, name="logit")(tensor)
+def probability(tensor: keras.KerasTensor, *, seed: int | None = None) -> keras.KerasTensor:
+    """`(n, k)` features -> `Dense(1)` named "logit" -> `(n, 1)` float32 sigmoid named "probability".
+
+    Args:
+        tensor: `(n, k)` features.
+        seed: of the initial weights; `None` follows the global state.
+    """
+    initial = keras.initializers.GlorotUniform(seed)
+    logit = keras.layers.Dense(1, kernel_initializer=initial, name="logit")(tensor)
     return keras.layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
 
 

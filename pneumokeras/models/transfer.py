@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from hashlib import blake2b
 from os import PathLike
 
 import keras
@@ -36,6 +37,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         dropout: `(lowest, highest, step)` of the dropout rate.
         l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
         learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
+        seed: of the head's initial weights and dropout, so that a head trained on stored features and one
+            trained on top of the backbone are the same.
 
     Raises:
         ModelError: if the backbone or the preprocessing is unknown, or a size cannot be used.
@@ -52,6 +55,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         dropout: tuple[float, float, float] = (0.2, 0.6, 0.1),
         l2: tuple[float, float] = (1e-6, 1e-2),
         learning_rate: tuple[float, float] = (1e-4, 1e-2),
+        seed: int = 0,
     ):
         super().__init__(name=backbone)
         self.backbone = backbones.find_backbone(backbone)
@@ -65,6 +69,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         self.dropout = dropout
         self.l2 = l2
         self.learning_rate = learning_rate
+        self.seed = seed
         self._network: keras.Model | None = None
         self._arrays: list[np.ndarray] = []
         self._origin = str(weights)
@@ -81,6 +86,23 @@ class TransferHyperModel(keras_tuner.HyperModel):
             "dropout": list(self.dropout),
             "l2": list(self.l2),
             "learning_rate": list(self.learning_rate),
+            "head_seed": self.seed,
+        }
+
+    @property
+    def feature_setting(self) -> dict[str, object]:
+        """Everything that decides what the features of an image are."""
+        self._bare_network()
+        digest = blake2b(digest_size=16)
+        for array in self._arrays:
+            digest.update(np.ascontiguousarray(array).data)
+        return {
+            "backbone": self.backbone.name,
+            "input_shape": list(self.input_shape),
+            "preprocessing": self.preprocessing,
+            "weights": digest.hexdigest(),
+            "origin": self._origin,
+            "precision": "float32",
         }
 
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
@@ -95,10 +117,15 @@ class TransferHyperModel(keras_tuner.HyperModel):
         """
         units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
         penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
-        tensor = keras.layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="hidden")(
-            features
+        hidden = keras.layers.Dense(
+            units,
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(self.seed),
+            kernel_regularizer=penalty,
+            name="hidden",
         )
-        return probability(keras.layers.Dropout(dropout, name="dropout")(tensor))
+        dropped = keras.layers.Dropout(dropout, seed=self.seed, name="dropout")(hidden(features))
+        return probability(dropped, seed=self.seed + 1)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled full model for `hp`, its backbone frozen.
@@ -106,9 +133,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         Raises:
             ModelError: if the weights cannot be had.
         """
-        body = self.frozen_backbone()
-        features = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
-        model = keras.Model(body.input, self.head(hp, features), name=self.backbone.name)
+        extractor = self.feature_extractor()
+        model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
         describe(
             model,
             image_size=self.input_shape[:2],
@@ -117,6 +143,25 @@ class TransferHyperModel(keras_tuner.HyperModel):
             weights=self._origin,
         )
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+    def build_head(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled head alone, from `(n, channels)` features; the same draws from `hp` as in `build`."""
+        features = keras.Input(self._bare_network().output_shape[-1:], name="features")
+        model = keras.Model(features, self.head(hp, features), name=f"{self.backbone.name}_head")
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+    def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
+        """The compiled full model with the weights of a head that `build_head` built for the same `hp`."""
+        model = self.build(hp)
+        for layer in head.layers:
+            if layer.weights:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+        return model
+
+    def feature_extractor(self) -> keras.Model:
+        """A new flat model from raw pixels to `(n, channels)` pooled features."""
+        body = self.frozen_backbone()
+        return keras.Model(body.input, keras.layers.GlobalAveragePooling2D(name="features")(body.output))
 
     def frozen_backbone(self) -> keras.Model:
         """A new flat model from raw pixels to the backbone's feature map, with its weights set."""

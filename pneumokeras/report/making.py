@@ -19,7 +19,8 @@ from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, ReportContents
 from pneumokeras.report.writing import write_report
 from pneumokeras.runs import Run, open_run
-from pneumokeras.tuning import TuningResult, in_words, load_run, write_predictions
+from pneumokeras.searching import in_words
+from pneumokeras.tuning import TuningResult, load_run, write_predictions
 
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12

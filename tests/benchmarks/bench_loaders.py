@@ -83,7 +83,7 @@ def compare(title: str, ours: Callable[[], int], stock: Callable[[], int]) -> fl
         f"{'  stock ImageDataGenerator':<42}{stock_speed:>10.0f}",
         f"{'  ratio':<42}{ratio:>10.1f}",
     ]
-    print("\n".join(lines))  # noqa: T201 - a benchmark talks
+    print("\n".join(lines))
     return ratio
 
 
