@@ -58,7 +58,7 @@ OTHER_POINT_STYLE: dict[str, Any] = {"marker": "^", "markersize": 8, "color": OR
 POINT_LABELS = {
     "default": "threshold 0.5",
     "validation": "chosen on validation",
-    "oracle": "chosen on test, not achievable",
+    "oracle": "chosen on these radiographs, not achievable",
 }
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographLoader
-from pneumokeras.errors import ModelError
+from pneumokeras.errors import DataError, ModelError
 from pneumokeras.evaluation import Evaluation, OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.evaluation.thresholds import operating_points_from_json
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saved import describe, known_classes
 
 
 def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32) -> Predictions:
@@ -29,14 +29,26 @@ def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int =
 
     Raises:
         ModelError: if the model's output is not one probability.
-        DataError: if a radiograph cannot be read.
+        DataError: if a radiograph cannot be read, or the set's classes are not the model's.
     """
     if model.output_shape[-1] != 1:
         raise ModelError(
             f"Expected a model with one probability as output. Received output shape {model.output_shape}."
         )
+    classes = known_classes(model)
+    if classes is not None and radiographs.labels is not None and classes != radiographs.class_names:
+        raise DataError(
+            f"The model tells {' from '.join(classes)}, the radiographs are "
+            f"{' and '.join(radiographs.class_names)}. Load them with the model's classes, in its order."
+        )
     description = describe(model)
-    loader = RadiographLoader(radiographs, description.image_size, batch_size=batch_size, pad=description.pad)
+    loader = RadiographLoader(
+        radiographs,
+        description.image_size,
+        batch_size=batch_size,
+        pad=description.pad,
+        channels=model.input_shape[-1],
+    )
     return predictions_of(radiographs, forward(model, loader))
 
 
@@ -78,4 +90,5 @@ def evaluate(
         DataError: if the set has no labels or a radiograph cannot be read.
     """
     points = operating_points_of(model) if operating_points is None else operating_points
-    return evaluate_predictions(predict(model, radiographs, batch_size=batch_size), operating_points=points)
+    predictions = predict(model, radiographs, batch_size=batch_size)
+    return evaluate_predictions(predictions, operating_points=points, split=radiographs.split or "unnamed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,13 +116,21 @@ class Run:
         Raises:
             RunError: if the folder holds a run with other settings or data, or something else.
         """
+        if any(character in str(self.folder) for character in "[]*?"):
+            # Keras Tuner looks for its trials with glob, which takes these for patterns.
+            raise RunError(f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.")
         if self.record_path.exists():
             self._require_same(settings, data)
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            self._start_anew_if_failed()
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise RunError(
                 f"{self.folder} holds something other than a run. Choose another folder with --run."
             )
-        if not self.finished():
+        started = self.record()["started"] if self.record_path.exists() else _now()
+        if self.finished():
+            self.note(data=dict(data))  # the same radiographs may lie elsewhere by now
+            return
+        try:
             self._write(
                 {
                     "schema": 1,
@@ -131,10 +140,14 @@ class Run:
                     "seed": seed,
                     "versions": _versions(),
                     "data": dict(data),
-                    "started": _now(),
+                    "started": started,
                     "timings": {},
                 }
             )
+        except OSError as error:
+            raise RunError(
+                f"Cannot write to {self.folder} ({error.strerror}). Choose another folder with --run."
+            ) from error
 
     def note(self, **facts: Any) -> None:
         """Write down further facts in `run.json`."""
@@ -146,6 +159,11 @@ class Run:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_path, record)
+
+    def _start_anew_if_failed(self) -> None:
+        """Forget the trials of a search in which every one failed: what made them fail may be mended."""
+        if self.record()["status"] == "failed":
+            shutil.rmtree(self.tuner_folder, ignore_errors=True)
 
     def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         before = self.record()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,14 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.errors import DataError, PneumokerasError, TuningError
+from pneumokeras.errors import PneumokerasError, TuningError
 from pneumokeras.files import write_csv
 from pneumokeras.runs import Run
 from pneumokeras.training import OBJECTIVES, TrainingData, best_epoch, fit_on, set_seed
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
+
+logger = logging.getLogger(__name__)
 
 _STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
 
@@ -148,23 +152,25 @@ class RandomSearch(keras_tuner.RandomSearch):
         self._reporter.begin_trial(int(trial.trial_id) + 1)
         objective, epochs = self._settings["objective"], self._settings["epochs"]
         try:
-            keras.backend.clear_session()
             set_seed(self._settings["seed"])
             model = self.hypermodel.build(trial.hyperparameters)
             history = fit_on(
                 model, self._data, epochs=epochs, objective=objective, callbacks=[AfterEpoch(self._reporter)]
             ).history
             at = best_epoch(history, objective)
-        except DataError:
-            raise
         except Exception as error:
-            raise keras_tuner.errors.FailedTrialError(f"{type(error).__name__}: {error}") from error
+            # Keras Tuner prints the traceback of what it catches; a score of NaN fails a trial quietly.
+            logger.info("Trial %s failed", trial.trial_id, exc_info=True)
+            trial.message = _first_line(error)
+            return {objective: float("nan")}
         figures = {name: history[name][at] for name in OBJECTIVES}
         return figures | {"epochs": len(history["loss"]), "seconds": time.perf_counter() - started}
 
     def on_trial_end(self, trial: Any) -> None:
         """Let Keras Tuner keep its files, then keep ours."""
-        super().on_trial_end(trial)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a score of NaN is a failed trial, and said so
+            super().on_trial_end(trial)
         ended = self.oracle.get_trial(trial.trial_id)
         if ended.score is not None and np.isfinite(ended.score):
             self._reporter.scores.append(float(ended.score))
@@ -265,17 +271,13 @@ def _trial(trial: Any) -> Trial:
         score=float(trial.score) if status == "completed" else None,
         epochs=None if epochs is None else int(epochs),
         seconds=None if seconds is None else round(seconds, 2),
-        reason="" if status == "completed" else _reason(trial.message),
+        reason="" if status == "completed" else trial.message or "the score is not a number",
         hyperparameters=dict(trial.hyperparameters.values),
     )
 
 
-def _reason(message: str | None) -> str:
-    """The reason inside the traceback that Keras Tuner keeps of a failed trial."""
-    if not message:
-        return "the score is not a number"
-    lines = [line for line in message.splitlines() if "FailedTrialError: " in line]
-    return lines[-1].partition("FailedTrialError: ")[2] if lines else message.strip().splitlines()[-1]
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
 def _write_trials(trials: tuple[Trial, ...], path: Path) -> None:
@@ -294,14 +296,17 @@ def trials_from_rows(rows: list[dict[str, str]]) -> tuple[Trial, ...]:
             seconds=float(row["seconds"]) if row["seconds"] else None,
             reason=row["reason"],
             hyperparameters={
-                name: _number(value) for name, value in row.items() if name not in TRIAL_COLUMNS
+                name: _value(text) for name, text in row.items() if text and name not in TRIAL_COLUMNS
             },
         )
         for row in rows
     )
 
 
-def _number(text: str) -> float | int | str:
+def _value(text: str) -> float | int | bool | str:
+    """A hyperparameter's value from its cell."""
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

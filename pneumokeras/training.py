@@ -82,14 +82,21 @@ class ImageBatches:
         class_weights: Mapping[int, float] | None = None,
         seed: int = 0,
         pad: bool = False,
+        channels: int = 1,
     ) -> ImageBatches:
         """Load batches from radiographs; arguments as for `RadiographLoader` and `fit`."""
         generator = RadiographDataGenerator() if generator is None else generator
+        common: dict[str, Any] = {"image_size": image_size, "pad": pad, "channels": channels}
         loader = RadiographLoader(
-            train, image_size, batch_size=batch_size, generator=generator, views=views, seed=seed, pad=pad
+            train, batch_size=batch_size, generator=generator, views=views, seed=seed, **common
         )
-        plain = RadiographLoader(val, image_size, batch_size=max(batch_size, 64), pad=pad)
+        plain = RadiographLoader(val, batch_size=max(batch_size, 64), **common)
         return cls(loader, plain, val.require_labels(), class_weights)
+
+    def preload(self) -> None:
+        """Read every radiograph once: a bad file is an error now, not in the middle of an epoch."""
+        self.train.preload()
+        self.val.preload()
 
     def arguments(self, epochs: int) -> dict[str, Any]:
         """The loader, from epoch 0 on."""
@@ -197,7 +204,7 @@ def fit(
         ModelError: if the model is not compiled or its input is not an image.
         DataError: if a radiograph cannot be read.
     """
-    description = describe(model)
+    description = describe(model, classes=train.class_names)
     data = ImageBatches.of(
         train,
         val,
@@ -208,7 +215,9 @@ def fit(
         class_weights=train.class_weights() if class_weights == "balanced" else class_weights,  # type: ignore[arg-type]
         seed=seed,
         pad=description.pad,
+        channels=model.input_shape[-1],
     )
+    data.preload()
     return fit_on(model, data, epochs=epochs, checkpoint=checkpoint)
 
 
@@ -244,8 +253,14 @@ def fit_on(
 
 
 def best_epoch(history: Mapping[str, list[float]], objective: str = "val_auc") -> int:
-    """The epoch whose weights `fit` gives back, counted from 0."""
+    """The epoch whose weights `fit` gives back, counted from 0.
+
+    Raises:
+        ModelError: if the objective was NaN in every epoch.
+    """
     scores = np.asarray(history[objective])
+    if np.isnan(scores).all():
+        raise ModelError(f"{objective} was never a number: the fit diverged. Lower the learning rate.")
     return int(np.nanargmax(scores) if OBJECTIVES[objective] == "max" else np.nanargmin(scores))
 
 

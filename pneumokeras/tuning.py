@@ -17,7 +17,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import Splits
 from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_settings
-from pneumokeras.errors import DataError, PneumokerasError, RunError
+from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError
 from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, choose_operating_point
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.features import ExtractionProgress, FeatureStore, views_of_features
@@ -96,6 +96,7 @@ def tune(
     generator: Any = None,
     objective: str = "val_auc",
     seed: int = 0,
+    pad: bool = False,
     run: str | PathLike[str] | None = None,
     cache: bool = True,
     progress: Progress | None = None,
@@ -118,6 +119,7 @@ def tune(
         objective: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
         seed: of search, initial weights, order and augmentation. Keras' initialisers follow global states
             only, so these are set by `set_seed` before each trial.
+        pad: keep the proportions of radiographs and fill up with black, instead of stretching them.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
         cache: ask a frozen backbone once and train on its stored features, see `pneumokeras.features`;
             otherwise, and where a model has no frozen backbone, train the full model on images.
@@ -136,6 +138,11 @@ def tune(
         raise DataError(f"Expected max_trials and epochs of at least 1. Received {max_trials} and {epochs}.")
     if objective not in OBJECTIVES:
         raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+    if not (hasattr(hypermodel, "input_shape") and hasattr(hypermodel, "settings")):
+        raise ModelError(
+            f"{type(hypermodel).__name__} lacks input_shape or settings. Expected a HyperModel with "
+            "input_shape (height, width, channels) and settings, a dictionary with the key 'model'."
+        )
     generator = RadiographDataGenerator() if generator is None else generator
     settings = {
         **hypermodel.settings,
@@ -144,11 +151,13 @@ def tune(
         "batch_size": batch_size,
         "views": views,
         "augmentation": augmentation_settings(generator),
+        "pad": pad,
         "objective": objective,
         "seed": seed,
     }
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
     folder.open(settings=settings, data=_data_record(splits), command=_command(), seed=seed)
+    splits.write_csv(folder.splits_path)
     if folder.finished():
         return load_run(folder.folder)
     try:
@@ -221,8 +230,7 @@ def _search_and_fit(
     progress: Progress | None,
 ) -> TuningResult:
     started = time.perf_counter()
-    splits.write_csv(run.splits_path)
-    _calibrate(hypermodel, splits, settings["seed"])
+    _calibrate(hypermodel, splits, settings)
     images = ImageBatches.of(
         splits.train,
         splits.val,
@@ -232,6 +240,8 @@ def _search_and_fit(
         generator=generator,
         class_weights=splits.train.class_weights(),
         seed=settings["seed"],
+        pad=settings["pad"],
+        channels=hypermodel.input_shape[-1],
     )
     way = _way(hypermodel, images, cache=cache, progress=progress)
     extracted = time.perf_counter()
@@ -258,7 +268,12 @@ def _search_and_fit(
         "validation": choose_operating_point(splits.val.require_labels(), predictions.probabilities),
     }
     points_record = operating_points_to_json(points)
-    describe(model, classes=splits.train.class_names, operating_points=points_record["points"])
+    describe(
+        model,
+        classes=splits.train.class_names,
+        pad=settings["pad"],
+        operating_points=points_record["points"],
+    )
 
     write_json(run.hyperparameters_path, best.values)
     _write_history(fitted.history, run.history_path)
@@ -269,7 +284,7 @@ def _search_and_fit(
     run.finish(
         timings={
             "extraction": extracted - started,
-            "search": searched - extracted,
+            "search": sum(trial.seconds or 0 for trial in trials_of(found.oracle)),
             "fit": time.perf_counter() - searched,
         },
         best_epoch=best_epoch(fitted.history, settings["objective"]) + 1,
@@ -298,21 +313,24 @@ def _way(hypermodel: HyperModel, images: ImageBatches, *, cache: bool, progress:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
     views = images.train.views
     if not (cache and views and isinstance(hypermodel, TransferHyperModel)):
+        images.preload()
         return _Way(hypermodel.build, images, lambda hp, model: model)
     extractor = hypermodel.feature_extractor()
-    store = FeatureStore(hypermodel.feature_setting, extractor.output_shape[-1])
+    setting = hypermodel.feature_setting | {"pad": images.train.pad}
+    store = FeatureStore(setting, extractor.output_shape[-1])
     train = views_of_features(extractor, images.train, store, views=views, progress=progress)
     val = views_of_features(extractor, images.val, store, progress=progress)
     return _Way(hypermodel.build_head, FeatureBatches(images, train, val[0]), hypermodel.assemble)
 
 
-def _calibrate(hypermodel: HyperModel, splits: Splits, seed: int) -> None:
+def _calibrate(hypermodel: HyperModel, splits: Splits, settings: Mapping[str, Any]) -> None:
     """Show a HyperModel some training radiographs, if it asks for them."""
     calibrate = getattr(hypermodel, "calibrate", None)
     if calibrate is None:
         return
-    chosen = np.random.default_rng(seed).permutation(len(splits.train))[:CALIBRATION_IMAGES]
-    calibrate(splits.train.subset(np.sort(chosen)).pixels(hypermodel.input_shape[:2]))
+    shuffled = np.random.default_rng(settings["seed"]).permutation(len(splits.train))
+    chosen = splits.train.subset(np.sort(shuffled[:CALIBRATION_IMAGES]))
+    calibrate(chosen.pixels(hypermodel.input_shape[:2], pad=settings["pad"]))
 
 
 def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
@@ -339,8 +357,6 @@ def _data_record(splits: Splits) -> dict[str, Any]:
 
 def _command() -> str:
     program = Path(sys.argv[0]).name
-    return (
-        shlex.join([program, *sys.argv[1:]])
-        if program == "pneumokeras"
-        else "pneumokeras.tune(...) in Python"
-    )
+    if program in ("pneumokeras", "__main__.py"):
+        return shlex.join(["pneumokeras", *sys.argv[1:]])
+    return "pneumokeras.tune(...) in Python"

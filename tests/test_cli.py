@@ -5,12 +5,14 @@ import io
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from pneumokeras.cli import main
-from pneumokeras.cli.console import clock, progress_line
+from pneumokeras.cli.console import SearchProgress, clock, progress_line
 from pneumokeras.searching import TuningProgress
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
@@ -81,9 +83,11 @@ class TestTune:
             (["--data", ".", "--classes", "A"], "expected two names"),
             (["--data", "."], "No images under"),
             (["--data", ".", "--trials", "3"], "No such option"),
+            (["--data", "{phantoms}", "--model", "compact-cnn", "--weights", "none"], "belong to a backbone"),
         ],
     )
-    def test_wrong_usage_is_one_line(self, arguments, what, in_tmp):
+    def test_wrong_usage_is_one_line(self, arguments, what, in_tmp, phantom_folder):
+        arguments = [argument.format(phantoms=phantom_folder) for argument in arguments]
         assert what in error_line(call("tune", *arguments))
         assert not list(in_tmp.iterdir())
 
@@ -202,6 +206,51 @@ class TestErrors:
         result = call()
         assert "tune" in result.output
         assert "Traceback" not in result.output
+
+
+@pytest.mark.slow
+def test_a_search_killed_outright_goes_on(phantom_folder, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "pneumokeras",
+        "tune",
+        "--data",
+        phantom_folder,
+        "--run",
+        tmp_path / "run",
+    ]
+    command += ["--model", "compact-cnn", "--image-size", 32, "--max-trials", 3, "--epochs", 2]
+    command = [str(part) for part in command]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in process.stderr:
+        if line.startswith("trial 1/3"):
+            process.kill()
+            break
+    process.communicate()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "trial 1/3" not in done.stderr
+    assert "trial 3/3" in done.stderr
+    with (tmp_path / "run" / "trials.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["completed"] * 3
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_what_it_promises(tmp_path):
+    result = call("demo", "--out", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "demo" / "run" / "report" / "report.json").read_text())
+    assert report["roc_auc"]["estimate"] >= 0.95
+    assert str(tmp_path / "demo" / "run" / "report" / "index.html") in result.stdout
+    assert "Next, on your own radiographs: pneumokeras tune" in result.stdout
+
+
+def test_a_terminal_sees_one_line_that_moves():
+    screen = io.StringIO()
+    with SearchProgress(Console(file=screen, force_terminal=True, width=100), silent=False) as show:
+        show(TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0))
+        time.sleep(0.3)
+    assert "trial 3/10, best val_auc 0.981, 0:42 left" in screen.getvalue()
 
 
 def test_tensorflow_says_nothing_on_stderr(run, phantom_folder):

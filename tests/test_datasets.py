@@ -280,6 +280,57 @@ def test_hidden_files_and_folders_are_ignored(tmp_path):
     assert load_radiographs(root).counts == {"NORMAL": 2, "PNEUMONIA": 2}
 
 
+def test_linked_subfolders_of_a_class_are_followed(tmp_path):
+    write_class(tmp_path / "elsewhere" / "deep", 3)
+    write_class(tmp_path / "test" / "NORMAL" / "site b", 2, start=10)
+    (tmp_path / "test" / "NORMAL" / "site a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "test" / "NORMAL" / ".hidden").symlink_to(tmp_path / "elsewhere")
+    assert moved(tmp_path / "test" / "NORMAL", load_radiographs(tmp_path).names) == [
+        *(f"site a/deep/scan_{index}.png" for index in range(3)),
+        *(f"site b/scan_{index}.png" for index in (10, 11)),
+    ]
+
+
+def test_links_that_lead_back_or_lead_to_one_folder_twice_count_once(tmp_path):
+    normal = tmp_path / "test" / "NORMAL"
+    write_class(normal / "real", 2)
+    write_class(tmp_path / "test" / "PNEUMONIA", 3, start=10)
+    write_class(tmp_path / "elsewhere" / "a", 4, start=20)
+    for link, target in {
+        normal / "again": normal / "real",
+        normal / "up": tmp_path / "test",
+        normal / "self": normal,
+        normal / "one": tmp_path / "elsewhere",
+        normal / "two": tmp_path / "elsewhere",
+        tmp_path / "elsewhere" / "a" / "back": tmp_path / "elsewhere",
+        tmp_path / "elsewhere" / "round": normal,
+    }.items():
+        link.symlink_to(target)
+    radiographs = load_radiographs(tmp_path)
+    assert radiographs.counts == {"NORMAL": 6, "PNEUMONIA": 3}
+    assert moved(normal, radiographs.names[4:6]) == ["real/scan_0.png", "real/scan_1.png"]
+
+
+@pytest.mark.parametrize("load", [load_splits, load_radiographs])
+@pytest.mark.parametrize("bare", [False, True])
+def test_the_folder_around_the_radiographs_is_told_which_one_was_meant(tmp_path, load, bare):
+    inner = tmp_path / "outer" / "chest_xray"
+    for index, class_name in enumerate(BOTH):
+        write_class(inner / ("" if bare else "train") / class_name, 3, start=3 * index)
+    write_image(tmp_path / "outer" / "__MACOSX" / "chest_xray" / "train" / "._a.png", 1)
+    with pytest.raises(DataError, match=re.escape(f"Did you mean {inner}?")) as caught:
+        load(tmp_path / "outer")
+    assert "two classes" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_keep_their_own_spelling_in_messages(tmp_path):
+    for index, name in enumerate(("Normal", "pneumonia", "Covid-19")):
+        write_class(tmp_path / name, 2, start=2 * index)
+    with pytest.raises(DataError, match=r"holds Normal, pneumonia, Covid-19\. Expected exactly two"):
+        load_radiographs(tmp_path)
+
+
 def test_masks_beside_the_splits_are_ignored(tmp_path):
     write_folder(tmp_path, train=(2, 2), test=(2, 2))
     write_class(tmp_path / "masks" / "test" / "PNEUMONIA", 4)
@@ -299,8 +350,87 @@ def test_patients_of_train_in_test_are_said(tmp_path):
     write_folder(tmp_path, train=(100, 100), val=(50, 50))
     write_image(tmp_path / "test" / "PNEUMONIA" / "person7_virus_99.png", 1000)
     assert load_splits(tmp_path).notices == (
-        "Suspected: 1 patients of train are also in test, such as person7_virus.",
+        "Suspected: 1 patient of train is also in test, such as person7_virus.",
     )
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
+def test_patients_that_two_splits_share_are_said_of_each_pair(tmp_path, one, other):
+    write_folder(tmp_path, train=(100, 100), val=(50, 50))
+    for index, split in enumerate((one, one, other, other)):
+        write_image(tmp_path / split / "NORMAL" / f"person{2000 + index % 2}_virus_{index}.png", 1000 + index)
+    assert load_splits(tmp_path).notices == (
+        f"Suspected: 2 patients of {one} are also in {other}, such as person2000_virus.",
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
+def test_contents_that_two_splits_share_are_said_of_each_pair(tmp_path, one, other):
+    write_folder(tmp_path, train=(100, 100), val=(50, 50))
+    for index in range(2):
+        write_image(tmp_path / one / "NORMAL" / f"a{index}.png", 1000 + index)
+        write_image(tmp_path / other / "NORMAL" / f"b{index}.png", 1000 + index)
+    assert load_splits(tmp_path).notices == (
+        f"2 radiographs of {one} are also in {other} (same content), such as a0.png.",
+    )
+
+
+def test_a_name_of_its_own_is_no_patient_that_two_splits_share(tmp_path):
+    files = [write_image(tmp_path / f"scan_{index}.png", index) for index in range(250)]
+    splits = ["train"] * 120 + ["val"] * 120 + ["test"] * 10
+    rows = [f"{file.name},{BOTH[index % 2]},{splits[index]}" for index, file in enumerate(files)]
+    rows.append(f"{files[0].name},NORMAL,test")
+    assert load_splits(write_manifest(tmp_path, "path,label,split\n" + "\n".join(rows))).notices == (
+        "1 radiograph of train is also in test (same content), such as scan_0.png.",
+    )
+
+
+def test_contents_that_arrays_share_are_said(tmp_path):
+    file = write_npz(tmp_path / "a.npz", train=300, val=100, test=30)
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    arrays["val_images"][7] = arrays["train_images"][12]
+    np.savez(file, **arrays)
+    assert load_splits(file).notices == (
+        "1 radiograph of train is also in val (same content), such as train/12.",
+    )
+
+
+def test_a_file_that_is_not_there_is_named_before_a_training(tmp_path):
+    rows = "".join(f"{index}.png,{BOTH[index % 2]}\n" for index in range(100))
+    with pytest.raises(DataError, match=r"Cannot read .*\.png"):
+        load_splits(write_manifest(tmp_path, "path,label\n" + rows))
+
+
+# Which split it is
+
+
+def test_a_set_says_which_split_it_is(tmp_path):
+    folder = write_folder(tmp_path / "kept", train=(100, 100), val=(50, 50))
+    replaced = write_folder(tmp_path / "replaced", train=(100, 100), val=(5, 5), test=None)
+    bare = tmp_path / "bare"
+    write_class(bare / "NORMAL", 40)
+    write_class(bare / "PNEUMONIA", 40, start=40)
+    npz = write_npz(tmp_path / "a.npz", train=300, val=10, test=20)
+    for source in (folder, replaced, bare, npz):
+        assert [radiographs.split for radiographs in load_splits(source)] == ["train", "val", "test"]
+    for source in (folder, npz):
+        assert load_radiographs(source).split == "test"
+        assert load_radiographs(source, split="val").split == "val"
+    load_splits(folder).write_csv(tmp_path / "splits.csv")
+    found = read_manifest(tmp_path / "splits.csv")
+    assert {split: radiographs.split for split, radiographs in found.items()} == {
+        split: split for split in ("train", "val", "test")
+    }
+    assert found["val"].subset([1, 0]).split == "val"
+
+
+def test_a_set_that_is_no_split_says_none(tmp_path, images):
+    write_class(tmp_path / "bare" / "NORMAL", 3)
+    assert load_radiographs(tmp_path / "bare").split == ""
+    assert RadiographSet.from_files(images).split == ""
+    assert RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8)).split == ""
+    assert read_manifest(write_manifest(tmp_path, "path,label\na.png,NORMAL\n"))[""].split == ""
 
 
 def test_no_test_split_is_said_and_is_an_empty_set(tmp_path):
@@ -467,6 +597,8 @@ def test_patients_that_are_named_count_even_where_others_are_not(tmp_path, image
 
 
 def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
+    for index in range(200):
+        write_image(tmp_path / f"{index}.png", index)
     rows = [(f"{index}.png", BOTH[index % 2], f"patient {index % 20}") for index in range(200)]
     text = "path,label,patient\n" + "".join(",".join(row) + "\n" for row in rows)
     splits = load_splits(write_manifest(tmp_path, text))
@@ -743,4 +875,5 @@ def test_pneumoniamnist_is_read_as_published(real_data):
     assert splits.train.counts == {"NORMAL": 1214, "PNEUMONIA": 3494}
     assert [len(radiographs) for radiographs in splits] == [4708, 524, 312]
     assert splits.train.images.shape == (4708, 28, 28)
-    assert splits.notices == ()
+    (notice,) = splits.notices
+    assert notice.startswith("8 radiographs of train are also in val (same content), such as train/")

@@ -114,13 +114,32 @@ def test_the_oracle_is_as_good_as_any_threshold_with_its_floor(evaluation):
     validation = evaluation.operating_points["validation"]
     assert validation.scores["sensitivity"].estimate >= 0.95
     assert oracle.scores["balanced_accuracy"].estimate >= validation.scores["balanced_accuracy"].estimate
-    assert "not achievable" in oracle.point.chosen_on
+    assert oracle.point.chosen_on == "test (not achievable; for comparison only)"
+
+
+def test_the_oracle_of_another_split_does_not_say_test():
+    evaluation = evaluate_predictions(sample_predictions(), split="val", replicates=20)
+    chosen_on = "val (not achievable; for comparison only)"
+    assert evaluation.json()["operating_points"]["oracle"]["chosen_on"] == chosen_on
+    assert f"chosen on {chosen_on}" in str(evaluation.report("oracle"))
+
+
+def test_the_point_to_speak_of_is_validation_or_else_the_default(evaluation):
+    assert evaluation.chosen == "validation"
+    assert evaluate_predictions(sample_predictions(), replicates=20).chosen == "default"
+
+
+def test_other_radiographs_than_the_runs_own_are_named(evaluation):
+    other = evaluate_predictions(sample_predictions(), data="/x/<b>other", replicates=20)
+    assert (evaluation.json()["data"], other.json()["data"]) == (None, "/x/<b>other")
+    assert "test of /x/<b>other: 100 radiographs" in str(other.report())
+    assert "<b>" not in other._repr_html_()
 
 
 def test_report_json_has_the_documented_shape(evaluation):
     report = strict_json(evaluation)
     assert list(report) == [
-        *("schema", "run", "split", "images", "patients", "prevalence"),
+        *("schema", "run", "split", "data", "images", "patients", "prevalence"),
         *("roc_auc", "average_precision", "brier", "calibration_error", "operating_points"),
     ]
     assert (report["schema"], report["run"], report["split"]) == (1, "resnet50-1", "test")

@@ -162,7 +162,7 @@ def test_operating_points_lie_where_their_scores_say():
 @pytest.mark.parametrize("display", CHARTS[2:4], ids=name_of)
 def test_the_oracle_is_hollow_and_called_not_achievable(display):
     lines = lines_by_label(display.plot().ax_)
-    assert lines["chosen on test, not achievable"].get_markerfacecolor() == "none"
+    assert lines["chosen on these radiographs, not achievable"].get_markerfacecolor() == "none"
     assert lines["chosen on validation"].get_markerfacecolor() != "none"
 
 

@@ -5,12 +5,15 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from keras import layers
 
+from pneumokeras.cli import main
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import DataError, ModelError
+from pneumokeras.explain import panels as panels_module
 from pneumokeras.explain.gradcam import grad_cam, overlay
-from pneumokeras.explain.panels import explain
+from pneumokeras.explain.panels import Panels, explain, write_heatmaps
 from pneumokeras.models.saved import load_model, save_model
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
@@ -141,6 +144,38 @@ def test_what_cannot_be_explained_is_one_clear_error(make, layer, what):
     assert "\n" not in str(caught.value)
 
 
+def pooled_with_dimensions_kept():
+    """The spot detector with its pooling as stock MobileNet has it: a one-pixel map behind the real one."""
+    detector = spot_detector()
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(detector.get_layer("bright").output)
+    model = keras.Model(detector.input, layers.Dense(1)(layers.Flatten()(pooled)))
+    model.layers[-1].set_weights([np.ones((1, 1)), np.zeros(1)])
+    return model
+
+
+def test_a_map_of_one_pixel_is_not_the_one_explained():
+    image = np.full((1, SIDE, SIDE), 100, np.uint8)
+    image[0, 4:10, 20:28] = 255
+    heatmap = grad_cam(pooled_with_dimensions_kept(), image)[0]
+    assert heatmap[4:10, 20:28].min() == 1
+    assert heatmap[12:, :18].max() == 0
+
+
+def test_where_no_map_is_larger_one_pixel_must_do():
+    assert grad_cam(nested()[0], IMAGES).shape == (6, SIDE, SIDE)
+
+
+def test_gray_images_are_repeated_for_a_model_of_three_channels():
+    inputs = keras.Input((SIDE, SIDE, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, layers.Dense(1)(pooled))
+    colour = grad_cam(model, np.repeat(IMAGES[..., np.newaxis], 3, axis=-1))
+    np.testing.assert_array_equal(grad_cam(model, IMAGES), colour)
+    np.testing.assert_array_equal(grad_cam(model, IMAGES[..., np.newaxis]), colour)
+    panels = explain(model, RadiographSet.from_arrays(IMAGES))
+    assert panels.overlays.shape == (6, 256, 256, 3)
+
+
 def test_a_model_can_be_saved_after_it_was_explained(tmp_path):
     model = built("compact-cnn")
     grad_cam(model, IMAGES)
@@ -164,6 +199,16 @@ class TestOverlay:
             overlay(IMAGES[0], np.zeros((8, 8)))
 
 
+def spied(function, watch):
+    """The function, watched at each call."""
+
+    def watched(*arguments):
+        watch(*arguments)
+        return function(*arguments)
+
+    return watched
+
+
 class TestPanels:
     @pytest.fixture
     def files(self, tmp_path):
@@ -184,3 +229,38 @@ class TestPanels:
         with pytest.raises(DataError, match="one of the radiographs"):
             panels.write(tmp_path / "a")
         assert own.read_bytes() == files[0].read_bytes()
+
+    def test_a_numbered_name_that_is_taken_is_not_given_again(self, tmp_path):
+        nothing = np.zeros((4, 8, 8), np.uint8)
+        overlays = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8)
+        names = np.array(["x/a.png", "y/a-2.png", "y/a.png", "z/a.png"])
+        written = Panels(names, nothing, nothing, overlays).write(tmp_path)
+        assert [path.name for path in written] == [
+            f"{stem}-heatmap.png" for stem in ("a", "a-2", "a-3", "a-4")
+        ]
+        assert [cv2.imread(str(path)).max() for path in written] == [0, 1, 2, 3]
+
+    def test_a_large_set_is_written_in_pieces_as_it_would_be_at_once(self, files, tmp_path, monkeypatch):
+        monkeypatch.setattr(panels_module, "PANELS_AT_ONCE", 2)
+        sizes = []
+        monkeypatch.setattr(
+            panels_module,
+            "_write_overlays",
+            spied(panels_module._write_overlays, lambda p, _: sizes.append(len(p.names))),
+        )
+        model, radiographs, done = built("compact-cnn"), RadiographSet.from_files(files * 2 + files[:1]), []
+        written = write_heatmaps(model, radiographs, tmp_path / "pieces", progress=done.append)
+        assert (sizes, done) == ([2, 2, 1], [2, 4, 5])
+        whole = explain(model, radiographs).write(tmp_path / "whole")
+        assert [path.name for path in written] == [path.name for path in whole]
+        for piece, at_once in zip(written, whole, strict=True):
+            np.testing.assert_allclose(cv2.imread(str(piece)), cv2.imread(str(at_once)), atol=1)
+
+    def test_the_command_says_how_far_the_heatmaps_are(self, files, tmp_path, monkeypatch):
+        monkeypatch.setattr(panels_module, "PANELS_AT_ONCE", 1)
+        save_model(built("compact-cnn"), tmp_path / "model.keras")
+        arguments = ["predict", tmp_path / "model.keras", *files, "--heatmaps", tmp_path / "out"]
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        assert "heatmaps: 1 of 2\nheatmaps: 2 of 2\n" in result.stderr
+        assert "heatmaps:" not in result.stdout

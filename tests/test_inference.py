@@ -68,8 +68,24 @@ def test_a_model_with_several_outputs_is_refused(grays):
 
 def test_trained_weights_take_effect_in_a_compiled_pass(grays):
     inputs = keras.Input((8, 8, 1))
-    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(layers.Flatten()(inputs)))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(inputs)))
     batches = [(grays.images[..., np.newaxis].astype(np.float32),)]
     before = forward(model, batches)
     model.set_weights([weight + 0.01 for weight in model.get_weights()])
     assert not np.allclose(before, forward(model, batches))
+
+
+def test_classes_in_another_order_than_the_models_are_refused(brightness, grays):
+    describe(brightness, classes=("NORMAL", "PNEUMONIA"))
+    swapped = RadiographSet.from_arrays(grays.images, grays.labels, class_names=("PNEUMONIA", "NORMAL"))
+    with pytest.raises(DataError, match="in its order"):
+        evaluate(brightness, swapped)
+
+
+def test_a_model_that_changed_is_compiled_again(grays):
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten()])
+    model.add(layers.Dense(1, activation="sigmoid", kernel_initializer="zeros"))
+    assert set(predict(model, grays).probabilities) == {0.5}
+    model.pop()
+    model.add(layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", bias_initializer="ones"))
+    assert 0.5 not in predict(model, grays).probabilities

@@ -47,8 +47,49 @@ def test_m_identical_images_of_each_patient_have_design_effect_m(values, m):
     assert intervals.design_effect(np.repeat(values, m), patients) == pytest.approx(m)
 
 
-def test_images_that_disagree_within_patients_have_design_effect_1():
-    assert intervals.design_effect([0, 1, 0, 1], ["a", "a", "b", "b"]) == 1
+def test_images_that_disagree_within_patients_have_design_effect_1_once_there_are_enough_to_show_it():
+    few, many = (intervals.design_effect([0, 1] * n, np.arange(2 * n) // 2) for n in (2, 2000))
+    assert 1 < few < 2
+    assert many == pytest.approx(1, abs=0.003)
+
+
+SIZES = {
+    "alone": np.ones(200, int),
+    "pairs": np.full(100, 2),
+    "fours": np.append(np.full(48, 4), 3),
+    "twenties": np.full(20, 20),
+    "as in the Kaggle set": np.repeat([1, 2, 3, 4, 6, 9], [70, 25, 12, 6, 3, 1]),
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("first", ["largest", "smallest"])
+def test_one_more_mistake_never_raises_the_lower_end(sizes, first):
+    """Mistakes are dealt out to the patients in turn."""
+    patients = np.repeat(np.arange(sizes.size), sizes)
+    turns = np.concatenate([np.arange(size) for size in sizes])
+    order = np.lexsort((sizes[patients] * (-1 if first == "largest" else 1), turns))
+    right = np.ones(patients.size)
+    intervals_by_mistakes = [intervals.proportion_interval(right, patients)]
+    for image in order[: patients.size // 2]:
+        right[image] = 0
+        intervals_by_mistakes.append(intervals.proportion_interval(right, patients))
+    lows = np.array([interval.low for interval in intervals_by_mistakes])
+    highs = np.array([interval.high for interval in intervals_by_mistakes])
+    assert np.diff(lows).max() < 1e-12
+    assert np.diff(highs).max() < 1e-12
+
+
+def test_the_design_effect_goes_from_kishs_to_the_linearised_one_as_mistakes_show_it():
+    right = np.ones(800)
+    patients = np.arange(800) // 4
+    effects = []
+    for mistakes in (0, 1, 20, 200):
+        right[: 4 * mistakes : 4] = 0
+        effects.append(intervals.design_effect(right, patients))
+    assert effects[0] == 4
+    assert effects == sorted(effects, reverse=True)
+    assert effects[-1] < 1.2
 
 
 @pytest.mark.parametrize("values", [[1, 1, 1, 1], [0, 0, 0, 0]])

@@ -164,6 +164,61 @@ def test_padding_is_handed_on(tmp_path):
     assert np.all(stretched == 255)
 
 
+@pytest.mark.parametrize("image_size", [np.int64(12), (np.int64(12), np.int32(12)), [12, 12]], ids=repr)
+def test_a_size_may_be_any_whole_number(files, image_size):
+    loader = RadiographLoader(files, image_size, batch_size=4)
+    assert loader[0][0].shape == (4, 12, 12, 1)
+    assert loader.image_size == (12, 12)
+    assert {type(side) for side in loader.image_size} == {int}
+
+
+@pytest.mark.parametrize("image_size", [12.5, (12,), (12, "12"), (12, 12, 1), None])
+def test_a_size_that_is_none_is_refused(files, image_size):
+    with pytest.raises(DataError, match="image_size"):
+        RadiographLoader(files, image_size)
+
+
+def test_three_channels_are_the_gray_levels_three_times_over(files, generator):
+    options = {"batch_size": 4, "generator": generator, "shuffle": False, "seed": 3}
+    gray, colour = (RadiographLoader(files, (12, 16), channels=channels, **options) for channels in (1, 3))
+    for loader in (gray, colour):
+        loader.epoch = 1
+    images, labels = colour[0]
+    assert images.shape == (4, 12, 16, 3)
+    assert images.dtype == np.float32
+    assert np.array_equal(images, np.repeat(gray[0][0], 3, axis=-1))
+    assert np.array_equal(labels, gray[0][1])
+    for view in (None, 0, 2):
+        assert np.array_equal(colour.image(5, view), np.repeat(gray.image(5, view), 3, axis=-1))
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_other_numbers_of_channels_are_refused(radiographs, channels):
+    with pytest.raises(DataError, match=f"1 or 3 channels. Received {channels}"):
+        RadiographLoader(radiographs, 20, channels=channels)
+
+
+def test_preloading_names_the_first_bad_file_in_the_sets_order(files):
+    for row in (8, 3, 6):
+        files.images[row].write_bytes(b"no image")
+    for rows, first in ((range(10), 3), ([6, 1, 8, 3], 6)):
+        with pytest.raises(DataError, match=rf"{first}\.png cannot be decoded"):
+            RadiographLoader(files.subset(rows), 16).preload()
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(10 * 256, 10), (10 * 256 - 1, 20)])
+def test_what_was_preloaded_is_not_read_again_if_it_fits(files, monkeypatch, limit, reads):
+    count = []
+    read = RadiographSet.read
+    monkeypatch.setattr(RadiographSet, "read", lambda *a, **k: count.append(1) or read(*a, **k))
+    monkeypatch.setattr(loaders, "MEMORY_LIMIT", limit)
+    loader = RadiographLoader(files, 16, batch_size=4)
+    assert loader.preload() is None
+    assert len(count) == 10
+    epoch_of(loader)
+    assert len(count) == reads
+
+
 def test_an_unreadable_file_is_named(tmp_path):
     (tmp_path / "broken.jpeg").write_text("no image")
     with pytest.raises(DataError, match=r"broken\.jpeg"):

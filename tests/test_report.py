@@ -1,7 +1,9 @@
 """A report is a folder whose page stands alone, says in words what happened, and believes no string."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -213,7 +215,7 @@ def test_headline_figures_come_with_their_intervals(contents, page):
 def test_the_oracle_stands_apart_and_is_called_not_achievable(page):
     headers = [attributes for attributes in page.all("th") if attributes.get("class") == "apart"]
     assert len(headers) == 1
-    assert "Chosen on test threshold 0.6 not achievable, for comparison only" in page.text
+    assert "Chosen on these radiographs threshold 0.6 not achievable, for comparison only" in page.text
 
 
 def test_the_best_trial_and_the_epoch_kept_are_named(page):
@@ -269,6 +271,27 @@ def test_figures_of_an_earlier_report_do_not_linger(contents, tmp_path):
     assert stranger.exists()
 
 
+@pytest.mark.parametrize("other", ["{}", "[]", "no JSON", '{"schema": 1}', None])
+def test_a_strangers_folder_is_refused_and_left_alone(contents, tmp_path, other):
+    figure = tmp_path / "figures" / "roc_curve.png"
+    figure.parent.mkdir()
+    figure.write_bytes(b"mine")
+    (tmp_path / "index.html").write_text("mine")
+    if other is not None:
+        (tmp_path / "report.json").write_text(other)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match="holds something other than a report") as refused:
+        write_report(contents, tmp_path)
+    assert "\n" not in str(refused.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_in_the_reports_place_is_refused(contents, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match="something other than a report"):
+        write_report(contents, tmp_path / "file")
+
+
 def test_examples_that_do_not_fit_together_are_refused():
     images = np.zeros((2, 8, 8), np.uint8)
     with pytest.raises(DataError, match="one entry for each radiograph"):
@@ -284,3 +307,96 @@ def test_a_report_needs_neither_tensorflow_nor_keras_nor_pyplot():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
+
+
+@pytest.fixture(scope="module")
+def run(phantom_folder, tmp_path_factory):
+    """A finished run on the shared phantoms."""
+    from pneumokeras.data.datasets import load_splits
+    from pneumokeras.models.small_cnns import CompactCNNHyperModel
+    from pneumokeras.tuning import tune
+
+    hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(4, 8, 4), depth=(2, 2))
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return tune(hypermodel, load_splits(phantom_folder), max_trials=1, epochs=1, run=folder).run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Write no pictures: what is tested here is said in report.json, the notices and the page."""
+    from pneumokeras.report import writing
+
+    monkeypatch.setattr(writing, "displays", lambda contents: {})
+
+
+def report_of(run, **options):
+    from pneumokeras.report.making import report_run
+
+    report = report_run(run, **options)
+    return report, json.loads((report.folder / "report.json").read_text())
+
+
+def files_under(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("quick")
+class TestReportRun:
+    def test_with_a_folder_of_its_own_the_run_is_only_read(self, run, tmp_path):
+        before = files_under(run)
+        report_of(run, out=tmp_path / "out")
+        assert files_under(run) == before
+        assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) > 1
+
+    def test_the_runs_own_radiographs_need_no_name_and_its_notices_are_theirs(self, run, tmp_path):
+        report, content = report_of(run, split="val", out=tmp_path / "out")
+        assert (content["split"], content["data"]) == ("val", None)
+        assert content["operating_points"]["oracle"]["chosen_on"].startswith("val (")
+        assert any(notice.startswith("These radiographs are synthetic") for notice in report.notices)
+
+    def test_other_radiographs_are_named_and_the_runs_notices_are_not_theirs(
+        self, run, phantom_folder, tmp_path
+    ):
+        data = tmp_path / "other"
+        shutil.copytree(phantom_folder / "test", data)
+        report, content = report_of(run, data=data, out=tmp_path / "out")
+        assert (content["split"], content["data"]) == ("all", str(data))
+        synthetic = [notice for notice in report.notices if "synthetic" in notice]
+        assert len(synthetic) == 1
+        assert synthetic[0].startswith("Of the training data: ")
+        assert f"in all of {data}," in Page((tmp_path / "out" / "index.html").read_text()).text
+
+    @pytest.mark.parametrize(("part", "split"), [(".", "test"), ("test", "all")])
+    def test_other_radiographs_that_are_drawings_are_called_so(
+        self, run, phantom_folder, tmp_path, part, split
+    ):
+        report, content = report_of(run, data=phantom_folder / part, out=tmp_path / "out")
+        assert content["split"] == split
+        assert any(notice.startswith("These radiographs are synthetic") for notice in report.notices)
+
+    def test_a_strangers_folder_is_refused_before_any_work(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr("pneumokeras.report.making.predict", None)
+        (tmp_path / "mine.txt").write_text("mine")
+        with pytest.raises(DataError, match="something other than a report"):
+            report_of(run, out=tmp_path)
+        assert os.listdir(tmp_path) == ["mine.txt"]
+
+    def test_reports_on_different_radiographs_lie_in_different_folders(self, run, phantom_folder):
+        asked = [
+            {},
+            {"split": "val"},
+            {"data": phantom_folder},
+            {"data": phantom_folder, "split": "train"},
+            {"data": phantom_folder / "val"},
+        ]
+        assert [report_of(run, **options)[0].folder.name for options in asked] == [
+            "report",
+            "report-val",
+            "report-data-chest_xray",
+            "report-data-chest_xray-train",
+            "report-data-val",
+        ]
+
+    def test_a_run_named_by_a_dot_has_its_folders_name(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir(run)
+        assert report_of(".", out=tmp_path / "out")[1]["run"] == "first"

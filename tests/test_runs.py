@@ -67,3 +67,24 @@ def test_a_folder_without_a_readable_record_is_no_run(content, tmp_path):
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(RunError, match="no run folder"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["br[1]ack", "all*", "what?"])
+def test_names_that_keras_tuner_cannot_find_again_are_refused(name, tmp_path):
+    with pytest.raises(RunError, match="cannot be a run folder"):
+        opened(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "thesis").write_text("mine")
+    with pytest.raises(RunError, match="something other than a run"):
+        opened(tmp_path / "thesis")
+    assert (tmp_path / "thesis").read_text() == "mine"
+
+
+def test_going_on_keeps_when_it_was_started(tmp_path):
+    run = opened(tmp_path / "run")
+    run.note(started="2026-01-01T00:00:00+00:00")
+    opened(tmp_path / "run")
+    assert run.record()["started"] == "2026-01-01T00:00:00+00:00"

@@ -100,6 +100,12 @@ def test_the_oracle_says_that_it_cannot_be_had():
     )
 
 
+@pytest.mark.parametrize("split", ["val", "other hospital"])
+def test_the_oracle_names_the_split_it_was_chosen_on(split):
+    point = thresholds.oracle_point([0, 1], [0.2, 0.6], split=split)
+    assert point.chosen_on == f"{split} (not achievable; for comparison only)"
+
+
 @pytest.mark.parametrize(("y_true", "said"), [([1, 1], "0 NORMAL and 2"), ([0, 0], "2 NORMAL and 0")])
 def test_one_class_chooses_no_threshold(y_true, said):
     with pytest.raises(DataError, match=said):

@@ -2,16 +2,19 @@
 
 import csv
 import json
+import shutil
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.data.datasets import Splits
+from pneumokeras.data.datasets import Splits, load_splits
 from pneumokeras.errors import DataError, ModelError, RunError, TuningError
 from pneumokeras.inference import predict
+from pneumokeras.models.saved import describe
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
+from pneumokeras.models.transfer import TransferHyperModel
 from pneumokeras.tuning import load_run, tune
 
 
@@ -193,6 +196,41 @@ class TestFailures:
         with pytest.raises(ModelError, match="no weights"):
             tune(Offline(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
 
+    def test_a_failing_trial_prints_no_traceback(self, spot_splits, tmp_path, capfd):
+        tune(SmallHyperModel(fails={2}), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
+        assert "MemoryError" not in "".join(capfd.readouterr())
+
+    def test_a_repeated_call_starts_anew_after_all_failed(self, spot_splits, tmp_path):
+        with pytest.raises(TuningError):
+            tune(
+                SmallHyperModel(fails=range(2, 20)), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run"
+            )
+        result = tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
+        assert [trial.status for trial in result.trials] == ["completed", "completed"]
+
+    def test_a_file_that_is_no_image_is_named_before_anything_is_trained(self, phantom_folder, tmp_path):
+        shutil.copytree(phantom_folder, tmp_path / "data")
+        broken = sorted((tmp_path / "data" / "train" / "NORMAL").iterdir())[1]
+        broken.write_bytes(b"no image")
+        hypermodel = SmallHyperModel()
+        with pytest.raises(DataError, match=broken.name):
+            tune(hypermodel, load_splits(tmp_path / "data"), max_trials=2, epochs=1, run=tmp_path / "run")
+        assert hypermodel.builds == 0
+
+    def test_a_fit_that_diverges_says_so(self, spot_splits, tmp_path):
+        class Diverging(SmallHyperModel):
+            def build(self, hp):
+                model = super().build(hp)
+                model.get_layer("logit").set_weights([np.full((8, 1), np.nan), np.zeros(1)])
+                return model
+
+        with pytest.raises(TuningError, match="never a number"):
+            tune(Diverging(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
+
+    def test_a_hypermodel_that_says_nothing_of_itself_is_one_clear_error(self, spot_splits, tmp_path):
+        with pytest.raises(ModelError, match="lacks input_shape or settings"):
+            tune(keras_tuner.HyperModel(), spot_splits, run=tmp_path / "run")
+
     @pytest.mark.parametrize("wrong", [{"max_trials": 0}, {"epochs": 0}, {"objective": "accuracy"}])
     def test_numbers_out_of_range_are_refused(self, wrong, spot_splits, tmp_path):
         with pytest.raises(DataError, match="Expected"):
@@ -236,3 +274,35 @@ def test_a_users_own_hypermodel_can_be_tuned(spot_splits, tmp_path):
 
     result = tune(Own(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "own")
     assert len(predict(result.model, spot_splits.test)) == len(spot_splits.test)
+
+
+def test_the_users_precision_is_left_alone(spot_splits, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        result = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert result.model.get_layer("logit").compute_dtype == "bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_three_channels_are_trained_on_replicated_gray(spot_splits, tmp_path):
+    hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(32, 32, 3))
+    result = tune(hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
+    assert result.model.input_shape == (None, 32, 32, 3)
+    assert len(predict(result.model, spot_splits.test)) == len(spot_splits.test)
+
+
+def test_padding_is_remembered_by_the_model(spot_splits, tmp_path):
+    result = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, pad=True, run=tmp_path / "run")
+    assert describe(load_run(result.run).model).pad
+
+
+@pytest.mark.slow
+def test_a_small_network_learns_from_real_radiographs(chest_xray, tmp_path):
+    splits = load_splits(chest_xray)
+    some = Splits(splits.train.subset(np.arange(0, len(splits.train), 6)), splits.val, splits.test)
+    hypermodel = CompactCNNHyperModel(input_shape=(48, 48, 1))
+    result = tune(hypermodel, some, max_trials=1, epochs=6, run=tmp_path / "run")
+    assert max(result.history["val_auc"]) > 0.95

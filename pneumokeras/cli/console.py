@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pneumokeras.searching import TuningProgress
 
 INTERRUPTED = 130
+A_WHILE = 60
+"""Seconds after which an epoch is worth a line where there is no terminal."""
 
 
 class OneLineErrors(click.Group):
@@ -88,6 +91,7 @@ class SearchProgress:
         self._console = console
         self._silent = silent
         self._status: Status | None = None
+        self._said = time.monotonic()
 
     def __enter__(self) -> SearchProgress:
         if self._console.is_terminal and not self._silent:
@@ -121,10 +125,17 @@ class SearchProgress:
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)
+        waited = time.monotonic() - self._said
         if self._status is not None:
             self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
+        elif waited > A_WHILE and not (progress.trial_ended or self._silent):
+            self._print(f"{line}, epoch {progress.epoch}/{progress.epochs}")
         if progress.trial_ended and not self._silent:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(line, markup=False, soft_wrap=True)
 
 
 def progress_line(progress: TuningProgress) -> str:

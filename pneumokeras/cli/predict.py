@@ -55,7 +55,7 @@ def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | 
         for name, probability in zip(predictions.names, predictions.probabilities, strict=True)
     ]
     if heatmaps is not None:
-        written = _write_heatmaps(loaded, radiographs, heatmaps)
+        written = _write_heatmaps(talk, loaded, radiographs, heatmaps)
         rows = [row | {"heatmap": str(path)} for row, path in zip(rows, written, strict=True)]
     talk.result(_formatted(rows, style))
 
@@ -71,10 +71,13 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _write_heatmaps(model: keras.Model, radiographs: RadiographSet, folder: Path) -> list[Path]:
-    from pneumokeras.explain.panels import explain
+def _write_heatmaps(talk: Talk, model: keras.Model, radiographs: RadiographSet, folder: Path) -> list[Path]:
+    from pneumokeras.explain.panels import write_heatmaps
 
-    return explain(model, radiographs).write(folder)
+    def say(done: int) -> None:
+        talk.say(f"heatmaps: {done:,} of {len(radiographs):,}")
+
+    return write_heatmaps(model, radiographs, folder, progress=say)
 
 
 def _formatted(rows: Sequence[Mapping[str, Any]], style: str) -> str:

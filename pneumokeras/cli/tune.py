@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ MODELS = {
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
 @click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
 @click.option("--no-cache", is_flag=True, help="Train full models on images, not heads on stored features.")
+@click.option("--pad", is_flag=True, help="Keep the proportions of radiographs instead of stretching them.")
 @reading_options
 @talking
 def tune(
@@ -102,6 +104,8 @@ def tune(
     load_tensorflow()
     from pneumokeras.tuning import tune as search
 
+    if model == "compact-cnn" and (weights, preprocessing) != ("imagenet", "native"):
+        raise click.UsageError("--weights and --preprocessing belong to a backbone, not to compact-cnn.")
     hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
     if model != "compact-cnn" and weights == "none":
         talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
@@ -142,6 +146,6 @@ def summary(result: TuningResult) -> str:
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
         f"Run folder {result.run}",
-        f"Next: {program()} report {result.run}",
+        f"Next: {program()} report {shlex.quote(str(result.run))}",
     ]
     return "\n".join(lines)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from html import escape
+from itertools import combinations
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,7 @@ class RadiographSet:
         patients: `(n,)` strings; where no patient is known, a name that no other radiograph has.
         images: the files, or an `(n, height, width)` array of `uint8`.
         class_names: names of class 0 and class 1.
+        split: `train`, `val` or `test` where the set is one of these, else empty.
     """
 
     names: np.ndarray
@@ -56,6 +60,7 @@ class RadiographSet:
     patients: np.ndarray
     images: tuple[Path, ...] | np.ndarray
     class_names: tuple[str, str] = CLASS_NAMES
+    split: str = field(default="", kw_only=True)
 
     @classmethod
     def from_files(
@@ -304,10 +309,12 @@ def load_splits(
             group, is the patient. By default the Kaggle set's naming.
 
     Returns:
-        The splits, with a sentence in `notices` on whatever was decided here.
+        The splits, with a sentence in `notices` on whatever was decided here, and on patients and contents
+        that two splits share.
 
     Raises:
-        DataError: if nothing usable is found, or there are not exactly the two classes.
+        DataError: if nothing usable is found, there are not exactly the two classes, or a file cannot be
+            read (whether it can be decoded is not tried: see `RadiographLoader.preload`).
     """
     found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
     notices: list[str] = []
@@ -331,8 +338,8 @@ def load_splits(
     nothing = found["train"].subset(np.arange(0))
     splits = Splits(
         train=found["train"],
-        val=found.get("val", nothing),
-        test=found.get("test", nothing),
+        val=found.get("val", replace(nothing, split="val")),
+        test=found.get("test", replace(nothing, split="test")),
         source=str(path),
     )
     _require_both_classes(splits.train, "train")
@@ -414,7 +421,7 @@ def read_manifest(
             f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it."
         )
     return {
-        split: _set_from_rows(rows, path.parent, labels, classes, patient_pattern)
+        split: replace(_set_from_rows(rows, path.parent, labels, classes, patient_pattern), split=split)
         for split, rows in by_split.items()
     }
 
@@ -437,12 +444,30 @@ def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) 
 def _find_in_folder(folder: Path, classes: tuple[str, str], pattern: str | None) -> dict[str, RadiographSet]:
     splits = _subfolders(folder, lambda name: _FOLDER_NAMES.get(name.lower()))
     if not splits:
+        _refuse_outer_folder(folder, classes)
         return {"": _set_from_class_folders(folder, classes, pattern, root=folder)}
     return {
-        split: _set_from_class_folders(splits[split], classes, pattern, root=folder)
+        split: replace(_set_from_class_folders(splits[split], classes, pattern, root=folder), split=split)
         for split in SPLITS
         if split in splits
     }
+
+
+def _refuse_outer_folder(folder: Path, classes: tuple[str, str]) -> None:
+    """Say what was meant where an archive was unpacked into a folder of its own."""
+    if _has_folders_of_radiographs(folder, classes):
+        return
+    inner = [child for child in _visible_folders(folder) if _has_folders_of_radiographs(child, classes)]
+    if len(inner) == 1:
+        raise DataError(
+            f"{folder} holds {inner[0].name}. Expected train, val and test, or {classes[0]} and "
+            f"{classes[1]}. Did you mean {inner[0]}?"
+        )
+
+
+def _has_folders_of_radiographs(folder: Path, classes: tuple[str, str]) -> bool:
+    wanted = {name.upper() for name in (*_FOLDER_NAMES, *classes)}
+    return any(child.name.upper() in wanted for child in _visible_folders(folder))
 
 
 def _set_from_class_folders(
@@ -454,7 +479,7 @@ def _set_from_class_folders(
         name for name, child in children.items() if name not in wanted and any(images_under(child))
     )
     if others:
-        held = ", ".join([*(name for name in wanted if name in children), *others])
+        held = ", ".join(children[name].name for name in (*wanted, *others) if name in children)
         raise DataError(
             f"{folder} holds {held}. Expected exactly two classes, {classes[0]} and {classes[1]}; "
             "name others with --classes, or move them out."
@@ -478,9 +503,9 @@ def _set_from_class_folders(
 def _subfolders(folder: Path, meaning: Callable[[str], str | None]) -> dict[str, Path]:
     """The subfolders by what their names mean, without hidden ones and those that mean nothing."""
     found: dict[str, Path] = {}
-    for child in sorted(folder.iterdir()):
+    for child in _visible_folders(folder):
         key = meaning(child.name)
-        if key is None or child.name[0] in "._" or not child.is_dir():
+        if key is None:
             continue
         if key in found:
             raise DataError(
@@ -490,17 +515,38 @@ def _subfolders(folder: Path, meaning: Callable[[str], str | None]) -> dict[str,
     return found
 
 
+def _visible_folders(folder: Path) -> list[Path]:
+    return [child for child in sorted(folder.iterdir()) if child.name[0] not in "._" and child.is_dir()]
+
+
 def images_under(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and its subfolders, hidden ones left out, in no particular order."""
-    return (
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(folder)) and file.is_file()
-    )
+    """The image files in a folder and its subfolders, hidden ones left out, in no particular order.
+
+    Linked subfolders are followed after the real ones, each folder is gone through once, and a link back
+    to a folder that lies around it is left out.
+    """
+    root = Path(folder).resolve()
+    seen: set[Path] = set()
+    waiting = deque([folder])
+    while waiting:
+        for place, subfolders, files in os.walk(waiting.popleft()):
+            here = Path(place).resolve()
+            subfolders[:] = [] if here in seen else sorted(filter(_is_visible, subfolders))
+            if here in seen:
+                continue
+            seen.add(here)
+            links = [path for name in subfolders if (path := Path(place, name)).is_symlink()]
+            waiting += [
+                link for link in links if not {root, here, *root.parents, *here.parents} & {link.resolve()}
+            ]
+            for name in filter(_is_visible, files):
+                file = Path(place, name)
+                if file.suffix.lower() in SUFFIXES and file.is_file():
+                    yield file
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "__MACOSX"))
 
 
 def _find_in_npz(path: Path, classes: tuple[str, str]) -> dict[str, RadiographSet]:
@@ -529,9 +575,12 @@ def _set_from_arrays(
     members = [f"{split}/{index}" for index in range(len(images))]
     names = [f"{path}{_ARRAY_MARK}{member}" for member in members]
     try:
-        return RadiographSet.from_arrays(images, labels, names=names, patients=members, class_names=classes)
+        radiographs = RadiographSet.from_arrays(
+            images, labels, names=names, patients=members, class_names=classes
+        )
     except DataError as error:
         raise DataError(f"{path}, {split}: {error}") from error
+    return replace(radiographs, split=split)
 
 
 def _set_from_rows(
@@ -640,7 +689,7 @@ def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -
     splits = split_by_patient(
         radiographs.require_labels(), radiographs.patients, fractions=fractions, seed=seed
     )
-    return {split: radiographs.subset(splits == split) for split in fractions}
+    return {split: replace(radiographs.subset(splits == split), split=split) for split in fractions}
 
 
 def _joined(sets: list[RadiographSet]) -> RadiographSet:
@@ -678,11 +727,43 @@ def _warnings_about(splits: Splits) -> Iterator[str]:
     if _too_small(splits.val):
         counts = ", ".join(f"{count} {name}" for name, count in splits.val.counts.items())
         yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably."
-    shared = set(splits.train.patients) & set(splits.test.patients)
-    if shared:
-        yield f"Suspected: {len(shared)} patients of train are also in test, such as {min(shared)}."
+    pairs = list(combinations(zip(SPLITS, splits, strict=True), 2))
+    for (one, radiographs), (other, others) in pairs:
+        patients = _known_patients(radiographs) & _known_patients(others)
+        if patients:
+            yield f"Suspected: {_are(patients, 'patient', one)} also in {other}, such as {min(patients)}."
+    for (one, radiographs), (other, others) in pairs:
+        contents = set(radiographs.digests) & set(others.digests)
+        if contents:
+            example = next(
+                name
+                for name, digest in zip(radiographs.names, radiographs.digests, strict=True)
+                if digest in contents
+            )
+            yield (
+                f"{_are(contents, 'radiograph', one)} also in {other} (same content), "
+                f"such as {_short_name(example)}."
+            )
     if not len(splits.test):
         yield "There is no test split: report on other radiographs with --data, or on val with --split val."
+
+
+def _known_patients(radiographs: RadiographSet) -> set[str]:
+    """The patients somebody named, without those that are only a radiograph's own name."""
+    return {
+        patient
+        for name, patient in zip(radiographs.names, radiographs.patients, strict=True)
+        if patient != name and not name.replace("\\", "/").endswith((f"/{patient}", _ARRAY_MARK + patient))
+    }
+
+
+def _are(shared: set[str], what: str, split: str) -> str:
+    return f"1 {what} of {split} is" if len(shared) == 1 else f"{len(shared)} {what}s of {split} are"
+
+
+def _short_name(name: str) -> str:
+    file, mark, member = name.partition(_ARRAY_MARK)
+    return member if mark else Path(file).name
 
 
 def _listing(found: dict[str, RadiographSet]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from numbers import Integral
 from typing import Any
 
 import cv2
@@ -159,6 +162,7 @@ class RadiographLoader(PyDataset):
         seed: of order and augmentation.
         pad: keep the proportions and fill up with black, instead of stretching.
         workers: threads that `fit` prepares batches with.
+        channels: 1, or 3 for a model that takes colour: the gray levels, three times over.
 
     Raises:
         DataError: if the generator does what the model does itself (rescaling, preprocessing function,
@@ -177,21 +181,25 @@ class RadiographLoader(PyDataset):
         seed: int = 0,
         pad: bool = False,
         workers: int = 2,
+        channels: int = 1,
     ):
         super().__init__(workers=workers)
         if batch_size < 1 or (views is not None and views < 1):
             raise DataError(
                 f"Expected batch_size and views of at least 1. Received {batch_size} and {views}."
             )
+        if channels not in (1, 3):
+            raise DataError(f"Expected 1 or 3 channels. Received {channels}.")
         _refuse_preprocessing(generator)
         self.radiographs = radiographs
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = _height_and_width(image_size)
         self.batch_size = batch_size
         self.generator = generator
         self.views = views
         self.shuffle = generator is not None if shuffle is None else shuffle
         self.seed = seed
         self.pad = pad
+        self.channels = channels
         self.epoch = 0
         self._under_way = False
         self._position = 0
@@ -208,7 +216,8 @@ class RadiographLoader(PyDataset):
             index: 0 to the number of batches - 1, or negative to count from the end.
 
         Returns:
-            `(b, height, width, 1)` gray levels 0 to 255, and `(b,)` labels if the set has any; `float32`.
+            `(b, height, width, channels)` gray levels 0 to 255, and `(b,)` labels if the set has any;
+            `float32`.
 
         Raises:
             IndexError: if there is no such batch.
@@ -272,14 +281,30 @@ class RadiographLoader(PyDataset):
             view: 0 or `None` for the plain radiograph.
 
         Returns:
-            `(height, width, 1)` `float32` gray levels 0 to 255.
+            `(height, width, channels)` `float32` gray levels 0 to 255.
         """
         pixels = self._pixels(row).astype(np.float32)[..., np.newaxis]
-        if self.generator is None or not view:
-            return pixels
-        seed = _seed_of_view(self.seed, view, self.radiographs.digests[row])
-        parameters = _drawn(self.generator, pixels.shape, seed)
-        return np.asarray(self.generator.apply_transform(pixels, parameters), dtype=np.float32)
+        if self.generator is not None and view:
+            seed = _seed_of_view(self.seed, view, self.radiographs.digests[row])
+            parameters = _drawn(self.generator, pixels.shape, seed)
+            pixels = np.asarray(self.generator.apply_transform(pixels, parameters), dtype=np.float32)
+        return pixels if self.channels == 1 else np.repeat(pixels, self.channels, axis=-1)
+
+    def preload(self) -> None:
+        """Read every radiograph once, and keep what fits into memory.
+
+        So that a bad file is an error before a training starts, not in the middle of an epoch.
+
+        Raises:
+            DataError: of the first radiograph, in the set's order, that cannot be read or decoded.
+        """
+
+        def read(row: int) -> None:
+            self._pixels(row)
+
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(read, range(len(self.radiographs))):
+                pass
 
     def view_key(self, row: int, view: int) -> bytes:
         """16 bytes that are the same for the same view of the same content, and else differ."""
@@ -294,6 +319,16 @@ class RadiographLoader(PyDataset):
             if self._keeps_pixels:
                 self._decoded[row] = pixels
         return pixels
+
+
+def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    try:
+        height, width = (image_size, image_size) if isinstance(image_size, int | Integral) else image_size
+        return operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"Expected image_size as a side or (height, width), in whole pixels. Received {image_size!r}."
+        ) from None
 
 
 def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Evaluation:
         patients: number of patients.
         prevalence: share of PNEUMONIA, in [0, 1].
         run: the run folder's name, if there is one.
+        data: the path of the radiographs, if they are not the run's own.
     """
 
     split: str
@@ -68,6 +69,12 @@ class Evaluation:
     patients: int
     prevalence: float
     run: str | None = None
+    data: str | None = None
+
+    @property
+    def chosen(self) -> str:
+        """Name of the operating point to speak of first: `validation` if there is one, else `default`."""
+        return "validation" if "validation" in self.operating_points else "default"
 
     def json(self) -> dict[str, Any]:
         """The content of report.json: plain numbers and strings, `None` for what is undefined."""
@@ -75,6 +82,7 @@ class Evaluation:
             "schema": REPORT_SCHEMA,
             "run": self.run,
             "split": self.split,
+            "data": self.data,
             "images": len(self.predictions),
             "patients": self.patients,
             "prevalence": self.prevalence,
@@ -86,13 +94,13 @@ class Evaluation:
         """Headline figures, scores and scikit-learn's report at one operating point, as a text.
 
         Args:
-            point: name of the operating point; by default `"validation"` if there is one, else `"default"`.
+            point: name of the operating point; by default `chosen`.
 
         Raises:
             DataError: if there is no such point.
         """
         if point is None:
-            point = "validation" if "validation" in self.operating_points else "default"
+            point = self.chosen
         self._result(point)
         return TextReport(report_text(self, point))
 
@@ -148,6 +156,7 @@ def evaluate_predictions(
     operating_points: Mapping[str, OperatingPoint] | None = None,
     split: str = "test",
     run: str | None = None,
+    data: str | None = None,
     seed: int = 0,
     replicates: int = 2000,
 ) -> Evaluation:
@@ -159,6 +168,7 @@ def evaluate_predictions(
             added, and where both classes are there `oracle`, chosen on these very predictions.
         split: which set this is, for the record.
         run: the run folder's name, for the record.
+        data: the path of the radiographs, for the record, if they are not the run's own.
         seed: of the bootstrap over patients.
         replicates: how many bootstrap samples.
 
@@ -169,7 +179,7 @@ def evaluate_predictions(
         DataError: if there are no labels, no radiographs, or a given point takes a name that is not its own.
     """
     y_true, probabilities = _labelled(predictions)
-    points = _all_points(y_true, probabilities, operating_points or {})
+    points = _all_points(y_true, probabilities, operating_points or {}, split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
         partial(_bootstrapped_figures, y_true, probabilities, points),
@@ -197,6 +207,7 @@ def evaluate_predictions(
         patients=patient_names.size,
         prevalence=float(y_true.mean()),
         run=run,
+        data=data,
     )
 
 
@@ -212,7 +223,7 @@ def _labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _all_points(
-    y_true: np.ndarray, probabilities: np.ndarray, given: Mapping[str, OperatingPoint]
+    y_true: np.ndarray, probabilities: np.ndarray, given: Mapping[str, OperatingPoint], split: str
 ) -> dict[str, OperatingPoint]:
     """`default`, the given points, `oracle`, in that order."""
     if "oracle" in given or given.get("default", DEFAULT_POINT) != DEFAULT_POINT:
@@ -223,7 +234,7 @@ def _all_points(
         )
     points = {"default": DEFAULT_POINT, **given}
     if has_both_classes(y_true):
-        points["oracle"] = oracle_point(y_true, probabilities)
+        points["oracle"] = oracle_point(y_true, probabilities, split=split)
     return points
 
 

@@ -108,7 +108,10 @@ def set_line(evaluation: Evaluation) -> str:
     run = f"{evaluation.run}, " if evaluation.run else ""
     share = f"{evaluation.prevalence:.1%} {evaluation.predictions.class_names[1]}"
     images = len(evaluation.predictions)
-    return f"{run}{evaluation.split}: {images} radiographs of {evaluation.patients} patients ({share})"
+    source = f" of {evaluation.data}" if evaluation.data else ""
+    return (
+        f"{run}{evaluation.split}{source}: {images} radiographs of {evaluation.patients} patients ({share})"
+    )
 
 
 def describe_point(point: OperatingPoint) -> str:

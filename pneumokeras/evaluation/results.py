@@ -94,7 +94,7 @@ class OperatingPoint:
 
     Attributes:
         threshold: in [0, 1].
-        chosen_on: `"fixed"`, `"val"`, or the oracle's warning.
+        chosen_on: `"fixed"`, `"val"`, or the evaluated split with the oracle's warning.
         policy: the rule that chose it, such as `"balanced_accuracy"`; `None` for a fixed one.
         sensitivity_floor: the least sensitivity the policy allowed, in [0, 1].
         images: how many images it was chosen on.

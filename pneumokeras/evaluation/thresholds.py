@@ -13,7 +13,7 @@ from pneumokeras.evaluation.checks import check_labelled, check_probabilities
 from pneumokeras.evaluation.results import OperatingPoint
 
 DEFAULT_POINT = OperatingPoint(0.5, "fixed")
-ORACLE_WARNING = "test (not achievable; for comparison only)"
+ORACLE_WARNING = "(not achievable; for comparison only)"
 THRESHOLD_SCHEMA = 1
 
 
@@ -79,13 +79,21 @@ def choose_operating_point(
     )
 
 
-def oracle_point(y_true: ArrayLike, probabilities: ArrayLike) -> OperatingPoint:
+def oracle_point(y_true: ArrayLike, probabilities: ArrayLike, *, split: str = "test") -> OperatingPoint:
     """What `choose_operating_point` would choose on the evaluated set itself: a comparison, never a result.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+        split: which set this is; `chosen_on` says it, with a warning.
+
+    Returns:
+        `OperatingPoint` with policy `"balanced_accuracy"`.
 
     Raises:
         DataError: if a class is missing or the arrays do not fit together.
     """
-    return choose_operating_point(y_true, probabilities, chosen_on=ORACLE_WARNING)
+    return choose_operating_point(y_true, probabilities, chosen_on=f"{split} {ORACLE_WARNING}")
 
 
 def operating_points_to_json(points: Mapping[str, OperatingPoint]) -> dict[str, Any]:

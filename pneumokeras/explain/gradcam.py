@@ -36,10 +36,11 @@ def grad_cam(
     Args:
         model: a model of this package, before or after saving, or any functional or Sequential Keras
             classifier that ends in a dense layer. A nested backbone is explained at its output.
-        images: `(n, height, width)` or `(n, height, width, channels)` raw pixels as the model takes them.
+        images: `(n, height, width)` or `(n, height, width, channels)` raw pixels as the model takes them;
+            gray ones are repeated for a model that takes three channels.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
         layer: name of the layer whose feature map is weighed; by default the last one that has rows,
-            columns and channels.
+            columns and channels, and more than one pixel if any before it has.
         batch_size: images at a time.
 
     Returns:
@@ -50,15 +51,42 @@ def grad_cam(
         ModelError: if the model has no such layer, the layer has no feature map or does not lead to the
             output, or the model does not end in a score that can be differentiated.
     """
-    images = np.asarray(images)
-    images = images[..., np.newaxis] if images.ndim == 3 else images
+    return heatmap_function(model, target=target, layer=layer, batch_size=batch_size)(images)
+
+
+def heatmap_function(
+    model: keras.Model, *, target: int = 1, layer: str | None = None, batch_size: int = 32
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`grad_cam` of one model for many sets of images: built and compiled once.
+
+    Args:
+        model: as for `grad_cam`.
+        target: as for `grad_cam`.
+        layer: as for `grad_cam`.
+        batch_size: as for `grad_cam`.
+
+    Returns:
+        A function from images to heatmaps, both as for `grad_cam`.
+
+    Raises:
+        ModelError: as `grad_cam`.
+    """
     maps = _map_function(model, layer, target)
-    heatmaps = np.empty(images.shape[:3], np.float32)
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].astype(np.float32)
-        for offset, coarse in enumerate(maps(tf.constant(batch)).numpy()):
-            heatmaps[start + offset] = _enlarged(coarse, images.shape[1:3])
-    return heatmaps
+    takes_colour = model.input_shape[-1] == 3
+
+    def heatmaps_of(images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        images = images[..., np.newaxis] if images.ndim == 3 else images
+        heatmaps = np.empty(images.shape[:3], np.float32)
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size].astype(np.float32)
+            if takes_colour and batch.shape[-1] == 1:
+                batch = np.repeat(batch, 3, axis=-1)
+            for offset, coarse in enumerate(maps(tf.constant(batch)).numpy()):
+                heatmaps[start + offset] = _enlarged(coarse, images.shape[1:3])
+        return heatmaps
+
+    return heatmaps_of
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
@@ -125,8 +153,10 @@ def _feature_tensor(graph: _Graph, model: keras.Model, name: str | None) -> kera
         layer: tensor for layer, tensor in graph.outputs.items() if len(getattr(tensor, "shape", ())) == 4
     }
     if name is None:
+        # A map of one pixel, such as a pooled one that kept its dimensions, has no place to point at.
+        larger = [tensor for tensor in maps.values() if tuple(tensor.shape[1:3]) != (1, 1)]
         if maps:
-            return list(maps.values())[-1]
+            return (larger or list(maps.values()))[-1]
         hint = (
             "; its feature maps lie inside a nested model: rebuild it as one flat graph"
             if _nested(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.radiographs import resize
 from pneumokeras.errors import DataError
-from pneumokeras.explain.gradcam import grad_cam, overlay
+from pneumokeras.explain.gradcam import heatmap_function, overlay
 from pneumokeras.files import write_bytes
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saved import ModelDescription, describe
 
 SMALLEST_PANEL = 256
 """Panels are drawn at the model's size, or at this side in pixels if that is larger."""
+
+PANELS_AT_ONCE = 64  # of 256 pixels: some 50 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +46,8 @@ class Panels:
         Raises:
             DataError: if a radiograph itself lies where its overlay would be written.
         """
-        folder = Path(folder)
-        seen: Counter[str] = Counter()
-        paths = []
-        for name in self.names:
-            stem = Path(name).stem
-            seen[stem] += 1
-            number = f"-{seen[stem]}" if seen[stem] > 1 else ""
-            paths.append(folder / f"{stem}{number}-heatmap.png")
-        taken = {Path(name).resolve() for name in self.names} & {path.resolve() for path in paths}
-        if taken:
-            raise DataError(
-                f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder."
-            )
-        for path, picture in zip(paths, self.overlays, strict=True):
-            write_bytes(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        paths = _overlay_paths(self.names, Path(folder))
+        _write_overlays(self, paths)
         return paths
 
 
@@ -81,12 +70,71 @@ def explain(model: keras.Model, radiographs: RadiographSet) -> Panels:
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
-    description = describe(model)
-    heatmaps = grad_cam(model, radiographs.pixels(description.image_size, pad=description.pad))
+    return _panels(heatmap_function(model), describe(model), radiographs)
+
+
+def write_heatmaps(
+    model: keras.Model,
+    radiographs: RadiographSet,
+    folder: str | PathLike[str],
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Path]:
+    """Write each radiograph's overlay as `Panels.write` does, in memory that does not grow with the set.
+
+    Args:
+        model: as for `grad_cam`.
+        radiographs: the set.
+        folder: where to.
+        progress: called now and then with the number of radiographs done.
+
+    Returns:
+        The paths, in the set's order.
+
+    Raises:
+        DataError: if a radiograph cannot be read, or lies where its overlay would be written.
+        ModelError: if the model cannot be explained.
+    """
+    heatmaps_of, description = heatmap_function(model), describe(model)
+    paths = _overlay_paths(radiographs.names, Path(folder))
+    for start in range(0, len(radiographs), PANELS_AT_ONCE):
+        chosen = np.arange(start, min(start + PANELS_AT_ONCE, len(radiographs)))
+        panels = _panels(heatmaps_of, description, radiographs.subset(chosen))
+        _write_overlays(panels, paths[start : start + len(chosen)])
+        progress(start + len(chosen))
+    return paths
+
+
+def _panels(
+    heatmaps_of: Callable[[np.ndarray], np.ndarray], description: ModelDescription, radiographs: RadiographSet
+) -> Panels:
+    heatmaps = heatmaps_of(radiographs.pixels(description.image_size, pad=description.pad))
     images = read_panels(radiographs, description.image_size, pad=description.pad)
     enlarged = np.stack([np.clip(resize(heatmap, images.shape[1:3]), 0, 1) for heatmap in heatmaps])
     overlays = np.stack([overlay(image, heatmap) for image, heatmap in zip(images, enlarged, strict=True)])
     return Panels(radiographs.names, images, enlarged, overlays)
+
+
+def _overlay_paths(names: Iterable[str], folder: Path) -> list[Path]:
+    """One path for each radiograph, `<name>-heatmap.png`, numbered where another has it already."""
+    paths: dict[Path, None] = {}
+    numbers: dict[str, int] = {}
+    for name in names:
+        stem = Path(name).stem
+        path = folder / f"{stem}-heatmap.png"
+        while path in paths:
+            numbers[stem] = numbers.get(stem, 1) + 1
+            path = folder / f"{stem}-{numbers[stem]}-heatmap.png"
+        paths[path] = None
+    taken = {Path(name).resolve() for name in names} & {path.resolve() for path in paths}
+    if taken:
+        raise DataError(f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder.")
+    return list(paths)
+
+
+def _write_overlays(panels: Panels, paths: Sequence[Path]) -> None:
+    for path, picture in zip(paths, panels.overlays, strict=True):
+        write_bytes(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
 
 def panel_size(image_size: tuple[int, int]) -> tuple[int, int]:

@@ -193,17 +193,27 @@ def load_weights(
         return random_weights(network, seed=0), "random"
     if weights == "imagenet":
         return _imagenet_weights(network, backbone), "imagenet"
+    path, identity = Path(weights), identify_weights(weights)
+    if path.suffix != ".keras":
+        return _weights_of_h5(path, network), identity
+    arrays, origin = _weights_of_keras_file(path, network, backbone)
+    return arrays, f"{identity}, which began as {origin}"
+
+
+def identify_weights(weights: str | PathLike[str]) -> str:
+    """`"imagenet"`, `"none"`, or a file's name with a hash of its content.
+
+    Raises:
+        ModelError: if there is no such file.
+    """
+    if weights in ("imagenet", "none"):
+        return str(weights)
     path = Path(weights)
     if not path.is_file():
         raise ModelError(
             f"There is no weights file {path}. Expected imagenet, none, or a .h5 or .keras file."
         )
-    arrays = (
-        _weights_of_keras_file(path, network, backbone)
-        if path.suffix == ".keras"
-        else _weights_of_h5(path, network)
-    )
-    return arrays, f"file {path.name} ({blake2b(path.read_bytes(), digest_size=8).hexdigest()})"
+    return f"file {path.name} ({blake2b(path.read_bytes(), digest_size=8).hexdigest()})"
 
 
 def random_weights(network: keras.Model, *, seed: int) -> list[np.ndarray]:
@@ -248,7 +258,9 @@ def _weights_of_h5(path: Path, network: keras.Model) -> list[np.ndarray]:
     return scratch.get_weights()
 
 
-def _weights_of_keras_file(path: Path, network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+def _weights_of_keras_file(
+    path: Path, network: keras.Model, backbone: Backbone
+) -> tuple[list[np.ndarray], str]:
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path} is no .keras archive. Expected a model saved by pneumokeras.")
     model = load_model(path)
@@ -257,7 +269,7 @@ def _weights_of_keras_file(path: Path, network: keras.Model, backbone: Backbone)
         raise ModelError(
             f"{path} holds {architecture}, not {backbone.name}. Expected a model with the same backbone."
         )
-    return model.get_weights()[: len(network.weights)]
+    return model.get_weights()[: len(network.weights)], describe(model).weights
 
 
 def set_weights(network: keras.Model, arrays: list[np.ndarray]) -> None:

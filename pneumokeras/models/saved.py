@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,19 @@ class ModelDescription:
 
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
-        return {"schema": 1, **asdict(self)}
+        known = asdict(self)
+        return {
+            "schema": 1,
+            "version": version("pneumokeras"),
+            "backbone": known.pop("architecture"),
+            **known,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelDescription:
         """Read what `json` wrote; members of later versions are passed over."""
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        named = {**value, "architecture": value.get("backbone", "unknown")}
+        known = {name: named[name] for name in cls.__dataclass_fields__ if name in named}
         for pair in ("classes", "image_size"):
             if pair in known:
                 known[pair] = tuple(known[pair])
@@ -73,6 +81,12 @@ def describe(model: keras.Model, **changes: Any) -> ModelDescription:
     if changes:
         known = _descriptions[model] = replace(known, **changes)
     return known
+
+
+def known_classes(model: keras.Model) -> tuple[str, str] | None:
+    """The names of class 0 and class 1 that a model was trained on; `None` if nobody noted them."""
+    known = _descriptions.get(model)
+    return None if known is None else known.classes
 
 
 def save_model(model: keras.Model, path: str | PathLike[str]) -> None:

@@ -72,7 +72,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         self.seed = seed
         self._network: keras.Model | None = None
         self._arrays: list[np.ndarray] = []
-        self._origin = str(weights)
+        self._origin = ""
+        self._loaded = (self._arrays, self._origin)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -80,7 +81,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         return {
             "model": self.backbone.name,
             "input_shape": list(self.input_shape),
-            "weights": str(self.weights),
+            "weights": backbones.identify_weights(self.weights),
             "preprocessing": self.preprocessing,
             "units": list(self.units),
             "dropout": list(self.dropout),
@@ -134,6 +135,10 @@ class TransferHyperModel(keras_tuner.HyperModel):
             ModelError: if the weights cannot be had.
         """
         extractor = self.feature_extractor()
+        if self._origin == "random":
+            logger.warning(
+                "The weights of %s are random and not calibrated: call calibrate(images).", self.name
+            )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
         describe(
             model,
@@ -182,6 +187,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             images: `(n, height, width)` or `(n, height, width, 1)` raw gray levels of training radiographs.
         """
         self._bare_network()
+        self._arrays, self._origin = self._loaded  # an earlier calibration on other images is forgotten
         if self._origin != "random":
             return
         body = self.frozen_backbone()
@@ -196,7 +202,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
             own_size = (self.backbone.image_size,) * 2
             image_size = self.input_shape[:2] if smallest >= backbones.SMALLEST_SIDE else own_size
             network = backbones.bare_network(self.backbone, image_size=image_size)
-            self._arrays, self._origin = backbones.load_weights(network, self.backbone, self.weights)
+            self._loaded = backbones.load_weights(network, self.backbone, self.weights)
+            self._arrays, self._origin = self._loaded
             self._network = network
         return self._network
 

@@ -85,8 +85,8 @@ class ReportContents:
 
     @property
     def chosen(self) -> str:
-        """Name of the operating point the page speaks of: `validation` if there is one, else `default`."""
-        return "validation" if "validation" in self.evaluation.operating_points else "default"
+        """Name of the operating point the page speaks of, the evaluation's own choice."""
+        return self.evaluation.chosen
 
     @property
     def chosen_result(self) -> OperatingPointResult:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
+from pneumokeras.data.phantoms import are_phantoms
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
@@ -17,7 +18,7 @@ from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, ReportContents
-from pneumokeras.report.writing import write_report
+from pneumokeras.report.writing import require_report_folder, write_report
 from pneumokeras.runs import Run, open_run
 from pneumokeras.searching import in_words
 from pneumokeras.tuning import TuningResult, load_run, write_predictions
@@ -25,6 +26,8 @@ from pneumokeras.tuning import TuningResult, load_run, write_predictions
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12
 EXPLAINED_PER_OUTCOME = 2
+WHOLE = "all"
+"""What is evaluated where radiographs come without splits."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,37 @@ def report_run(
         run: the folder of a finished run.
         data: radiographs to evaluate instead of the run's own; taken whole, never split.
         split: which split of the run, or of `data` if it has splits.
-        out: folder for the report; by default `report` in the run, or `report-...` for other radiographs.
+        out: folder for the report and its predictions; the run folder is then only read. By default `report`
+            in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
 
     Returns:
         The report.
 
     Raises:
         RunError: if the run is missing or not finished.
-        DataError: if there is no such split, it has no labels, or a radiograph cannot be read.
+        DataError: if there is no such split, it has no labels, a radiograph cannot be read, or the folder
+            for the report holds something else.
         ModelError: if the model cannot be loaded.
     """
     result, folder = load_run(run), open_run(run)
     description = describe(result.model)
     radiographs = _radiographs(folder, data, split, description)
+    split = radiographs.split or WHOLE
+    target = Path(out) if out is not None else _default_folder(folder, data, split)
+    require_report_folder(target)
     predictions = predict(result.model, radiographs)
     evaluation = evaluate_predictions(
-        predictions, operating_points=result.operating_points, split=split, run=folder.folder.name
+        predictions,
+        operating_points=result.operating_points,
+        split=split,
+        run=folder.folder.resolve().name,
+        data=None if data is None else str(Path(data).absolute()),
     )
-    target = Path(out) if out is not None else _default_folder(folder, data, split)
     record = folder.record()
     notices = tuple(_notices(record, folder, radiographs, data, split, description))
+    name = split if data is None else Path(data).resolve().name
     contents = ReportContents(
-        title=f"{description.architecture} on {Path(data).name if data else split} radiographs",
+        title=f"{description.architecture} on {name} radiographs",
         evaluation=evaluation,
         class_counts=_class_counts(record, radiographs, data),
         history=result.history,
@@ -89,9 +101,8 @@ def report_run(
         explanations=_explained(result, radiographs, evaluation),
     )
     write_report(contents, target)
-    write_predictions(
-        predictions, folder.predictions_path(split) if data is None else target / "predictions.csv"
-    )
+    own = data is None and out is None
+    write_predictions(predictions, folder.predictions_path(split) if own else target / "predictions.csv")
     return Report(evaluation, target, notices)
 
 
@@ -109,9 +120,9 @@ def _radiographs(
 
 
 def _default_folder(run: Run, data: str | PathLike[str] | None, split: str) -> Path:
-    if data is not None:
-        return run.folder / f"report-{Path(data).resolve().stem}"
-    return run.report_folder if split == "test" else run.folder / f"report-{split}"
+    suffix = "" if split in ("test", WHOLE) else f"-{split}"
+    source = "" if data is None else f"-data-{Path(data).resolve().name}"
+    return run.report_folder.with_name(f"{run.report_folder.name}{source}{suffix}")
 
 
 def _notices(
@@ -123,6 +134,12 @@ def _notices(
     description: ModelDescription,
 ) -> list[str]:
     notices = list(record["data"]["notices"])
+    if data is not None:
+        notices = [f"Of the training data: {notice}" for notice in notices]
+        if _are_phantoms(Path(data)):
+            notices.insert(
+                0, "These radiographs are synthetic drawings: the figures say nothing about patients."
+            )
     if description.weights.startswith("random"):
         notices.append(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
@@ -141,6 +158,12 @@ def _notices(
     return notices
 
 
+def _are_phantoms(data: Path) -> bool:
+    """Whether these are phantoms: all of a folder of them, one split or class, or a list beside them."""
+    path = data.resolve()
+    return any(are_phantoms(folder) for folder in (path, *path.parents[:2]))
+
+
 def _seen_in_training(run: Run, radiographs: RadiographSet) -> list[str]:
     """The names of those whose content the run trained or chose on."""
     learned = {row["digest"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
@@ -152,7 +175,7 @@ def _class_counts(
     record: dict[str, Any], radiographs: RadiographSet, data: str | PathLike[str] | None
 ) -> dict[str, dict[str, int]]:
     counts = {split: counts for split, counts in record["data"]["counts"].items() if sum(counts.values())}
-    return counts if data is None else {**counts, Path(data).name: radiographs.counts}
+    return counts if data is None else {**counts, "evaluated": radiographs.counts}
 
 
 def _facts(
@@ -190,7 +213,7 @@ def _samples(radiographs: RadiographSet, evaluation: Evaluation, description: Mo
 
 def _predicted(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
     """The most confident mistakes of both kinds, filled up with radiographs drawn blindly."""
-    wrong = evaluation.misclassified(_point(evaluation))
+    wrong = evaluation.misclassified(evaluation.chosen)
     mistakes = np.concatenate([wrong.false_negatives[:3], wrong.false_positives[:3]])
     others = np.random.default_rng(1).permutation(np.setdiff1d(np.arange(len(radiographs)), mistakes))
     chosen = np.concatenate([mistakes, others])[:PREDICTION_EXAMPLES]
@@ -200,7 +223,7 @@ def _predicted(radiographs: RadiographSet, evaluation: Evaluation, description: 
 def _explained(result: TuningResult, radiographs: RadiographSet, evaluation: Evaluation) -> Examples:
     """Heatmaps for the most confident calls and mistakes."""
     probabilities, labels = evaluation.predictions.probabilities, radiographs.require_labels()
-    wrong = evaluation.misclassified(_point(evaluation))
+    wrong = evaluation.misclassified(evaluation.chosen)
     mistakes = np.concatenate([wrong.false_negatives, wrong.false_positives])
     right = np.setdiff1d(np.arange(len(radiographs)), mistakes)
     rising = right[np.argsort(probabilities[right], kind="stable")]
@@ -235,7 +258,3 @@ def _at(
         labels=radiographs.require_labels()[chosen],
         probabilities=evaluation.predictions.probabilities[chosen],
     )
-
-
-def _point(evaluation: Evaluation) -> str:
-    return "validation" if "validation" in evaluation.operating_points else "default"

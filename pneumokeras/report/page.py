@@ -37,7 +37,7 @@ SCORES = {
 POINT_TITLES = {
     "default": "Default",
     "validation": "Chosen on validation",
-    "oracle": "Chosen on test",
+    "oracle": "Chosen on these radiographs",
 }
 
 

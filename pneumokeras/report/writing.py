@@ -5,10 +5,11 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Evaluation
 from pneumokeras.evaluation.presentation import describe_point
 from pneumokeras.figures import save
-from pneumokeras.files import write_json, write_text
+from pneumokeras.files import read_json, write_json, write_text
 from pneumokeras.report.contents import ReportContents
 from pneumokeras.report.displays import FIGURES, displays
 from pneumokeras.report.page import render_page
@@ -22,12 +23,16 @@ def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
 
     Args:
         contents: what to show.
-        folder: where; it is made if it is missing.
+        folder: where; it is made if it is missing. One that holds anything must hold a report.
 
     Returns:
         The path of index.html.
+
+    Raises:
+        DataError: if the folder holds something other than a report.
     """
     folder = Path(folder)
+    require_report_folder(folder)
     write_json(folder / "report.json", contents.evaluation.json())
     write_text(folder / "classification_report.txt", _classification_reports(contents.evaluation))
     drawn = displays(contents)
@@ -40,6 +45,27 @@ def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
     page = folder / "index.html"
     write_text(page, render_page(contents, drawn))
     return page
+
+
+def require_report_folder(folder: Path) -> None:
+    """Refuse a place where a report would mix with, or overwrite, what is not ours.
+
+    Raises:
+        DataError: if it is a file, or a folder that holds something but no report.json of ours.
+    """
+    if not folder.exists() or (folder.is_dir() and (_is_report(folder) or not any(folder.iterdir()))):
+        return
+    raise DataError(
+        f"{folder} holds something other than a report. Choose a folder that is new, empty or a report's."
+    )
+
+
+def _is_report(folder: Path) -> bool:
+    try:
+        content = read_json(folder / "report.json")
+    except (OSError, ValueError):  # missing, or no JSON
+        return False
+    return isinstance(content, dict) and {"schema", "operating_points"} <= content.keys()
 
 
 def _classification_reports(evaluation: Evaluation) -> str:
