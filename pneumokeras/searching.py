@@ -114,7 +114,9 @@ def search(
             raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
     search.save()  # else a search killed in its first trial is not found again
     reporter.scores = [trial.score for trial in trials_of(search.oracle) if trial.score is not None]
-    search.search(verbose=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the scores of a failed trial
+        search.search(verbose=0)
     trials = trials_of(search.oracle)
     if not any(trial.status == "completed" for trial in trials):
         raise TuningError(f"All {len(trials)} trials failed. The first: {trials[0].reason}")
@@ -168,9 +170,7 @@ class RandomSearch(keras_tuner.RandomSearch):
 
     def on_trial_end(self, trial: Any) -> None:
         """Let Keras Tuner keep its files, then keep ours."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a score of NaN is a failed trial, and said so
-            super().on_trial_end(trial)
+        super().on_trial_end(trial)
         ended = self.oracle.get_trial(trial.trial_id)
         if ended.score is not None and np.isfinite(ended.score):
             self._reporter.scores.append(float(ended.score))

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 
 import keras
 import keras_tuner
@@ -196,8 +197,10 @@ class TestFailures:
         with pytest.raises(ModelError, match="no weights"):
             tune(Offline(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
 
-    def test_a_failing_trial_prints_no_traceback(self, spot_splits, tmp_path, capfd):
-        tune(SmallHyperModel(fails={2}), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
+    def test_a_failing_trial_prints_no_traceback_and_no_warning(self, spot_splits, tmp_path, capfd):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            tune(SmallHyperModel(fails={2}), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
         assert "MemoryError" not in "".join(capfd.readouterr())
 
     def test_a_repeated_call_starts_anew_after_all_failed(self, spot_splits, tmp_path):
