@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumokeras.errors import RunError
-from pneumokeras.files import read_json, write_json
+from pneumokeras.files import read_csv, read_json, write_json
 
 HOME = Path("tuner_runs")
 """Where runs go that nobody named."""
@@ -162,7 +162,10 @@ class Run:
 
     def _start_anew_if_failed(self) -> None:
         """Forget the trials of a search in which every one failed: what made them fail may be mended."""
-        if self.record()["status"] == "failed":
+        completed = self.trials_path.exists() and any(
+            row["status"] == "completed" for row in read_csv(self.trials_path)
+        )
+        if self.record()["status"] == "failed" and not completed:
             shutil.rmtree(self.tuner_folder, ignore_errors=True)
 
     def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:

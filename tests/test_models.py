@@ -308,7 +308,9 @@ def test_random_weights_stay_random_through_a_file(transfer, tmp_path):
     again = TransferHyperModel(
         transfer.backbone.name, weights=tmp_path / "model.keras", input_shape=(SIDE, SIDE, 1)
     )
-    assert "random, calibrated" in describe(again.build(hyperparameters())).weights
+    description = describe(again.build(hyperparameters()))
+    assert "random, calibrated" in description.weights
+    assert description.began_random
 
 
 def test_another_file_of_the_same_name_is_another_setting(tmp_path):

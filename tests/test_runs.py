@@ -88,3 +88,13 @@ def test_going_on_keeps_when_it_was_started(tmp_path):
     run.note(started="2026-01-01T00:00:00+00:00")
     opened(tmp_path / "run")
     assert run.record()["started"] == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(("status", "kept"), [("completed", True), ("failed", False)])
+def test_a_failed_run_forgets_its_trials_only_if_all_of_them_failed(status, kept, tmp_path):
+    run = opened(tmp_path / "run")
+    run.tuner_folder.mkdir()
+    run.trials_path.write_text(f"trial,status\n1,failed\n2,{status}\n")
+    run.note(status="failed")
+    opened(tmp_path / "run")
+    assert run.tuner_folder.exists() == kept

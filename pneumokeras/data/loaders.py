@@ -7,6 +7,7 @@ import math
 import operator
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from hashlib import blake2b
 from numbers import Integral
 from typing import Any
@@ -306,9 +307,13 @@ class RadiographLoader(PyDataset):
             for _ in pool.map(read, range(len(self.radiographs))):
                 pass
 
+    @cached_property
+    def _augmentation(self) -> dict[str, Any]:
+        return augmentation_settings(self.generator)
+
     def view_key(self, row: int, view: int) -> bytes:
         """16 bytes that are the same for the same view of the same content, and else differ."""
-        drawn = [augmentation_settings(self.generator), self.seed, view] if self.generator and view else []
+        drawn = [self._augmentation, self.seed, view] if self.generator and view else []
         what = json.dumps([self.radiographs.digests[row], drawn], sort_keys=True)
         return blake2b(what.encode(), digest_size=16).digest()
 

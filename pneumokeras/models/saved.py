@@ -42,6 +42,11 @@ class ModelDescription:
     pad: bool = False
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def began_random(self) -> bool:
+        """Whether the backbone's weights are random ones, also by way of a file."""
+        return self.weights.startswith("random") or "which began as random" in self.weights
+
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
         known = asdict(self)

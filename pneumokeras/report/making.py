@@ -140,7 +140,7 @@ def _notices(
             notices.insert(
                 0, "These radiographs are synthetic drawings: the figures say nothing about patients."
             )
-    if description.weights.startswith("random"):
+    if description.began_random:
         notices.append(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
         )
