@@ -26,13 +26,14 @@ if TYPE_CHECKING:
         choose_operating_point,
     )
     from pneumokeras.explain.gradcam import grad_cam, overlay
+    from pneumokeras.fitting import Stage, fit
     from pneumokeras.inference import evaluate, predict
     from pneumokeras.models.saved import load_model, save_model
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
     from pneumokeras.report.making import report_run
     from pneumokeras.searching import TuningProgress
-    from pneumokeras.training import FitResult, fit, set_seed
+    from pneumokeras.training import FitResult, set_seed
     from pneumokeras.tuning import TuningResult, load_run, tune
 
 __version__ = "0.1.0"
@@ -44,12 +45,13 @@ _HOMES = {
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
     "evaluation": ("Evaluation", "Interval", "OperatingPoint", "Predictions", "choose_operating_point"),
     "explain.gradcam": ("grad_cam", "overlay"),
+    "fitting": ("Stage", "fit"),
     "inference": ("evaluate", "predict"),
     "models.saved": ("load_model", "save_model"),
     "models.small_cnns": ("CompactCNNHyperModel",),
     "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
     "report.making": ("report_run",),
-    "training": ("FitResult", "fit", "set_seed"),
+    "training": ("FitResult", "set_seed"),
     "searching": ("TuningProgress",),
     "tuning": ("TuningResult", "load_run", "tune"),
 }
@@ -72,6 +74,7 @@ __all__ = [
     "ResNet50HyperModel",
     "RunError",
     "Splits",
+    "Stage",
     "TransferHyperModel",
     "TuningError",
     "TuningProgress",

@@ -1,34 +1,37 @@
-"""What a frozen backbone says of each image, computed once and kept on disk.
+"""What a frozen network says of each image, computed once.
 
-A store is a folder of shards, each written by one process and never touched again: `<shard>.rows` holds the
-features one after another, `<shard>.keys` a key and a checksum for each row. A row counts once its key is
-there, so an interrupted extraction keeps what it finished; a row whose checksum is wrong is computed again.
-Processes that share a store never wait for each other; at worst a row is there twice.
+The features of every view of every radiograph asked for are looked up in a store; what is missing there is
+computed, while the next images are decoded and augmented, and stored.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from zlib import crc32
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pneumokeras.data.loaders import RadiographLoader
 from pneumokeras.errors import DataError
-from pneumokeras.files import read_json, write_json
-from pneumokeras.models.forward import batch_by_batch, compiled
+from pneumokeras.models.forward import batch_by_batch, compiled, compiled_in_bfloat16
+from pneumokeras.models.parts import fingerprint
+from pneumokeras.store import FeatureStore, Rows
 
-_RECORD = np.dtype([("key", "V16"), ("checksum", "<u4")])
+PRECISIONS = ("float32", "bfloat16")
+SMALLEST_COSINE = 0.999
+"""Features in bfloat16 must point this nearly to where those in float32 point, for every image tried."""
+
+BATCH_SIZE = 32
+_PROBED_BATCH_SIZES = (16, 32, 64)
+_PROBE_FROM = 2000
+"""Views to compute before a probe is worth its seconds."""
+
+_REUSE_FROM = 0.1
+"""A store that holds this share of what is wanted decides the precision: it is gone on with."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class ExtractionProgress:
         found: how many of them were in the store already.
         done: how many of the others are computed.
         images_per_second: so far.
+        precision: what they are computed in.
     """
 
     wanted: int
     found: int
     done: int
     images_per_second: float
+    precision: str
 
     @property
     def seconds_left(self) -> float:
@@ -54,215 +59,215 @@ class ExtractionProgress:
         return left / self.images_per_second if left else 0.0
 
 
-@dataclass(frozen=True)
-class StoredFeatures:
-    """What lies in the cache for one way of computing features.
+@dataclass(frozen=True, eq=False)
+class Views:
+    """The first views of each radiograph of a loader; view 0 is plain.
 
     Attributes:
-        folder: where.
-        setting: what was computed how.
-        rows: views of images.
-        size: bytes on disk.
-    """
-
-    folder: Path
-    setting: Mapping[str, Any]
-    rows: int
-    size: int
-
-
-class FeatureStore:
-    """Rows of features by key, in one folder for one way of computing them.
-
-    Args:
-        setting: everything that decides what the features are, but for the image; plain JSON, with the key
-            `backbone`.
-        width: features a row.
-        cache: the cache's folder; by default `cache_folder()`.
-
-    Raises:
-        DataError: if the folder cannot be written.
-    """
-
-    def __init__(self, setting: Mapping[str, Any], width: int, *, cache: Path | None = None):
-        name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=8).hexdigest()
-        self.folder = (cache or cache_folder()) / "features" / f"{setting['backbone']}-{name}"
-        self.width = width
-        try:
-            if not (self.folder / "setting.json").exists():
-                write_json(self.folder / "setting.json", {**setting, "width": width})
-        except OSError as error:
-            raise DataError(
-                f"Cannot write features to {self.folder} ({error.strerror}). Name another folder with "
-                "PNEUMOKERAS_CACHE, or go without with --no-cache."
-            ) from error
-
-    def read(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of some keys.
-
-        Args:
-            keys: `(n,)` keys of 16 bytes.
-
-        Returns:
-            `(n, width)` `float32` features, and `(n,)` booleans: whether a row was there and undamaged.
-        """
-        wanted: dict[bytes, list[int]] = {}
-        for index, key in enumerate(keys):
-            wanted.setdefault(key, []).append(index)
-        features = np.zeros((len(keys), self.width), np.float32)
-        found = np.zeros(len(keys), bool)
-        for shard in sorted(self.folder.glob("*.keys")):
-            self._read_shard(shard, wanted, features, found)
-        return features, found
-
-    def _read_shard(
-        self, shard: Path, wanted: Mapping[bytes, list[int]], features: np.ndarray, found: np.ndarray
-    ) -> None:
-        rows_file = shard.with_suffix(".rows")
-        row_bytes = self.width * 4
-        size = rows_file.stat().st_size if rows_file.exists() else 0
-        content = shard.read_bytes()
-        records = np.frombuffer(
-            content, _RECORD, count=min(len(content) // _RECORD.itemsize, size // row_bytes)
-        )
-        if not len(records):
-            return
-        rows = np.memmap(rows_file, np.float32, mode="r", shape=(len(records), self.width))
-        for number, record in enumerate(records):
-            places = wanted.get(record["key"].tobytes())
-            if places and not found[places[0]] and crc32(rows[number].data) == record["checksum"]:
-                features[places] = rows[number]
-                found[places] = True
-
-    def write(self, batches: Iterator[tuple[Sequence[bytes], np.ndarray]]) -> None:
-        """Append rows batch by batch; what was appended stays if the iterator raises.
-
-        Args:
-            batches: keys of 16 bytes, and their `(b, width)` `float32` rows.
-
-        Raises:
-            DataError: if the disk is full or cannot be written.
-        """
-        shard = self.folder / uuid.uuid4().hex
-        try:
-            with shard.with_suffix(".rows").open("wb") as rows, shard.with_suffix(".keys").open("wb") as keys:
-                for batch, features in batches:
-                    features = np.ascontiguousarray(features, np.float32)
-                    records = np.array(
-                        [(key, crc32(row.data)) for key, row in zip(batch, features, strict=True)], _RECORD
-                    )
-                    rows.write(features.data)
-                    rows.flush()
-                    keys.write(records.tobytes())
-                    keys.flush()
-        except OSError as error:
-            raise DataError(
-                f"Cannot write features to {self.folder} ({error.strerror}). Make room, name another folder "
-                "with PNEUMOKERAS_CACHE, or go without with --no-cache."
-            ) from error
-
-
-def cache_folder() -> Path:
-    """Where features lie: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
-    return Path(os.environ.get("PNEUMOKERAS_CACHE") or Path.home() / ".cache" / "pneumokeras")
-
-
-def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
-    """What lies in the cache, by name."""
-    found = []
-    for path in sorted(((cache or cache_folder()) / "features").glob("*/setting.json")):
-        sizes = {file: file.stat().st_size for file in path.parent.iterdir()}
-        rows = sum(size // _RECORD.itemsize for file, size in sizes.items() if file.suffix == ".keys")
-        found.append(StoredFeatures(path.parent, read_json(path), rows, sum(sizes.values())))
-    return found
-
-
-def clear_cache(cache: Path | None = None) -> int:
-    """Remove all stored features; returns how many bytes they took."""
-    stored = stored_features(cache)
-    for features in stored:
-        shutil.rmtree(features.folder)
-    return sum(features.size for features in stored)
-
-
-def views_of_features(
-    model: keras.Model,
-    loader: RadiographLoader,
-    store: FeatureStore,
-    *,
-    views: int = 1,
-    progress: Callable[[ExtractionProgress], None] | None = None,
-) -> np.ndarray:
-    """The features of each view of each radiograph, from the store where they are there.
-
-    Args:
-        model: from `(n, height, width, channels)` raw pixels to `(n, width)` features.
         loader: the radiographs in file order; its generator, seed and size decide what a view looks like.
-        store: where rows of this model's features lie.
-        views: how many views; view 0 is plain.
-        progress: called after each batch.
-
-    Returns:
-        `(views, n, width)` `float32`.
-
-    Raises:
-        DataError: if a radiograph cannot be read or the store cannot be written.
+        count: how many views.
     """
-    places = [(view, row) for view in range(views) for row in range(len(loader.radiographs))]
-    keys = [loader.view_key(row, view) for view, row in places]
-    features, found = store.read(keys)
-    missing = _once_each(keys, np.flatnonzero(~found))
-    started, present = time.perf_counter(), int(found.sum())
 
-    def tell(done: int) -> None:
-        if progress is not None:
-            rate = done / max(time.perf_counter() - started, 1e-9)
-            progress(ExtractionProgress(present + len(missing), present, done, rate))
-
-    def computed() -> Iterator[tuple[list[bytes], np.ndarray]]:
-        chunks = [
-            missing[start : start + loader.batch_size] for start in range(0, len(missing), loader.batch_size)
-        ]
-        batches = _Views(loader, [[places[index] for index in chunk] for chunk in chunks])
-        done = 0
-        for chunk, rows in zip(chunks, batch_by_batch(compiled(model), batches), strict=True):
-            features[chunk] = rows
-            done += len(chunk)
-            yield [keys[index] for index in chunk], rows
-            tell(done)
-
-    tell(0)
-    if len(missing):
-        store.write(computed())
-        _fill_repeated(features, keys, found, missing)
-    return features.reshape(views, len(loader.radiographs), store.width)
-
-
-class _Views:
-    """Batches of chosen views of chosen radiographs."""
-
-    def __init__(self, loader: RadiographLoader, batches: list[list[tuple[int, int]]]):
-        self._loader = loader
-        self._batches = batches
+    loader: RadiographLoader
+    count: int = 1
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return self.count * len(self.loader.radiographs)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """`(height, width, channels)` gray levels; view by view, the radiographs in file order in each."""
+        view, row = divmod(index, len(self.loader.radiographs))
+        return self.loader.image(row, view)
+
+    def view_keys(self) -> list[bytes]:
+        """The key of each, in that order."""
+        rows = range(len(self.loader.radiographs))
+        return [self.loader.view_key(row, view) for view in range(self.count) for row in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a network says of some sets of views.
+
+    Attributes:
+        rows: for each set its features, in the order of `Views`.
+        precision: what they were computed in.
+    """
+
+    rows: tuple[Rows, ...]
+    precision: str
+
+
+class Extractor:
+    """A frozen network whose features are kept.
+
+    Args:
+        network: from `(n, height, width, channels)` raw pixels to features: vectors or maps.
+        backbone: what `pneumokeras cache list` calls it.
+        weights: where its weights come from, for the same list.
+        precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where a
+            short probe finds it faster and nearly the same.
+        cache: the cache's folder; by default `cache_folder()`.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        backbone: str,
+        weights: str,
+        precision: str = "auto",
+        cache: Path | None = None,
+    ):
+        self._network = network
+        self._setting = {
+            "backbone": backbone,
+            "weights": weights,
+            "input_shape": list(network.input_shape[1:]),
+            "network": fingerprint(network),
+        }
+        self._precisions = PRECISIONS if precision == "auto" else (precision,)
+        self._cache = cache
+        self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
+
+    def missing_bytes(self, sets: Sequence[Views]) -> int:
+        """How much would have to be written for these sets."""
+        keys = _keys(sets)
+        store, rows = self._fullest(sets, keys)
+        return len(_once_each(keys, ~rows.found)) * store.row_bytes
+
+    def has_stored(self, sets: Sequence[Views]) -> bool:
+        """Whether features of this network, of these or other radiographs, lie in the store."""
+        return any(self._store(sets, precision).exists() for precision in self._precisions)
+
+    def features(
+        self, sets: Sequence[Views], *, progress: Callable[[ExtractionProgress], None] | None = None
+    ) -> Features:
+        """The features of each view of each radiograph, from the store where they are there.
+
+        Args:
+            sets: what is wanted, all of one size and padding.
+            progress: called after each batch.
+
+        Raises:
+            DataError: if a radiograph cannot be read or the store cannot be written.
+        """
+        keys = _keys(sets)
+        store, rows = self._fullest(sets, keys)
+        missing = _once_each(keys, ~rows.found)
+        batch_size = BATCH_SIZE
+        if len(missing) >= _PROBE_FROM:
+            reuses = rows.found.mean() >= _REUSE_FROM
+            candidates = (store.precision,) if reuses else self._precisions
+            precision, batch_size = self._probe(
+                candidates, _Batches(sets, missing, max(_PROBED_BATCH_SIZES))[0][0]
+            )
+            if precision != store.precision:
+                store = self._store(sets, precision)
+                rows = store.find(keys)
+                missing = _once_each(keys, ~rows.found)
+        started, found = time.perf_counter(), len(keys) - len(missing)
+
+        def tell(done: int) -> None:
+            if progress is not None:
+                rate = done / max(time.perf_counter() - started, 1e-9)
+                progress(ExtractionProgress(len(keys), found, done, rate, store.precision))
+
+        def computed() -> Iterator[tuple[list[bytes], np.ndarray]]:
+            done = 0
+            batches = _Batches(sets, missing, batch_size)
+            for values in batch_by_batch(self._function(store.precision), batches):
+                yield [keys[index] for index in missing[done : done + len(values)]], values
+                done += len(values)
+                tell(done)
+
+        tell(0)
+        if len(missing):
+            store.write(computed())
+            rows = store.find(keys)
+        if not rows.found.all():
+            raise DataError(f"Features vanished from {store.folder} while in use. Repeat the command.")
+        ends = np.cumsum([len(views) for views in sets])
+        parts = (replace(rows, places=places) for places in np.split(rows.places, ends[:-1]))
+        return Features(tuple(parts), store.precision)
+
+    def _store(self, sets: Sequence[Views], precision: str) -> FeatureStore:
+        setting = self._setting | {"pad": sets[0].loader.pad, "precision": precision}
+        return FeatureStore(setting, self._network.output_shape[1:], cache=self._cache)
+
+    def _fullest(self, sets: Sequence[Views], keys: Sequence[bytes]) -> tuple[FeatureStore, Rows]:
+        """Of the stores that may be used, the one that has most of the rows; the first if none has any."""
+        stores = [self._store(sets, precision) for precision in self._precisions]
+        return max(((store, store.find(keys)) for store in stores), key=lambda pair: int(pair[1].found.sum()))
+
+    def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
+        if precision not in self._functions:
+            compile_ = compiled if precision == "float32" else compiled_in_bfloat16
+            self._functions[precision] = compile_(self._network)
+        return self._functions[precision]
+
+    def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
+        """The fastest precision and batch size that give the first precision's features, or nearly."""
+        said = {precision: self._function(precision)(sample).numpy() for precision in precisions}
+        first = precisions[0]
+        alike = [
+            first,
+            *(p for p in precisions[1:] if _cosines(said[p], said[first]).min() >= SMALLEST_COSINE),
+        ]
+        seconds = {
+            (precision, size): _seconds(self._function(precision), sample, size)
+            for precision in alike
+            for size in _PROBED_BATCH_SIZES
+        }
+        return min(seconds, key=seconds.__getitem__)
+
+
+class _Batches:
+    """Chosen views of some sets, numbered through, in batches."""
+
+    def __init__(self, sets: Sequence[Views], chosen: np.ndarray, size: int):
+        self._sets = sets
+        self._ends = np.cumsum([len(views) for views in sets])
+        self._chosen = chosen
+        self._size = size
+
+    def __len__(self) -> int:
+        return -(-len(self._chosen) // self._size)
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray]:
-        return (np.stack([self._loader.image(row, view) for view, row in self._batches[index]]),)
+        numbers = self._chosen[index * self._size : (index + 1) * self._size]
+        return (np.stack([self._image(int(number)) for number in numbers]),)
+
+    def _image(self, number: int) -> np.ndarray:
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        views = self._sets[which]
+        return views[number - int(self._ends[which]) + len(views)]
 
 
-def _once_each(keys: Sequence[bytes], indices: np.ndarray) -> np.ndarray:
-    """Those of `indices` whose key comes for the first time: equal radiographs are computed once."""
+def _keys(sets: Sequence[Views]) -> list[bytes]:
+    return [key for views in sets for key in views.view_keys()]
+
+
+def _once_each(keys: Sequence[bytes], wanted: np.ndarray) -> np.ndarray:
+    """The first index of each wanted key: equal radiographs are computed once."""
     first: dict[bytes, int] = {}
-    for index in indices:
-        first.setdefault(keys[index], int(index))
+    for index in np.flatnonzero(wanted).tolist():
+        first.setdefault(keys[index], index)
     return np.array(list(first.values()), dtype=int)
 
 
-def _fill_repeated(
-    features: np.ndarray, keys: Sequence[bytes], found: np.ndarray, computed: np.ndarray
-) -> None:
-    places = {keys[index]: index for index in computed}
-    for index in np.flatnonzero(~found).tolist():
-        features[index] = features[places[keys[index]]]
+def _seconds(function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, batch_size: int) -> float:
+    """How long a function takes for the images, once TensorFlow has prepared itself for the batch size."""
+    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    function(batches[0]).numpy()
+    started = time.perf_counter()
+    for batch in batches:
+        function(batch).numpy()
+    return time.perf_counter() - started
+
+
+def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`(n,)` cosines between the features of each image."""
+    one, other = one.reshape(len(one), -1), other.reshape(len(other), -1)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.sum(one * other, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -12,17 +12,23 @@ from pneumokeras.data.loaders import RadiographLoader
 from pneumokeras.errors import DataError, ModelError
 from pneumokeras.evaluation import Evaluation, OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.evaluation.thresholds import operating_points_from_json
+from pneumokeras.features import Extractor, Views
 from pneumokeras.models.forward import forward
+from pneumokeras.models.parts import cut
 from pneumokeras.models.saved import describe, known_classes
 
 
-def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32) -> Predictions:
+def predict(
+    model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32, cache: bool = False
+) -> Predictions:
     """What a model says of each radiograph, in the set's own order.
 
     Args:
         model: a model of this package, or any Keras model from raw pixels to `(n, 1)` probabilities.
         radiographs: the set; it is read at the size the model takes.
         batch_size: radiographs at a time.
+        cache: keep the features of these radiographs beside those the model's head was trained on, if it
+            was, so that the next head on this backbone finds them.
 
     Returns:
         The predictions.
@@ -49,7 +55,24 @@ def predict(model: keras.Model, radiographs: RadiographSet, *, batch_size: int =
         pad=description.pad,
         channels=model.input_shape[-1],
     )
-    return predictions_of(radiographs, forward(model, loader))
+    return predictions_of(radiographs, _stored_forward(model, loader) if cache else forward(model, loader))
+
+
+def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
+    try:
+        parts, description = cut(model, "head"), describe(model)
+    except ModelError:  # somebody's model, without a backbone to tell from a head
+        return forward(model, loader)
+    extractor = Extractor(
+        parts.lower,
+        backbone=description.architecture,
+        weights=description.weights,
+        precision="float32",
+    )
+    if not extractor.has_stored([Views(loader)]):
+        return forward(model, loader)
+    features = extractor.features([Views(loader)]).rows[0]
+    return forward(parts.upper, [(features[:],)])
 
 
 def predictions_of(radiographs: RadiographSet, probabilities: np.ndarray) -> Predictions:

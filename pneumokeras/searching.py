@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import keras_tuner
@@ -26,6 +26,8 @@ TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 logger = logging.getLogger(__name__)
 
 _STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
+
+Data = TypeVar("Data", bound=TrainingData)
 
 Build = Callable[[keras_tuner.HyperParameters], keras.Model]
 """Makes the compiled model that a trial fits."""
@@ -64,7 +66,7 @@ class TuningProgress:
     """Where a search stands, after each epoch.
 
     Attributes:
-        stage: `"search"`, or `"fit"` of the winner.
+        stage: `"search"`, `"fit"` of the winner, or what is fine-tuned, such as `"stage5"`.
         trial: the current trial, counted from 1.
         trials: how many there will be.
         epoch: epochs done of this trial or fit.
@@ -157,7 +159,11 @@ class RandomSearch(keras_tuner.RandomSearch):
             set_seed(self._settings["seed"])
             model = self.hypermodel.build(trial.hyperparameters)
             history = fit_on(
-                model, self._data, epochs=epochs, objective=objective, callbacks=[AfterEpoch(self._reporter)]
+                model,
+                in_tuned_batches(self._data, trial.hyperparameters),
+                epochs=epochs,
+                objective=objective,
+                callbacks=[AfterEpoch(self._reporter)],
             ).history
             at = best_epoch(history, objective)
         except Exception as error:
@@ -176,6 +182,11 @@ class RandomSearch(keras_tuner.RandomSearch):
             self._reporter.scores.append(float(ended.score))
         self._reporter.end()
         _write_trials(trials_of(self.oracle), self._run.trials_path)
+
+
+def in_tuned_batches(data: Data, hp: keras_tuner.HyperParameters) -> Data:
+    """The data in batches of the size that `hp` draws, if it draws one."""
+    return data.batched(hp.values["batch_size"]) if "batch_size" in hp.values else data
 
 
 class Reporter:
@@ -202,6 +213,12 @@ class Reporter:
         """Note that the winner's fit starts."""
         self._stage = "fit"
         self._epoch = 0
+
+    def begin_fine_tuning(self, trainable: str, epochs: int) -> None:
+        """Note that a stage of fine-tuning starts, whose epochs take another time than those before."""
+        self.end()
+        self._stage, self._epoch, self._epochs = trainable, 0, epochs
+        self._epochs_seen, self._started = 0, time.perf_counter()
 
     def epoch(self) -> None:
         """Note the end of an epoch, and tell."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import keras
 import numpy as np
@@ -17,9 +20,12 @@ from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
-from pneumokeras.models.saved import describe
+from pneumokeras.store import Rows
 
 OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
+
+MEMORY_LIMIT = 2 * 2**30
+"""Stored features are trained on in memory as long as they take at most this many bytes, else from disk."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ class TrainingData(Protocol):
 
     def steps_per_call(self) -> int:
         """How many steps TensorFlow may take before Python is asked again."""
+
+    def batched(self, batch_size: int) -> Self:
+        """The same, in training batches of another size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,25 +117,31 @@ class ImageBatches:
         """One: each batch comes from Python."""
         return 1
 
+    def batched(self, batch_size: int) -> Self:
+        """The same radiographs, decoded once for both."""
+        loader = copy.copy(self.train)
+        loader.batch_size = batch_size
+        return replace(self, train=loader)
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatches:
-    """Batches of stored features, for a head alone; the same batches in the same order as `images` gives.
+    """Batches of stored features, for what comes above them; in the order that `images` gives them.
 
     Attributes:
         images: what the features were computed from.
-        train: `(views, n, width)` `float32`.
-        val_features: `(m, width)` `float32`.
+        train: the features of each view of the training radiographs, view by view.
+        val_features: those of the plain validation radiographs.
     """
 
     images: ImageBatches
-    train: np.ndarray
-    val_features: np.ndarray
+    train: Rows
+    val_features: Rows
 
     @property
-    def val(self) -> list[tuple[np.ndarray]]:
-        """All of them, as one batch."""
-        return [(self.val_features,)]
+    def val(self) -> Batches:
+        """In batches of 256."""
+        return _InBatches(self._val_array if self._in_memory else self.val_features, 256)
 
     @property
     def val_labels(self) -> np.ndarray:
@@ -134,15 +149,15 @@ class FeatureBatches:
         return self.images.val_labels
 
     def arguments(self, epochs: int) -> dict[str, Any]:
-        """A dataset of all epochs that gathers its batches inside TensorFlow."""
+        """A dataset of all epochs, whose batches TensorFlow gathers by itself if they are in memory."""
         loader = self.images.train
-        views, count, _ = self.train.shape
-        steps, size = self.steps_per_call(), loader.batch_size
         labels = loader.radiographs.require_labels()
+        count, steps, size = len(labels), self.steps_per_call(), loader.batch_size
+        views = len(self.train) // count
         weights = self.images.class_weights or {0: 1.0, 1: 1.0}
         orders = np.stack([loader.order(epoch) + (epoch % views) * count for epoch in range(epochs)])
+        take = self._take
         with tf.device("CPU"):
-            features = tf.constant(self.train.reshape(views * count, -1))
             targets = tf.constant(labels.astype(np.float32))
             sample_weights = tf.constant(np.where(labels == 1, weights[1], weights[0]).astype(np.float32))
             places = tf.constant(orders.astype(np.int32))
@@ -151,7 +166,7 @@ class FeatureBatches:
             start = (step % steps) * size
             chosen = places[step // steps, start : start + size]
             rows = chosen % count
-            return tf.gather(features, chosen), tf.gather(targets, rows), tf.gather(sample_weights, rows)
+            return take(chosen), tf.gather(targets, rows), tf.gather(sample_weights, rows)
 
         dataset = tf.data.Dataset.range(steps * epochs).map(batch).prefetch(4)
         return {"x": dataset, "steps_per_epoch": steps, "shuffle": False, "epochs": epochs}
@@ -160,65 +175,50 @@ class FeatureBatches:
         """A whole epoch."""
         return len(self.images.train)
 
+    def batched(self, batch_size: int) -> Self:
+        """The same features."""
+        return replace(self, images=self.images.batched(batch_size))
+
+    @property
+    def _in_memory(self) -> bool:
+        return 4 * math.prod(self.train.shape) * len(self.train) <= MEMORY_LIMIT
+
+    @cached_property
+    def _val_array(self) -> np.ndarray:
+        return self.val_features[:]
+
+    @cached_property
+    def _take(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """From `(b,)` places in `train` to `(b, ...)` features."""
+        if self._in_memory:
+            with tf.device("CPU"):
+                features = tf.constant(self.train[:])
+            return lambda places: tf.gather(features, places)
+
+        def read(places: tf.Tensor) -> tf.Tensor:
+            values = tf.numpy_function(self.train.__getitem__, [places], tf.float32, stateful=False)
+            return tf.ensure_shape(values, (None, *self.train.shape))
+
+        return read
+
+
+class _InBatches:
+    """An array, or what is read like one, in batches."""
+
+    def __init__(self, values: np.ndarray | Rows, size: int):
+        self._values = values
+        self._size = size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._values) / self._size)
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray]:
+        return (self._values[index * self._size : (index + 1) * self._size],)
+
 
 def set_seed(seed: int) -> None:
     """Seed Python's, NumPy's and Keras' global random states: initial weights and dropout follow them."""
     keras.utils.set_random_seed(seed)
-
-
-def fit(
-    model: keras.Model,
-    train: RadiographSet,
-    val: RadiographSet,
-    *,
-    epochs: int = 10,
-    batch_size: int = 32,
-    views: int | None = None,
-    generator: Any = None,
-    class_weights: Mapping[int, float] | str | None = "balanced",
-    seed: int = 0,
-    checkpoint: str | PathLike[str] | None = None,
-) -> FitResult:
-    """Fit a compiled model with class weights, keeping the weights of its best epoch.
-
-    EarlyStopping and ModelCheckpoint watch the exact validation AUC, ReduceLROnPlateau the validation
-    cross-entropy without penalties. Class weights act on each radiograph's loss.
-
-    Args:
-        model: a compiled model on raw gray pixels, as a HyperModel builds it.
-        train: radiographs to learn from.
-        val: radiographs to choose the best epoch on.
-        epochs: at most this many passes over `train`.
-        batch_size: radiographs a step.
-        views: how many versions of each radiograph there are, epoch e showing view e mod `views`; 1 is no
-            augmentation; `None` augments anew every epoch.
-        generator: the augmentation; by default `RadiographDataGenerator()`.
-        class_weights: `"balanced"`, computed from `train`; or a weight for 0 and for 1; or `None`.
-        seed: of order and augmentation. Initial weights and dropout follow `set_seed`.
-        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on.
-
-    Returns:
-        The model with its best weights, and the history.
-
-    Raises:
-        ModelError: if the model is not compiled or its input is not an image.
-        DataError: if a radiograph cannot be read.
-    """
-    description = describe(model, classes=train.class_names)
-    data = ImageBatches.of(
-        train,
-        val,
-        image_size=description.image_size,
-        batch_size=batch_size,
-        views=views,
-        generator=generator,
-        class_weights=train.class_weights() if class_weights == "balanced" else class_weights,  # type: ignore[arg-type]
-        seed=seed,
-        pad=description.pad,
-        channels=model.input_shape[-1],
-    )
-    data.preload()
-    return fit_on(model, data, epochs=epochs, checkpoint=checkpoint)
 
 
 def fit_on(
@@ -231,7 +231,26 @@ def fit_on(
     checkpoint: str | PathLike[str] | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> FitResult:
-    """Fit a compiled model on batches, keeping the weights of its best epoch; see `fit`."""
+    """Fit a compiled model on batches, keeping the weights of its best epoch.
+
+    EarlyStopping and ModelCheckpoint watch the objective, ReduceLROnPlateau the validation cross-entropy
+    without penalties.
+
+    Args:
+        model: a compiled model for these batches.
+        data: what to learn from, and what to choose the best epoch on.
+        epochs: at most so many.
+        objective: what makes an epoch the best.
+        patience: epochs without a better one before the fit ends.
+        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on.
+        callbacks: further ones.
+
+    Returns:
+        The model with its best weights, and the history.
+
+    Raises:
+        ModelError: if the model is not compiled.
+    """
     if not model.compiled:
         raise ModelError("The model is not compiled. Call model.compile(...), or build it with a HyperModel.")
     mode = OBJECTIVES[objective]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,8 +20,9 @@ from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_setti
 from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError
 from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, choose_operating_point
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
-from pneumokeras.features import ExtractionProgress, FeatureStore, views_of_features
+from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor, Views
 from pneumokeras.files import read_csv, read_json, write_csv, write_json
+from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store
 from pneumokeras.inference import predictions_of
 from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe, load_model, save_model
@@ -33,6 +34,7 @@ from pneumokeras.searching import (
     Reporter,
     Trial,
     TuningProgress,
+    in_tuned_batches,
     search,
     trials_from_rows,
     trials_of,
@@ -91,14 +93,17 @@ def tune(
     *,
     max_trials: int = 10,
     epochs: int = 10,
-    batch_size: int = 32,
+    batch_size: int | Sequence[int] = 32,
     views: int | None = 4,
     generator: Any = None,
     objective: str = "val_auc",
+    fine_tune: Sequence[Stage] = (),
     seed: int = 0,
     pad: bool = False,
     run: str | PathLike[str] | None = None,
     cache: bool = True,
+    precision: str = "auto",
+    confirm: Confirm | None = None,
     progress: Progress | None = None,
 ) -> TuningResult:
     """Search for the best configuration by random search, train it, and keep everything in a run folder.
@@ -112,17 +117,23 @@ def tune(
         splits: radiographs; test is not touched.
         max_trials: how many configurations to try.
         epochs: at most so many for each trial and for the final fit.
-        batch_size: radiographs a step.
+        batch_size: radiographs a step, or several sizes for the search to choose from.
         views: versions of each radiograph, epoch e showing view e mod `views`; 1 is no augmentation;
             `None` augments anew every epoch.
         generator: the augmentation; by default `RadiographDataGenerator()`.
         objective: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
+        fine_tune: stages that the winner goes through after its fit, such as `[Stage("stage5", epochs=5)]`,
+            see `pneumokeras.fit`; the weights of the best epoch of all are kept.
         seed: of search, initial weights, order and augmentation. Keras' initialisers follow global states
             only, so these are set by `set_seed` before each trial.
         pad: keep the proportions of radiographs and fill up with black, instead of stretching them.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
         cache: ask a frozen backbone once and train on its stored features, see `pneumokeras.features`;
             otherwise, and where a model has no frozen backbone, train the full model on images.
+        precision: of the frozen backbone while it is asked: `"float32"`, what the saved model computes;
+            `"bfloat16"`; or `"auto"`, bfloat16 where a short probe finds it faster and nearly the same.
+        confirm: asked before the feature maps for `fine_tune` are stored, if they are large: how many bytes,
+            and where. False goes without. By default nobody is asked.
         progress: called after every batch of an extraction and after every epoch.
 
     Returns:
@@ -143,16 +154,21 @@ def tune(
             f"{type(hypermodel).__name__} lacks input_shape or settings. Expected a HyperModel with "
             "input_shape (height, width, channels) and settings, a dictionary with the key 'model'."
         )
+    if precision not in ("auto", *PRECISIONS):
+        raise DataError(f"Unknown precision {precision!r}. Expected auto, {' or '.join(PRECISIONS)}.")
     generator = RadiographDataGenerator() if generator is None else generator
+    batch_sizes = [batch_size] if isinstance(batch_size, int) else list(batch_size)
     settings = {
         **hypermodel.settings,
         "max_trials": max_trials,
         "epochs": epochs,
-        "batch_size": batch_size,
+        "batch_size": batch_sizes,
         "views": views,
         "augmentation": augmentation_settings(generator),
         "pad": pad,
         "objective": objective,
+        "fine_tune": [asdict(stage) for stage in fine_tune],
+        "precision": precision,
         "seed": seed,
     }
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
@@ -162,7 +178,15 @@ def tune(
         return load_run(folder.folder)
     try:
         return _search_and_fit(
-            hypermodel, splits, settings, generator, folder, cache=cache, progress=progress
+            hypermodel,
+            splits,
+            settings,
+            generator,
+            folder,
+            stages=fine_tune,
+            cache=cache,
+            confirm=confirm,
+            progress=progress,
         )
     except PneumokerasError as error:
         folder.note(status="failed", reason=str(error))
@@ -192,11 +216,7 @@ def load_run(path: str | PathLike[str]) -> TuningResult:
         model=load_model(run.model_path),
         best_hyperparameters=read_json(run.hyperparameters_path),
         trials=trials_from_rows(read_csv(run.trials_path)),
-        history={
-            name: [float(row[name]) for row in history]
-            for name in history[0]
-            if name not in ("epoch", "stage")
-        },
+        history={name: [float(row[name]) for row in history] for name in history[0] if name != "epoch"},
         operating_points=operating_points_from_json(read_json(run.threshold_path)),
         run=run.folder,
     )
@@ -226,7 +246,9 @@ def _search_and_fit(
     generator: Any,
     run: Run,
     *,
+    stages: Sequence[Stage],
     cache: bool,
+    confirm: Confirm | None,
     progress: Progress | None,
 ) -> TuningResult:
     started = time.perf_counter()
@@ -235,7 +257,7 @@ def _search_and_fit(
         splits.train,
         splits.val,
         image_size=hypermodel.input_shape[:2],
-        batch_size=settings["batch_size"],
+        batch_size=settings["batch_size"][0],
         views=settings["views"],
         generator=generator,
         class_weights=splits.train.class_weights(),
@@ -243,26 +265,45 @@ def _search_and_fit(
         pad=settings["pad"],
         channels=hypermodel.input_shape[-1],
     )
-    way = _way(hypermodel, images, cache=cache, progress=progress)
+    stores = bool(stages) and cache
+    if stores:
+        stores = may_store(hypermodel.build(keras_tuner.HyperParameters()), images, stages, confirm=confirm)
+    way = _way(hypermodel, images, precision=settings["precision"], cache=cache, progress=progress)
+    build = _with_batch_sizes(way.build, settings["batch_size"])
     extracted = time.perf_counter()
     reporter = Reporter(progress, settings)
-    found = search(way.build, way.data, settings, run, reporter)
+    found = search(build, way.data, settings, run, reporter)
     searched = time.perf_counter()
 
     best = found.oracle.get_best_trials(1)[0].hyperparameters
     reporter.begin_fit()
     set_seed(settings["seed"])
     fitted = fit_on(
-        way.build(best),
-        way.data,
+        build(best),
+        in_tuned_batches(way.data, best),
         epochs=settings["epochs"],
         objective=settings["objective"],
         checkpoint=run.checkpoint_path,
         callbacks=[AfterEpoch(reporter)],
     )
+    head, model = fitted.model, way.whole(best, fitted.model)
+    fitted = fit_stages(
+        model,
+        in_tuned_batches(images, best),
+        stages,
+        before=fitted,
+        objective=settings["objective"],
+        cache=stores,
+        checkpoint=run.checkpoint_path,
+        began=lambda stage: reporter.begin_fine_tuning(stage.trainable, stage.epochs),
+        callbacks=[AfterEpoch(reporter)],
+        progress=progress,
+    )
     reporter.end()
-    model = way.whole(best, fitted.model)
-    predictions = predictions_of(splits.val, forward(fitted.model, way.data.val))
+    # Where a head learned from features in bfloat16, the threshold is chosen for the model as it is saved.
+    exact = way.precision == "float32" and not stages
+    probabilities = forward(head, way.data.val) if exact else forward(model, images.val)
+    predictions = predictions_of(splits.val, probabilities)
     points = {
         "default": DEFAULT_POINT,
         "validation": choose_operating_point(splits.val.require_labels(), predictions.probabilities),
@@ -288,6 +329,7 @@ def _search_and_fit(
             "fit": time.perf_counter() - searched,
         },
         best_epoch=best_epoch(fitted.history, settings["objective"]) + 1,
+        precision=way.precision,
         model=describe(model).json(),
     )
     return TuningResult(
@@ -307,20 +349,33 @@ class _Way:
     build: Build
     data: TrainingData
     whole: Callable[[keras_tuner.HyperParameters, keras.Model], keras.Model]
+    precision: str
 
 
-def _way(hypermodel: HyperModel, images: ImageBatches, *, cache: bool, progress: Progress | None) -> _Way:
+def _way(
+    hypermodel: HyperModel, images: ImageBatches, *, precision: str, cache: bool, progress: Progress | None
+) -> _Way:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
     views = images.train.views
     if not (cache and views and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
-        return _Way(hypermodel.build, images, lambda hp, model: model)
-    extractor = hypermodel.feature_extractor()
-    setting = hypermodel.feature_setting | {"pad": images.train.pad}
-    store = FeatureStore(setting, extractor.output_shape[-1])
-    train = views_of_features(extractor, images.train, store, views=views, progress=progress)
-    val = views_of_features(extractor, images.val, store, progress=progress)
-    return _Way(hypermodel.build_head, FeatureBatches(images, train, val[0]), hypermodel.assemble)
+        return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
+    network = hypermodel.feature_extractor()
+    known = describe(network)
+    extractor = Extractor(network, backbone=known.architecture, weights=known.weights, precision=precision)
+    features = extractor.features([Views(images.train, views), Views(images.val)], progress=progress)
+    data = FeatureBatches(images, *features.rows)
+    return _Way(hypermodel.build_head, data, hypermodel.assemble, features.precision)
+
+
+def _with_batch_sizes(build: Build, sizes: Sequence[int]) -> Build:
+    """The same models, the batch size drawn with their hyperparameters if there is a choice."""
+
+    def drawn(hp: keras_tuner.HyperParameters) -> keras.Model:
+        hp.Choice("batch_size", list(sizes))
+        return build(hp)
+
+    return build if len(sizes) == 1 else drawn
 
 
 def _calibrate(hypermodel: HyperModel, splits: Splits, settings: Mapping[str, Any]) -> None:
@@ -335,9 +390,12 @@ def _calibrate(hypermodel: HyperModel, splits: Splits, settings: Mapping[str, An
 
 def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
     first = ("learning_rate", "loss", "val_loss", "val_auc")
-    names = [*first, *(name for name in history if name not in first)]
+    names = [*first, *(name for name in history if name not in (*first, "stage"))]
     count = len(history["loss"])
-    rows = ({"epoch": i + 1, "stage": 1} | {name: history[name][i] for name in names} for i in range(count))
+    rows = (
+        {"epoch": i + 1, **{name: history[name][i] for name in names}, "stage": int(history["stage"][i])}
+        for i in range(count)
+    )
     write_csv(path, ("epoch", "stage", *names), rows)
 
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from pneumokeras.cli import main
-from pneumokeras.cli.console import SearchProgress, clock, progress_line
+from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
+from pneumokeras.cli.tune import FineTuning
 from pneumokeras.searching import TuningProgress
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
@@ -243,6 +245,33 @@ def test_the_demo_reaches_what_it_promises(tmp_path):
     assert report["roc_auc"]["estimate"] >= 0.95
     assert str(tmp_path / "demo" / "run" / "report" / "index.html") in result.stdout
     assert "Next, on your own radiographs: pneumokeras tune" in result.stdout
+
+
+class TestFineTuning:
+    @pytest.mark.parametrize(
+        ("text", "stage"),
+        [
+            ("stage5", {"trainable": "stage5"}),
+            ("top20:3", {"trainable": "top 20", "epochs": 3}),
+            ("top 20", {"trainable": "top 20"}),
+            ("all:3:1e-6", {"trainable": "all", "epochs": 3, "learning_rate": 1e-6}),
+        ],
+    )
+    def test_a_stage_is_written_as_one_word(self, text, stage):
+        assert FineTuning().convert(text, None, None) == stage
+
+    @pytest.mark.parametrize("text", ["conv5", "stage5:0", "stage5:5:fast", "stage5:5:1e-5:6", ""])
+    def test_anything_else_is_one_line(self, text, phantom_folder):
+        said = error_line(call("tune", "--data", phantom_folder, "--fine-tune", text))
+        assert "as in stage5:5:1e-5" in said
+
+    @pytest.mark.parametrize("text", ["0", "32,", "32;64", "many"])
+    def test_batch_sizes_are_whole_numbers(self, text, phantom_folder):
+        assert "32,64,128" in error_line(call("tune", "--data", phantom_folder, "--batch-size", text))
+
+    def test_where_nobody_can_be_asked_the_size_is_told(self, tmp_path):
+        with Talk().searching() as progress, pytest.raises(click.UsageError, match=r"1\.9 GB.*--yes"):
+            progress.agrees_to_store(1_880_000_000, tmp_path)
 
 
 def test_a_terminal_sees_one_line_that_moves():

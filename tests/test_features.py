@@ -1,21 +1,27 @@
-"""Stored features are what the backbone says, asked once; a head trained on them is the full model's."""
+"""Stored features are what the network says, asked once; a head trained on them is the full model's."""
+
+import subprocess
+import sys
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 
+from pneumokeras import features as features_module
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import DataError
-from pneumokeras.features import FeatureStore, cache_folder, clear_cache, stored_features, views_of_features
+from pneumokeras.features import Extractor, Views
+from pneumokeras.inference import predict
 from pneumokeras.models.forward import forward
+from pneumokeras.models.saved import load_model
 from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.store import cache_folder, clear_cache, stored_features
 from pneumokeras.training import FeatureBatches, ImageBatches, fit_on
 from pneumokeras.tuning import tune
 
 SIDE = 32
-SETTING = {"backbone": "mean", "input_shape": [SIDE, SIDE, 1]}
 
 
 @pytest.fixture
@@ -24,23 +30,32 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="module")
-def extractor():
+def network_of(factor=1.0):
     """A stand-in for a backbone: mean and largest gray level of each image."""
     inputs = keras.Input((SIDE, SIDE, 1))
-    mean = keras.layers.GlobalAveragePooling2D()(inputs)
-    largest = keras.layers.GlobalMaxPooling2D()(inputs)
+    scaled = keras.layers.Rescaling(factor)(inputs)
+    mean = keras.layers.GlobalAveragePooling2D()(scaled)
+    largest = keras.layers.GlobalMaxPooling2D()(scaled)
     return keras.Model(inputs, keras.layers.Concatenate()([mean, largest]))
+
+
+def map_network():
+    """A stand-in for lower stages: halves the image."""
+    inputs = keras.Input((SIDE, SIDE, 1))
+    return keras.Model(inputs, keras.layers.AveragePooling2D(2)(inputs))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return network_of()
 
 
 def loader_of(radiographs, **options):
     return RadiographLoader(radiographs, SIDE, generator=RadiographDataGenerator(), batch_size=8, **options)
 
 
-def expected(loader, views):
-    images = [[loader.image(row, view) for row in range(len(loader.radiographs))] for view in range(views)]
-    array = np.array(images)
-    return np.stack([array.mean(axis=(2, 3, 4)), array.max(axis=(2, 3, 4))], axis=-1)
+def extractor_of(network, **options):
+    return Extractor(network, backbone="mean", weights="none", precision="float32", **options)
 
 
 class Asked:
@@ -61,95 +76,248 @@ class Asked:
         return self.seen[-1].found
 
 
-def extracted(extractor, radiographs, views=1, setting=SETTING, **options):
-    asked, loader = Asked(), loader_of(radiographs, **options)
-    features = views_of_features(extractor, loader, FeatureStore(setting, 2), views=views, progress=asked)
-    np.testing.assert_allclose(features, expected(loader, views), rtol=1e-4, atol=1e-3)
+def extracted(network, radiographs, views=1, **options):
+    """Extract, compare with the network asked directly, and tell what was found and computed."""
+    asked, sets = Asked(), Views(loader_of(radiographs, **options), views)
+    rows = extractor_of(network).features([sets], progress=asked).rows[0]
+    images = np.stack([sets[index] for index in range(len(sets))])
+    np.testing.assert_allclose(rows[:], network(images).numpy(), rtol=1e-4, atol=1e-3)
     return asked
 
 
 class TestReuse:
-    def test_the_second_time_nothing_is_computed(self, cache, extractor, spot_splits):
-        assert extracted(extractor, spot_splits.train, views=2).computed == 128
-        again = extracted(extractor, spot_splits.train, views=2)
+    def test_the_second_time_nothing_is_computed(self, cache, network, spot_splits):
+        assert extracted(network, spot_splits.train, views=2).computed == 128
+        again = extracted(network, spot_splits.train, views=2)
         assert (again.found, again.computed) == (128, 0)
 
-    def test_more_views_cost_only_the_new_ones(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.train, views=1)
-        assert extracted(extractor, spot_splits.train, views=4).computed == 3 * 64
+    def test_more_views_cost_only_the_new_ones(self, cache, network, spot_splits):
+        extracted(network, spot_splits.train, views=1)
+        assert extracted(network, spot_splits.train, views=4).computed == 3 * 64
 
-    def test_a_changed_image_is_computed_again_and_only_that(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val)
+    def test_a_changed_image_is_computed_again_and_only_that(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
         images = spot_splits.val.images.copy()
         images[3] = 255 - images[3]
-        assert extracted(extractor, RadiographSet.from_arrays(images, spot_splits.val.labels)).computed == 1
+        assert extracted(network, RadiographSet.from_arrays(images, spot_splits.val.labels)).computed == 1
 
-    def test_order_and_names_do_not_matter(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val, views=2)
+    def test_order_and_names_do_not_matter(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val, views=2)
         images = spot_splits.val.images[::-1].copy()
         assert (
             extracted(
-                extractor, RadiographSet.from_arrays(images, spot_splits.val.labels[::-1]), views=2
+                network, RadiographSet.from_arrays(images, spot_splits.val.labels[::-1]), views=2
             ).computed
             == 0
         )
 
-    def test_another_seed_augments_anew_and_keeps_the_plain_view(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val, views=2)
-        assert extracted(extractor, spot_splits.val, views=2, seed=1).computed == 32
+    def test_another_seed_augments_anew_and_keeps_the_plain_view(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val, views=2)
+        assert extracted(network, spot_splits.val, views=2, seed=1).computed == 32
 
-    def test_another_setting_is_another_store(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val)
-        assert extracted(extractor, spot_splits.val, setting=SETTING | {"weights": "others"}).computed == 32
+    def test_another_network_has_another_store(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
+        assert extracted(network_of(0.5), spot_splits.val).computed == 32
 
-    def test_equal_radiographs_are_computed_once(self, cache, extractor, spot_splits):
+    def test_a_network_built_again_finds_its_features(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
+        assert extracted(network_of(), spot_splits.val).computed == 0
+
+    def test_padded_radiographs_are_kept_apart(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
+        assert extracted(network, spot_splits.val, pad=True).computed == 32
+
+    def test_several_sets_are_told_of_as_one(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
+        asked = Asked()
+        train, val = (loader_of(part) for part in (spot_splits.train, spot_splits.val))
+        rows = extractor_of(network).features([Views(train, 2), Views(val)], progress=asked).rows
+        assert [len(part) for part in rows] == [128, 32]
+        assert (asked.seen[0].wanted, asked.found, asked.computed) == (160, 32, 128)
+        np.testing.assert_allclose(
+            rows[1][:], network(np.stack([val.image(i, 0) for i in range(32)])), atol=1e-3
+        )
+
+    def test_equal_radiographs_are_computed_once(self, cache, network, spot_splits):
         twice = spot_splits.val.subset(np.r_[0:8, 0:8])
-        assert extracted(extractor, twice).computed == 8
+        assert extracted(network, twice).computed == 8
 
 
 class TestDamage:
-    def test_an_interrupted_extraction_goes_on(self, cache, extractor, spot_splits):
+    def test_an_interrupted_extraction_goes_on(self, cache, network, spot_splits, monkeypatch):
         def interrupt(progress):
             if progress.done == 24:
                 raise KeyboardInterrupt
 
+        monkeypatch.setattr(features_module, "BATCH_SIZE", 8)
         with pytest.raises(KeyboardInterrupt):
-            views_of_features(
-                extractor, loader_of(spot_splits.train), FeatureStore(SETTING, 2), progress=interrupt
-            )
-        assert extracted(extractor, spot_splits.train).found == 24
+            extractor_of(network).features([Views(loader_of(spot_splits.train))], progress=interrupt)
+        assert extracted(network, spot_splits.train).found == 24
 
     @pytest.mark.parametrize("suffix", [".rows", ".keys"])
-    def test_a_truncated_shard_loses_only_its_end(self, suffix, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val)
+    def test_a_truncated_shard_loses_only_its_end(self, suffix, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
         shard = next(cache.rglob(f"*{suffix}"))
         shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2 + 3])
-        assert 15 <= extracted(extractor, spot_splits.val).found <= 16
-        assert extracted(extractor, spot_splits.val).computed == 0
+        assert 15 <= extracted(network, spot_splits.val).found <= 16
+        assert extracted(network, spot_splits.val).computed == 0
 
-    def test_a_flipped_bit_is_noticed(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val)
+    def test_a_flipped_bit_is_noticed(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
         shard = next(cache.rglob("*.rows"))
         content = bytearray(shard.read_bytes())
         content[10] ^= 1
         shard.write_bytes(content)
-        assert extracted(extractor, spot_splits.val).computed == 1
+        assert extracted(network, spot_splits.val).computed == 1
 
-    def test_a_shard_without_rows_counts_for_nothing(self, cache, extractor, spot_splits):
-        extracted(extractor, spot_splits.val)
+    def test_a_shard_without_rows_counts_for_nothing(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
         next(cache.rglob("*.rows")).unlink()
-        assert extracted(extractor, spot_splits.val).computed == 32
+        assert extracted(network, spot_splits.val).computed == 32
 
-    def test_a_cache_that_cannot_be_written_is_one_error(self, tmp_path, monkeypatch):
+    def test_a_cache_that_cannot_be_written_is_one_error(self, network, spot_splits, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("no folder")
         monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "file"))
         with pytest.raises(DataError, match="--no-cache"):
-            FeatureStore(SETTING, 2)
+            extracted(network, spot_splits.val)
+
+    def test_features_too_large_for_their_format_are_one_error(self, cache, spot_splits):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        network = keras.Model(inputs, keras.layers.Rescaling(1e4)(inputs))
+        with pytest.raises(DataError, match="float16"):
+            extractor_of(network).features([Views(loader_of(spot_splits.val))])
 
 
-def test_what_is_stored_can_be_listed_and_removed(cache, extractor, spot_splits):
+EXTRACT = """
+import sys
+import numpy as np
+from pneumokeras.data.datasets import RadiographSet
+from tests.test_features import extracted, network_of
+images = np.load(sys.argv[1])
+extracted(network_of(), RadiographSet.from_arrays(images, np.arange(len(images)) % 2), views=3)
+"""
+
+
+def test_two_processes_may_share_a_store(cache, network, spot_splits, tmp_path):
+    images = tmp_path / "images.npy"
+    np.save(images, spot_splits.train.images)
+    command = [sys.executable, "-c", EXTRACT, str(images)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        assert process.wait(timeout=120) == 0, process.stderr.read()
+        process.stderr.close()
+    again = RadiographSet.from_arrays(spot_splits.train.images, np.arange(64) % 2)
+    assert extracted(network, again, views=3).computed == 0
+
+
+class TestMaps:
+    def test_feature_maps_are_kept_in_half_the_bytes(self, cache, spot_splits):
+        loader = loader_of(spot_splits.val)
+        rows = extractor_of(map_network()).features([Views(loader)]).rows[0]
+        images = np.stack([loader.image(row, 0) for row in range(32)])
+        np.testing.assert_allclose(rows[:], map_network()(images).numpy(), rtol=1e-3)
+        assert next(cache.rglob("*.rows")).stat().st_size == 32 * 16 * 16 * 2
+
+    def test_what_would_have_to_be_stored_is_known_beforehand(self, cache, spot_splits):
+        extractor, sets = extractor_of(map_network()), [Views(loader_of(spot_splits.val), 2)]
+        assert extractor.missing_bytes(sets) == 2 * 32 * 16 * 16 * 2
+        extractor.features([Views(loader_of(spot_splits.val))])
+        assert extractor.missing_bytes(sets) == 32 * 16 * 16 * 2
+
+    def test_features_larger_than_memory_are_trained_on_from_disk(self, cache, spot_splits, monkeypatch):
+        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=2)
+        sets = [Views(images.train, 2), Views(images.val)]
+        rows = extractor_of(map_network()).features(sets).rows
+
+        def losses(limit):
+            monkeypatch.setattr("pneumokeras.training.MEMORY_LIMIT", limit)
+            keras.utils.set_random_seed(0)
+            inputs = keras.Input((16, 16, 1))
+            pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+            model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(pooled))
+            model.compile("adam", "binary_crossentropy")
+            return fit_on(model, FeatureBatches(images, *rows), epochs=3).history["val_loss"]
+
+        np.testing.assert_allclose(losses(0), losses(2**30), rtol=1e-5)
+
+
+class TestPrecision:
+    @pytest.fixture
+    def probed(self, monkeypatch):
+        """Every set is large enough for a probe."""
+        monkeypatch.setattr(features_module, "_PROBE_FROM", 1)
+
+    @pytest.fixture
+    def extractor(self):
+        """A small convolutional network, whose features differ a little in bfloat16."""
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((SIDE, SIDE, 1))
+        scaled = keras.layers.Rescaling(1 / 255)(inputs)
+        maps = keras.layers.Conv2D(8, 3, activation="relu")(scaled)
+        network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
+        return Extractor(network, backbone="small", weights="random")
+
+    def features(self, extractor, radiographs, asked=None):
+        return extractor.features([Views(loader_of(radiographs))], progress=asked)
+
+    def prefer(self, monkeypatch, precision, extractor):
+        """Let one precision seem the faster."""
+        fast = extractor._function(precision)
+        monkeypatch.setattr(
+            features_module, "_seconds", lambda function, images, size: 1.0 if function is fast else 2.0
+        )
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_the_faster_one_is_taken(self, precision, probed, cache, extractor, spot_splits, monkeypatch):
+        self.prefer(monkeypatch, precision, extractor)
+        assert self.features(extractor, spot_splits.val).precision == precision
+
+    def test_bfloat16_is_left_where_its_features_point_elsewhere(
+        self, probed, cache, extractor, spot_splits, monkeypatch
+    ):
+        self.prefer(monkeypatch, "bfloat16", extractor)
+        monkeypatch.setattr(features_module, "SMALLEST_COSINE", 1.1)
+        assert self.features(extractor, spot_splits.val).precision == "float32"
+
+    def test_few_images_are_not_worth_a_probe(self, cache, extractor, spot_splits, monkeypatch):
+        self.prefer(monkeypatch, "bfloat16", extractor)
+        assert self.features(extractor, spot_splits.val).precision == "float32"
+
+    def test_what_was_begun_in_bfloat16_is_gone_on_with(
+        self, probed, cache, extractor, spot_splits, monkeypatch
+    ):
+        self.prefer(monkeypatch, "bfloat16", extractor)
+        self.features(extractor, spot_splits.val)
+        self.prefer(monkeypatch, "float32", extractor)
+        asked = Asked()
+        assert self.features(extractor, spot_splits.val, asked).precision == "bfloat16"
+        assert asked.computed == 0
+
+    def test_bfloat16_differs_a_little_and_is_stored_apart(self, cache, extractor, spot_splits):
+        exact = self.features(extractor, spot_splits.val).rows[0][:]
+        forced = Extractor(extractor._network, backbone="small", weights="random", precision="bfloat16")
+        rough = self.features(forced, spot_splits.val).rows[0][:]
+        assert 0 < np.abs(rough - exact).max() < 0.05 * exact.max()
+        assert len(stored_features()) == 2
+
+    def test_a_threshold_is_chosen_for_the_model_as_saved(self, cache, spot_splits, tmp_path):
+        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        result = tune(
+            hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run", precision="bfloat16"
+        )
+        said = predict(load_model(result.run / "model.keras"), spot_splits.val).probabilities
+        lines = (result.run / "predictions" / "val.csv").read_text().splitlines()[1:]
+        np.testing.assert_allclose([float(line.split(",")[-1]) for line in lines], said, atol=1e-6)
+
+    def test_an_unknown_precision_is_refused(self, spot_splits, tmp_path):
+        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        with pytest.raises(DataError, match="float16"):
+            tune(hypermodel, spot_splits, run=tmp_path / "run", precision="float16")
+
+
+def test_what_is_stored_can_be_listed_and_removed(cache, network, spot_splits):
     assert cache_folder() == cache
-    extracted(extractor, spot_splits.val)
+    extracted(network, spot_splits.val)
     (cache / "mine.txt").write_text("not features")
     stored = stored_features()
     assert [(features.setting["backbone"], features.rows) for features in stored] == [("mean", 32)]
@@ -175,13 +343,9 @@ class TestProof:
             batch_size=24,
             class_weights={0: 0.5, 1: 1.5},
         )
-        extractor, hp = hypermodel.feature_extractor(), keras_tuner.HyperParameters()
-        store = FeatureStore(hypermodel.feature_setting, extractor.output_shape[-1])
-        features = FeatureBatches(
-            images,
-            views_of_features(extractor, images.train, store, views=2),
-            views_of_features(extractor, images.val, store)[0],
-        )
+        hp, extractor = keras_tuner.HyperParameters(), extractor_of(hypermodel.feature_extractor())
+        rows = extractor.features([Views(images.train, 2), Views(images.val)]).rows
+        features = FeatureBatches(images, *rows)
         head = fit_on(hypermodel.build_head(hp), features, epochs=3)
         full = fit_on(hypermodel.build(hp), images, epochs=3)
         for figure in ("loss", "val_loss", "val_auc"):
@@ -208,3 +372,32 @@ def test_the_same_seed_gives_the_same_run_with_and_without_the_store(cache, spot
     )
     pixels = spot_splits.test.images[..., np.newaxis].astype(np.float32)
     np.testing.assert_allclose(stored.model(pixels), plain.model(pixels), atol=0.01)
+
+
+def test_a_report_finds_the_features_that_another_head_left(cache, spot_splits, tmp_path):
+    def run(name, **options):
+        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        return tune(hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / name, **options).model
+
+    one, other = run("one"), run("other", seed=0, batch_size=8)
+    before = stored_features()[0].rows
+    plain = predict(one, spot_splits.test)
+    assert stored_features()[0].rows == before
+    kept = predict(one, spot_splits.test, cache=True)
+    assert stored_features()[0].rows == before + len(spot_splits.test)
+    np.testing.assert_allclose(kept.probabilities, plain.probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        predict(other, spot_splits.test, cache=True).probabilities,
+        predict(other, spot_splits.test).probabilities,
+        atol=1e-5,
+    )
+    assert stored_features()[0].rows == before + len(spot_splits.test)
+
+
+@pytest.mark.parametrize("layers", [[keras.layers.Conv2D(1, 3)], []])
+def test_a_model_trained_whole_stores_nothing(layers, cache, spot_splits):
+    head = [keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")]
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 1)), *layers, *head])
+    plain, kept = (predict(model, spot_splits.test, cache=cache).probabilities for cache in (False, True))
+    np.testing.assert_array_equal(kept, plain)
+    assert stored_features() == []

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from pneumokeras import training
 from pneumokeras.data.datasets import Splits
 from pneumokeras.errors import ModelError
+from pneumokeras.fitting import fit
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 
 
@@ -21,7 +22,7 @@ def model():
 
 
 def test_the_best_weights_come_back(model, spot_splits):
-    result = training.fit(model, spot_splits.train, spot_splits.val, epochs=4)
+    result = fit(model, spot_splits.train, spot_splits.val, epochs=4)
     best = training.best_epoch(result.history)
     probabilities = model.predict(spot_splits.val.images[..., np.newaxis], verbose=0).reshape(-1)
     assert roc_auc_score(spot_splits.val.labels, probabilities) == pytest.approx(
@@ -33,7 +34,7 @@ def test_the_best_weights_come_back(model, spot_splits):
 
 
 def test_the_history_has_a_row_an_epoch_with_the_learning_rate(model, spot_splits):
-    history = training.fit(model, spot_splits.train, spot_splits.val, epochs=2).history
+    history = fit(model, spot_splits.train, spot_splits.val, epochs=2).history
     assert {"loss", "val_loss", "val_auc", "val_accuracy", "learning_rate", "seconds"} <= set(history)
     assert {len(values) for values in history.values()} == {2}
 
@@ -43,7 +44,7 @@ def test_the_same_seed_gives_the_same_fit(spot_splits):
         training.set_seed(3)
         hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
         model = hypermodel.build(keras_tuner.HyperParameters())
-        return training.fit(model, spot_splits.train, spot_splits.val, epochs=2, seed=3).history
+        return fit(model, spot_splits.train, spot_splits.val, epochs=2, seed=3).history
 
     first, second = fitted(), fitted()
     np.testing.assert_allclose(first["loss"], second["loss"], rtol=1e-5)
@@ -58,23 +59,23 @@ def test_val_loss_leaves_the_penalty_out():
 
 def test_class_weights_are_balanced_unless_told_otherwise(model, spot_splits, monkeypatch):
     received = {}
-    fit = keras.Model.fit
+    as_keras_fits = keras.Model.fit
 
     def recording(self, *args, **kwargs):
         received.update(kwargs)
-        return fit(self, *args, **kwargs)
+        return as_keras_fits(self, *args, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", recording)
     uneven = spot_splits.train.subset(np.r_[np.flatnonzero(spot_splits.train.labels == 1), 0, 2])
-    training.fit(model, uneven, spot_splits.val, epochs=1)
+    fit(model, uneven, spot_splits.val, epochs=1)
     assert received["class_weight"] == {0: 34 / 4, 1: 34 / 64}
-    training.fit(model, uneven, spot_splits.val, epochs=1, class_weights=None)
+    fit(model, uneven, spot_splits.val, epochs=1, class_weights=None)
     assert received["class_weight"] is None
 
 
 def test_the_checkpoint_holds_the_best_weights(model, spot_splits, tmp_path):
     path = tmp_path / "best.weights.h5"
-    training.fit(model, spot_splits.train, spot_splits.val, epochs=3, checkpoint=path)
+    fit(model, spot_splits.train, spot_splits.val, epochs=3, checkpoint=path)
     expected = model.get_weights()
     model.load_weights(path)
     for before, after in zip(expected, model.get_weights(), strict=True):
@@ -87,17 +88,17 @@ def test_it_stops_early_and_lowers_the_learning_rate_when_nothing_improves(spot_
     constant = keras.Model(inputs, outputs)
     constant.compile("sgd", "binary_crossentropy")
     constant.optimizer.learning_rate = 0.0
-    history = training.fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
+    history = fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
     assert len(history["loss"]) == 6
     constant.optimizer.learning_rate = 1e-3
-    history = training.fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
+    history = fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
     assert history["learning_rate"][-1] < history["learning_rate"][0]
 
 
 def test_a_model_that_is_not_compiled_is_refused(spot_splits):
     model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
     with pytest.raises(ModelError, match="not compiled"):
-        training.fit(model, spot_splits.train, spot_splits.val, epochs=1)
+        fit(model, spot_splits.train, spot_splits.val, epochs=1)
 
 
 def test_epochs_show_the_views_in_turn(model, spot_splits):

@@ -103,6 +103,23 @@ class SearchProgress:
         if self._status is not None:
             self._status.stop()
 
+    def agrees_to_store(self, size: int, folder: Path) -> bool:
+        """Ask whether feature maps may be stored; where nobody can be asked, say how to agree.
+
+        Args:
+            size: bytes.
+            folder: where.
+        """
+        question = f"Fine-tuning stores {in_bytes(size)} of feature maps in {folder}"
+        if self._status is None or not sys.stdin.isatty():
+            raise click.UsageError(f"{question}. Agree with --yes, or train without them with --no-cache.")
+        self._status.stop()
+        agreed = click.confirm(f"{question}. Go on?", default=True, err=True)
+        self._status.start()
+        if not agreed:
+            self._print("Nothing is stored: fine-tuning asks the whole model in every epoch.")
+        return agreed
+
     def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
         """Show where the extraction or the search stands."""
         from pneumokeras.searching import TuningProgress
@@ -121,7 +138,7 @@ class SearchProgress:
             self._print(f"features: {progress.found} of {progress.wanted} views found")
         elif not self._silent and not left:
             rate = f"{progress.images_per_second:.1f} images/s"
-            self._print(f"features: {progress.done} views computed, {rate}")
+            self._print(f"features: {progress.done} views computed in {progress.precision}, {rate}")
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)
@@ -140,8 +157,9 @@ class SearchProgress:
 
 def progress_line(progress: TuningProgress) -> str:
     """Such as "trial 3/10, best val_auc 0.981, 0:42 left"."""
-    what = (
-        f"trial {progress.trial}/{progress.trials}" if progress.stage == "search" else "training the winner"
+    trial = f"trial {progress.trial}/{progress.trials}"
+    what = {"search": trial, "fit": "training the winner"}.get(
+        progress.stage, f"fine-tuning {progress.stage}"
     )
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
     return f"{what}{best}, {clock(progress.seconds_left)} left"
@@ -159,6 +177,16 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def in_bytes(size: int) -> str:
+    """Such as 38.5 MB."""
+    number = float(size)
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
 
 
 def talking(command: Callable[..., None]) -> Callable[..., None]:

@@ -17,13 +17,16 @@ from pneumokeras.cli.options import PATH
 )
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
+@click.option(
+    "--no-cache", is_flag=True, help="Ask the whole model, and keep no features of these radiographs."
+)
 @talking
-def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None) -> None:
+def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None, no_cache: bool) -> None:
     """Evaluate the model of RUN and write report.json, index.html and figures."""
     load_tensorflow()
     from pneumokeras.report.making import report_run
 
-    made = report_run(run, data=path, split=split, out=out)
+    made = report_run(run, data=path, split=split, out=out, cache=not no_cache)
     for notice in made.notices:
         talk.say(notice)
     talk.result(str(made.evaluation.report()))

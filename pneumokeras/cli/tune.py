@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,44 @@ MODELS = {
     "compact-cnn": 64,
 }
 """Model names and the side in pixels each takes unless told otherwise."""
+
+
+class BatchSizes(click.ParamType):
+    """One batch size, or several with commas between them."""
+
+    name = "N[,N...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """`"32,64"` -> `(32, 64)`."""
+        if isinstance(value, tuple):
+            return value
+        sizes = [part.strip() for part in value.split(",")]
+        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            self.fail(f"{value!r}: expected whole numbers of at least 1, as in 32 or 32,64,128.", param, ctx)
+        return tuple(dict.fromkeys(map(int, sizes)))
+
+
+class FineTuning(click.ParamType):
+    """What a stage of fine-tuning trains, for how many epochs, at which learning rate."""
+
+    name = "WHAT[:EPOCHS[:RATE]]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """`"stage5:5:1e-5"` -> the arguments of a `Stage`."""
+        if isinstance(value, dict):
+            return value
+        match = re.fullmatch(r"(head|all|stage\d+|top ?\d+)(?::([1-9]\d*)(?::([\d.]+(?:e-?\d+)?))?)?", value)
+        if match is None:
+            self.fail(
+                f"{value!r}: expected what to train, epochs, learning rate, as in stage5:5:1e-5.", param, ctx
+            )
+        what, epochs, rate = match.groups()
+        given = {"epochs": epochs and int(epochs), "learning_rate": rate and float(rate)}
+        return {"trainable": re.sub(r"top ?", "top ", what)} | {
+            name: number for name, number in given.items() if number is not None
+        }
 
 
 @click.command()
@@ -56,7 +95,13 @@ MODELS = {
 @click.option(
     "--image-size", type=click.IntRange(16, 1024), help="Side in pixels.  [default: 224; 64 for compact-cnn]"
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option(
+    "--batch-size",
+    type=BatchSizes(),
+    default="32",
+    show_default=True,
+    help="Radiographs a step; with several, the search chooses.",
+)
 @click.option(
     "--objective",
     type=click.Choice(["val_auc", "val_accuracy", "val_loss"]),
@@ -64,10 +109,26 @@ MODELS = {
     show_default=True,
     help="What trials are ranked by.",
 )
+@click.option(
+    "--fine-tune",
+    "stages",
+    type=FineTuning(),
+    multiple=True,
+    help="After the search, train the head and WHAT of the backbone: stage5 (that stage and above), top20 "
+    "(its last 20 layers) or all. May be repeated.  [EPOCHS: 5; RATE: 1e-5]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
 @click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
 @click.option("--no-cache", is_flag=True, help="Train full models on images, not heads on stored features.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the frozen backbone; auto takes bfloat16 where it is faster and nearly the same.",
+)
+@click.option("--yes", is_flag=True, help="Store the feature maps that --fine-tune needs without asking.")
 @click.option("--pad", is_flag=True, help="Keep the proportions of radiographs instead of stretching them.")
 @reading_options
 @talking
@@ -83,6 +144,8 @@ def tune(
     run: Path | None,
     keep_val: bool,
     no_cache: bool,
+    stages: tuple[dict[str, Any], ...],
+    yes: bool,
     classes: tuple[str, str],
     patient_pattern: str | None,
     **settings: Any,
@@ -102,6 +165,7 @@ def tune(
     talk.say(f"Radiographs: {counts}")
 
     load_tensorflow()
+    from pneumokeras.fitting import Stage
     from pneumokeras.tuning import tune as search
 
     if model == "compact-cnn" and (weights, preprocessing) != ("imagenet", "native"):
@@ -111,7 +175,15 @@ def tune(
         talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
     with talk.searching() as progress:
         result = search(
-            hypermodel, splits, seed=seed, run=run, cache=not no_cache, progress=progress, **settings
+            hypermodel,
+            splits,
+            fine_tune=[Stage(**stage) for stage in stages],
+            seed=seed,
+            run=run,
+            cache=not no_cache,
+            confirm=None if yes else progress.agrees_to_store,
+            progress=progress,
+            **settings,
         )
     talk.result(summary(result))
 

@@ -32,11 +32,11 @@ PREPROCESSINGS = ("native", "rescale")
 
 @dataclass(frozen=True)
 class Backbone:
-    """One member of `keras.applications`.
+    """A network from images to feature maps; its stages and last convolution are found by its structure.
 
     Attributes:
         name: how users call it.
-        builder: its function in `keras.applications`.
+        builder: its function in `keras.applications`; empty for a user's own network.
         expects: what its ImageNet weights expect: `"caffe"` (BGR, 0..255, mean subtracted), `"tf"`
             (-1..1), `"torch"` (RGB in [0, 1] less the mean, by the standard deviation) or `"own"` (0..255;
             the network normalises by itself).
@@ -76,6 +76,55 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
+def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
+    """A user's own network as a backbone: an entry for it, and the network as one flat graph.
+
+    Args:
+        network: any functional or Sequential model, nested or not, from `(n, height, width, 1 or 3)` raw
+            pixels to a feature map.
+
+    Raises:
+        ModelError: if it is not such a model, or holds layers that plain Keras cannot load.
+    """
+    try:
+        (inputs,), (outputs,) = network.inputs, network.outputs
+        flat = keras.Model(inputs, outputs, name=network.name)
+        while any(isinstance(layer, keras.Model) for layer in flat.layers):
+            flat = _one_level_flatter(flat)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{network.name} cannot be built on. Expected a functional or Sequential Keras model with one "
+            "input and one output."
+        ) from error
+    shapes = flat.input_shape, flat.output_shape
+    if not all(isinstance(shape, tuple) and len(shape) == 4 for shape in shapes) or shapes[0][-1] not in (
+        1,
+        3,
+    ):
+        raise ModelError(
+            "Expected a network from (n, height, width, 1 or 3) to a feature map (n, rows, columns, "
+            "channels). "
+            f"{network.name} goes from {shapes[0]} to {shapes[1]}: leave its pooling and head out."
+        )
+    for layer in flat.layers:
+        if isinstance(layer, keras.layers.Lambda) or not type(layer).__module__.startswith("keras."):
+            raise ModelError(
+                f"{network.name} holds {type(layer).__name__} {layer.name!r}, which plain Keras cannot load. "
+                "Expected built-in layers and keras.ops only."
+            )
+    sides = [side for side in flat.input_shape[1:3] if side]
+    return Backbone(network.name, "", expects="own", image_size=max(sides, default=224)), flat
+
+
+def _one_level_flatter(network: keras.Model) -> keras.Model:
+    """The same layers, those of nested models called one by one."""
+
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        return layer.call(*args) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
 def bare_network(
     backbone: Backbone, *, image_size: tuple[int, int], weights: str | None = None
 ) -> keras.Model:
@@ -101,19 +150,19 @@ def frozen_backbone(
 
     Returns:
         Model from `(n, height, width, 1 or 3)` to the `(n, rows, columns, channels)` feature map. Dropout
-        and drop-connect have rate 0: they would act in `fit` although nothing here is trained.
+        and drop-connect have rate 0: they would act in `fit` although nothing here is trained. Its
+        description holds the rates they had.
     """
     inputs = keras.Input(input_shape, name="radiograph")
-    prepared = _preprocessed(inputs, backbone, network.input_shape[1:3], preprocessing)
-    names = _LayerNames()
+    prepared = _preprocessed(inputs, backbone, network.input_shape, preprocessing)
+    names = _LayerNames("" if backbone.builder else "backbone_")
+    dropout = {}
 
     def copied(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config() | {"name": names.lasting(layer)}
-        if isinstance(layer, keras.layers.Dropout):
-            config["rate"] = 0.0
-        copy = type(layer).from_config(config)
-        copy.trainable = False
-        return copy
+        name = names.lasting(layer)
+        if getattr(layer, "rate", 0) and isinstance(layer, keras.layers.Dropout):
+            dropout[name] = layer.rate
+        return frozen(layer, name=name)
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         args = tuple(prepared if argument is inputs else argument for argument in args)
@@ -123,36 +172,55 @@ def frozen_backbone(
             outputs = keras.layers.Rescaling(scale, name="backbone_rescaling_by_std")(outputs)
         return outputs
 
-    return keras.models.clone_model(network, input_tensors=inputs, clone_function=copied, call_function=call)
+    body = keras.models.clone_model(network, input_tensors=inputs, clone_function=copied, call_function=call)
+    describe(body, frozen_dropout=dropout)
+    return body
+
+
+def frozen(layer: keras.Layer, *, name: str | None = None) -> keras.Layer:
+    """A copy of a layer, without its weights, that never trains and never drops anything."""
+    config = layer.get_config() | {"name": name or layer.name}
+    if isinstance(layer, keras.layers.Dropout):
+        config["rate"] = 0.0
+    copy = type(layer).from_config(config)
+    copy.trainable = False
+    return copy
 
 
 class _LayerNames:
-    """Names that two builds agree on: Keras' automatic ones count every layer of the process."""
+    """Names that two builds agree on: Keras' automatic ones count every layer of the process.
 
-    def __init__(self) -> None:
+    The layers of a user's own network get a prefix, so that they cannot be called as the head's are.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self._counts: dict[str, int] = {}
 
     def lasting(self, layer: keras.Layer) -> str:
         kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
         kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
         if not re.fullmatch(rf"{kind}(_\d+)?", layer.name):
-            return layer.name
+            return f"{self._prefix}{layer.name}"
         number = self._counts[kind] = self._counts.get(kind, 0) + 1
         return f"backbone_{kind}_{number}"
 
 
 def _preprocessed(
-    inputs: keras.KerasTensor, backbone: Backbone, network_size: tuple[int, int], preprocessing: str
+    inputs: keras.KerasTensor,
+    backbone: Backbone,
+    network_shape: tuple[int | None, ...],
+    preprocessing: str,
 ) -> keras.KerasTensor:
     if preprocessing not in PREPROCESSINGS:
         raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {' or '.join(PREPROCESSINGS)}.")
     tensor = inputs
-    if tuple(inputs.shape[1:3]) != tuple(network_size):
-        tensor = keras.layers.Resizing(*network_size, name="resize")(tensor)
+    if None not in network_shape[1:3] and tuple(inputs.shape[1:3]) != tuple(network_shape[1:3]):
+        tensor = keras.layers.Resizing(*network_shape[1:3], name="resize")(tensor)
     if preprocessing == "rescale":
         tensor = keras.layers.Rescaling(1 / 255, name="rescale")(tensor)
     gray = inputs.shape[-1] == 1
-    if gray:
+    if gray and network_shape[-1] == 3:
         tensor = keras.layers.Concatenate(name="gray_to_three_channels")([tensor] * 3)
     return _as_expected(tensor, backbone.expects, gray=gray) if preprocessing == "native" else tensor
 

@@ -1,4 +1,8 @@
-"""One pass of a model over batches, as fast as the model allows."""
+"""One pass of a model over batches, as fast as the model allows.
+
+`compiled` computes to the bit what the saved model computes. `compiled_in_bfloat16` is for features that may
+differ a little: there the variables are constants, which TensorFlow folds into each other.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from pneumokeras.models.backbones import set_weights
 
 _compiled: WeakKeyDictionary[keras.Model, tuple[keras.KerasTensor, Callable[[np.ndarray], tf.Tensor]]] = (
     WeakKeyDictionary()
@@ -62,3 +69,22 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
         function = tf.function(lambda images: layers(images, training=False), input_signature=signature)
         known = _compiled[model] = (output, function)
     return known[1]
+
+
+def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """A copy of the model as a function that multiplies in bfloat16; what it gives is `float32`."""
+    first = next((i for i, layer in enumerate(model.layers) if hasattr(layer, "kernel")), 0)
+    lowered = {layer.name for layer in model.layers[first:-1]}  # neither raw pixels nor the last mean
+
+    def copied(layer: keras.Layer) -> keras.Layer:
+        policy = {"dtype": "mixed_bfloat16"} if layer.name in lowered else {}
+        return type(layer).from_config(layer.get_config() | policy)
+
+    copy = keras.models.clone_model(model, clone_function=copied)
+    set_weights(copy, model.get_weights())
+    signature: Any = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    function = tf.function(
+        lambda images: tf.cast(copy(images, training=False), tf.float32), input_signature=signature
+    )
+    constant = convert_variables_to_constants_v2(function.get_concrete_function())
+    return lambda images: constant(tf.constant(images, tf.float32))[0]

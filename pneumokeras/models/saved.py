@@ -31,6 +31,8 @@ class ModelDescription:
         preprocessing: how the pixels are prepared inside the model.
         weights: where the backbone's weights come from.
         pad: whether radiographs are padded to the square instead of stretched.
+        frozen_dropout: rates of the dropout layers inside the frozen backbone, by name; they are built with
+            rate 0, and these are theirs when they are trained.
         operating_points: threshold.json's points by name.
     """
 
@@ -40,6 +42,7 @@ class ModelDescription:
     preprocessing: str = "inside the model"
     weights: str = "trained from scratch"
     pad: bool = False
+    frozen_dropout: Mapping[str, float] = field(default_factory=dict)
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from hashlib import blake2b
 from os import PathLike
 
 import keras
@@ -13,6 +12,7 @@ import numpy as np
 from pneumokeras.errors import ModelError
 from pneumokeras.models import backbones
 from pneumokeras.models.head import compile_classifier, probability
+from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saved import describe
 
 CALIBRATION_IMAGES = 256
@@ -27,12 +27,14 @@ class TransferHyperModel(keras_tuner.HyperModel):
     """A frozen backbone -> global average pooling -> Dense(ReLU, L2) -> Dropout -> sigmoid.
 
     Args:
-        backbone: a name of `pneumokeras.models.backbones.BACKBONES`.
+        backbone: a name of `pneumokeras.models.backbones.BACKBONES`, or your own Keras network from raw
+            pixels to a feature map, with its weights.
         input_shape: `(height, width, 1)` of the raw gray radiographs, or `(height, width, 3)` for RGB.
             Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
         weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, or a `.keras` of
-            pneumokeras with the same backbone.
-        preprocessing: `"native"`, what the backbone's weights expect, or `"rescale"`, pixels / 255.
+            pneumokeras with the same backbone. Your own network keeps those it has.
+        preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
+            `"rescale"`, pixels / 255.
         units: `(lowest, highest, step)` of the dense layer.
         dropout: `(lowest, highest, step)` of the dropout rate.
         l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
@@ -46,7 +48,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        backbone: str,
+        backbone: str | keras.Model,
         *,
         input_shape: tuple[int, int, int] = (224, 224, 1),
         weights: str | PathLike[str] = "imagenet",
@@ -57,8 +59,12 @@ class TransferHyperModel(keras_tuner.HyperModel):
         learning_rate: tuple[float, float] = (1e-4, 1e-2),
         seed: int = 0,
     ):
-        super().__init__(name=backbone)
-        self.backbone = backbones.find_backbone(backbone)
+        self._network: keras.Model | None = None
+        if isinstance(backbone, keras.Model):
+            self.backbone, self._network = backbones.own_backbone(backbone)
+        else:
+            self.backbone = backbones.find_backbone(backbone)
+        super().__init__(name=self.backbone.name)
         self.input_shape = _checked_input_shape(input_shape)
         if preprocessing not in backbones.PREPROCESSINGS:
             expected = " or ".join(backbones.PREPROCESSINGS)
@@ -70,9 +76,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         self.l2 = l2
         self.learning_rate = learning_rate
         self.seed = seed
-        self._network: keras.Model | None = None
-        self._arrays: list[np.ndarray] = []
-        self._origin = ""
+        self._arrays = [] if self._network is None else self._network.get_weights()
+        self._origin = "" if self._network is None else "own"
         self._loaded = (self._arrays, self._origin)
 
     @property
@@ -81,29 +86,13 @@ class TransferHyperModel(keras_tuner.HyperModel):
         return {
             "model": self.backbone.name,
             "input_shape": list(self.input_shape),
-            "weights": backbones.identify_weights(self.weights),
+            "weights": self._identity_of_weights(),
             "preprocessing": self.preprocessing,
             "units": list(self.units),
             "dropout": list(self.dropout),
             "l2": list(self.l2),
             "learning_rate": list(self.learning_rate),
             "head_seed": self.seed,
-        }
-
-    @property
-    def feature_setting(self) -> dict[str, object]:
-        """Everything that decides what the features of an image are."""
-        self._bare_network()
-        digest = blake2b(digest_size=16)
-        for array in self._arrays:
-            digest.update(np.ascontiguousarray(array).data)
-        return {
-            "backbone": self.backbone.name,
-            "input_shape": list(self.input_shape),
-            "preprocessing": self.preprocessing,
-            "weights": digest.hexdigest(),
-            "origin": self._origin,
-            "precision": "float32",
         }
 
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
@@ -146,6 +135,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             architecture=self.backbone.name,
             preprocessing=self.preprocessing,
             weights=self._origin,
+            frozen_dropout=describe(extractor).frozen_dropout,
         )
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
@@ -166,7 +156,15 @@ class TransferHyperModel(keras_tuner.HyperModel):
     def feature_extractor(self) -> keras.Model:
         """A new flat model from raw pixels to `(n, channels)` pooled features."""
         body = self.frozen_backbone()
-        return keras.Model(body.input, keras.layers.GlobalAveragePooling2D(name="features")(body.output))
+        pooled = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
+        extractor = keras.Model(body.input, pooled)
+        describe(
+            extractor,
+            architecture=self.backbone.name,
+            weights=self._origin,
+            frozen_dropout=describe(body).frozen_dropout,
+        )
+        return extractor
 
     def frozen_backbone(self) -> keras.Model:
         """A new flat model from raw pixels to the backbone's feature map, with its weights set."""
@@ -195,6 +193,11 @@ class TransferHyperModel(keras_tuner.HyperModel):
         self._arrays = body.get_weights()
         self._origin = "random, calibrated"
         logger.warning("The weights of %s are random (calibrated), not ImageNet's.", self.backbone.name)
+
+    def _identity_of_weights(self) -> str:
+        if self.backbone.builder:
+            return backbones.identify_weights(self.weights)
+        return f"own ({fingerprint(self._bare_network())})"
 
     def _bare_network(self) -> keras.Model:
         if self._network is None:

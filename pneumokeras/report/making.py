@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -51,6 +52,7 @@ def report_run(
     data: str | PathLike[str] | None = None,
     split: str = "test",
     out: str | PathLike[str] | None = None,
+    cache: bool = True,
 ) -> Report:
     """Evaluate a run's model and write the report.
 
@@ -60,6 +62,8 @@ def report_run(
         split: which split of the run, or of `data` if it has splits.
         out: folder for the report and its predictions; the run folder is then only read. By default `report`
             in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
+        cache: keep the radiographs' features if the run's head was trained on stored ones, so that the next
+            report on the same backbone finds them.
 
     Returns:
         The report.
@@ -76,7 +80,7 @@ def report_run(
     split = radiographs.split or WHOLE
     target = Path(out) if out is not None else _default_folder(folder, data, split)
     require_report_folder(target)
-    predictions = predict(result.model, radiographs)
+    predictions = predict(result.model, radiographs, cache=cache)
     evaluation = evaluate_predictions(
         predictions,
         operating_points=result.operating_points,
@@ -193,7 +197,9 @@ def _facts(
         "preprocessing": description.preprocessing,
         "weights": description.weights,
         "search": f"{settings['max_trials']} trials of at most {settings['epochs']} epochs, "
-        f"ranked by {settings['objective']}",
+        f"ranked by {settings['objective']}"
+        + ("; features in bfloat16" if record.get("precision") == "bfloat16" else ""),
+        **_fine_tuning(settings.get("fine_tune", ())),
         "winner": in_words(result.best_hyperparameters),
         "seed": str(record["seed"]),
         "time": f"search {timings['search']:.0f} s, final fit {timings['fit']:.0f} s",
@@ -201,6 +207,15 @@ def _facts(
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     return facts if data is None else {"evaluated radiographs": str(Path(data).absolute()), **facts}
+
+
+def _fine_tuning(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What was trained after the head, a clause a stage."""
+    told = [
+        f"{stage['trainable']}, at most {stage['epochs']} epochs at learning rate {stage['learning_rate']:g}"
+        for stage in stages
+    ]
+    return {"fine-tuning": "; ".join(told)} if told else {}
 
 
 def _samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:

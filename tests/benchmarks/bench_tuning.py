@@ -1,11 +1,13 @@
 """What a search on stored features costs, against one bare pass of the backbone over the same images.
 
-Run with `make bench`; about a quarter of an hour on two cores, for the real radiographs' 5,216 images.
+`make bench`; with the real radiographs' 5,216 images half an hour on two cores for three rounds. The two
+sides take turns; medians are compared. PNEUMOKERAS_BENCH_ROUNDS sets the rounds.
 """
 
 import os
 import subprocess
 import sys
+from statistics import median
 from time import perf_counter
 
 import keras
@@ -17,6 +19,7 @@ from pneumokeras.data.datasets import load_splits
 from pneumokeras.models import backbones
 
 BATCH = 32
+ROUNDS = int(os.environ.get("PNEUMOKERAS_BENCH_ROUNDS", "3"))
 SECONDS_BEYOND_THE_PASS = 75
 SECONDS_FROM_A_FULL_STORE = 90
 
@@ -54,16 +57,41 @@ def tuned(name, data, run, cache, *options):
     return perf_counter() - started
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0"])
-def test_ten_trials_cost_one_pass_of_the_backbone(name, chest_xray, tmp_path):
+@pytest.fixture(scope="module")
+def pixels(chest_xray):
     splits = load_splits(chest_xray)
-    pixels = np.concatenate([part.pixels((224, 224)) for part in (splits.train, splits.val)])
+    return np.concatenate([part.pixels((224, 224)) for part in (splits.train, splits.val)])
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0"])
+def test_ten_trials_cost_one_pass_of_the_backbone(name, chest_xray, pixels, tmp_path):
+    bare, empty, full = [], [], []
+    for turn in range(ROUNDS):
+        cache = tmp_path / f"cache{turn}"
+        bare.append(bare_pass(name, pixels))
+        empty.append(tuned(name, chest_xray, tmp_path / f"empty{turn}", cache, "--views", "1"))
+        full.append(tuned(name, chest_xray, tmp_path / f"full{turn}", cache, "--views", "1"))
+    limit = median(bare)
+    print(
+        f"\n{name}, {len(pixels)} images, ten trials of ten epochs, one view, {ROUNDS} rounds (median; all)"
+    )
+    print(f"  bare pass             {limit:5.0f} s  {[round(s) for s in bare]}")
+    print(f"  from an empty store   {median(empty):5.0f} s  {[round(s) for s in empty]}")
+    print(f"  from a full store     {median(full):5.0f} s  {[round(s) for s in full]}")
+    assert median(empty) <= limit + SECONDS_BEYOND_THE_PASS
+    assert median(full) <= SECONDS_FROM_A_FULL_STORE
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0"])
+def test_four_views_cost_four_passes(name, chest_xray, pixels, tmp_path):
     limit = bare_pass(name, pixels)
-    empty = tuned(name, chest_xray, tmp_path / "empty", tmp_path / "cache", "--views", "1")
-    full = tuned(name, chest_xray, tmp_path / "full", tmp_path / "cache", "--views", "1")
-    print(f"\n{name}, {len(pixels)} images, ten trials of ten epochs, one view")
-    print(f"  bare pass             {limit:6.0f} s  {len(pixels) / limit:5.1f} images/s")
-    print(f"  from an empty store   {empty:6.0f} s  the pass and {empty - limit:.0f} s")
-    print(f"  from a full store     {full:6.0f} s")
-    assert empty <= limit + SECONDS_BEYOND_THE_PASS
-    assert full <= SECONDS_FROM_A_FULL_STORE
+    first = tuned(name, chest_xray, tmp_path / "one", tmp_path / "cache", "--views", "1")
+    raised = tuned(name, chest_xray, tmp_path / "four", tmp_path / "cache", "--views", "4")
+    full = tuned(name, chest_xray, tmp_path / "again", tmp_path / "cache", "--views", "4", "--seed", "0")
+    print(f"\n{name}, {len(pixels)} images, ten trials of ten epochs")
+    print(f"  bare pass {limit:.0f} s; --views 1 from an empty store {first:.0f} s")
+    print(f"  then --views 4: {raised:.0f} s; and again, from a full store: {full:.0f} s")
+    print(
+        print(f"  four views from an empty store, by both searches less one: {first + raised - full:.0f} s")
+    )
+    assert raised <= 3 * limit + SECONDS_BEYOND_THE_PASS

@@ -1,0 +1,203 @@
+"""A network in parts, found by its structure: its stages, what may be trained of it, what stays frozen.
+
+A layer is a *cut* if everything that follows sees the radiograph only through its output. A backbone is a
+row of stages, each of which halves the feature map. A stage ends after its last merging of branches, at the
+narrowest cut there is: what comes between that and the smaller map only prepares the next stage.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import keras
+import numpy as np
+from keras import Operation
+
+from pneumokeras.errors import ModelError
+from pneumokeras.models.backbones import frozen, set_weights
+from pneumokeras.models.saved import describe
+
+_NEXT_STAGE = 0.6
+"""A map whose side is below this share of its stage's begins the next stage; padding changes it by less."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model cut in two.
+
+    Attributes:
+        lower: a frozen copy, from raw pixels to what enters the upper part.
+        upper: a copy of the rest, trainable where it was asked for, with the dropout that a frozen
+            backbone is built without.
+    """
+
+    lower: keras.Model
+    upper: keras.Model
+
+    def write_back(self, model: keras.Model) -> None:
+        """Give the model they were cut from the weights of the upper part."""
+        for layer in self.upper.layers:
+            if layer.weights:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def stage_ends(model: keras.Model) -> tuple[str, ...]:
+    """The names of the layers that a network's stages end with, from the radiograph upwards.
+
+    The last one gives the last feature map: what heads pool and Grad-CAM weighs.
+
+    Args:
+        model: a flat functional model, a backbone or one with a head.
+
+    Raises:
+        ModelError: if it has no feature map.
+    """
+    sources = _sources(model)
+    maps = [operation for operation in _cuts(model, sources) if len(operation.output.shape) == 4]
+    if not maps:
+        raise ModelError(
+            f"{model.name} has no feature map. Expected a network of (n, rows, columns, channels)."
+        )
+    stages: list[list[Operation]] = [[maps[0]]]
+    for operation in maps[1:]:
+        if _side(operation) <= _NEXT_STAGE * _side(stages[-1][0]):
+            stages.append([])
+        stages[-1].append(operation)
+    ends = []
+    for stage in stages[1:-1]:
+        merges = [place for place, operation in enumerate(stage) if len(sources[operation.name]) > 1]
+        after = stage[merges[-1] :] if merges else stage
+        ends.append(min(reversed(after), key=lambda operation: math.prod(operation.output.shape[1:])).name)
+    return (*ends, maps[-1].name)
+
+
+def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
+    """The names of the layers that a stage of fine-tuning trains; the head always is among them.
+
+    Args:
+        model: a flat functional model with a head.
+        what: `"head"`; `"stage5"` for that stage of the backbone and those above; `"top 20"` for the
+            backbone's last 20 layers; `"all"`.
+
+    Raises:
+        ModelError: if there is no such part.
+    """
+    names = [layer.name for layer in model.layers]
+    ends = stage_ends(model)
+    head = names.index(ends[-1]) + 1
+    stage, top = re.fullmatch(r"stage(\d+)", what), re.fullmatch(r"top (\d+)", what)
+    if what == "head":
+        first = head
+    elif what == "all":
+        first = 0
+    elif top and 1 <= int(top[1]) <= head:
+        first = head - int(top[1])
+    elif stage and 1 <= int(stage[1]) <= len(ends):
+        number = int(stage[1])
+        first = names.index(ends[number - 2]) + 1 if number > 1 else 0
+    else:
+        raise ModelError(
+            f"Nothing in {model.name} is called {what!r}. Expected head, stage1 to stage{len(ends)}, "
+            f"top 1 to top {head}, or all."
+        )
+    return frozenset(names[first:])
+
+
+def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
+    """Cut a model where the first layer to be trained begins.
+
+    BatchNorm stays in inference mode, its scale and offset as they are, or the few images of a batch would
+    ruin its statistics.
+
+    Args:
+        model: a flat functional model with a head.
+        what: what is trainable, as for `trainable_layers`.
+        seed: of the restored dropout.
+
+    Raises:
+        ModelError: if there is no such part.
+    """
+    trainable = trainable_layers(model, what)
+    first = next(layer for layer in model.layers if layer.name in trainable and layer.weights)
+    order = model.operations.index
+    entrance = [operation for operation in _cuts(model, _sources(model)) if order(operation) < order(first)][
+        -1
+    ]
+    rates = describe(model).frozen_dropout
+    seeds = {name: seed + number for number, name in enumerate(reversed([*rates]))}
+
+    def copied(layer: keras.Layer) -> keras.Layer:
+        if layer.name not in trainable:
+            return frozen(layer)
+        config = layer.get_config()
+        if layer.name in rates:
+            config |= {"rate": rates[layer.name], "seed": seeds[layer.name]}
+        copy = type(layer).from_config(config)
+        copy.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        return copy
+
+    def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:
+        original = keras.Model(inputs, outputs)
+        copy = keras.models.clone_model(original, clone_function=copied)
+        set_weights(copy, original.get_weights())
+        return copy
+
+    return Parts(part(model.inputs[0], entrance.output), part(entrance.output, model.outputs[0]))
+
+
+def fingerprint(model: keras.Model) -> str:
+    """A hash of what a model computes: its layers, how they are linked, their weights; names do not count."""
+    config = model.get_config()
+    numbers = {layer["name"]: number for number, layer in enumerate(config["layers"])}
+    structure = json.dumps(_nameless(config, numbers), sort_keys=True)
+    digest = blake2b(structure.encode(), digest_size=16)
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _nameless(value: Any, numbers: Mapping[str, int]) -> Any:
+    if isinstance(value, Mapping):
+        kept = {key: part for key, part in value.items() if key not in ("name", "trainable")}
+        return {key: _nameless(part, numbers) for key, part in kept.items()}
+    if isinstance(value, list | tuple):
+        return [_nameless(part, numbers) for part in value]
+    return numbers.get(value, value) if isinstance(value, str) else value
+
+
+def _cuts(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
+    """The layers through whose output alone the rest sees the radiograph, in order."""
+    last_use = {name: position for position, inputs in enumerate(sources.values()) for name in inputs}
+    cuts, open_until = [], 0
+    for position, operation in enumerate(model.operations):
+        if open_until <= position:
+            cuts.append(operation)
+        open_until = max(open_until, last_use.get(operation.name, position))
+    return cuts
+
+
+def _sources(model: keras.Model) -> dict[str, set[str]]:
+    """For each layer, in order, the names of those it takes its input from."""
+
+    def histories(value: Any) -> set[str]:
+        if isinstance(value, Mapping):
+            if "keras_history" in value:
+                return {value["keras_history"][0]}
+            value = list(value.values())
+        return set(itertools.chain(*map(histories, value))) if isinstance(value, list | tuple) else set()
+
+    try:
+        return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
+    except (KeyError, NotImplementedError) as error:
+        raise ModelError(f"{model.name} has no graph to cut. Expected a functional Keras model.") from error
+
+
+def _side(operation: Operation) -> int:
+    return max(operation.output.shape[1:3])

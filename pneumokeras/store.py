@@ -1,0 +1,205 @@
+"""Rows of features by key, kept on disk and read from there.
+
+A store is a folder of shards, each written by one process and never touched again: `<shard>.rows` holds the
+features one after another, `<shard>.keys` a key and a checksum for each row. A row counts once its key is
+there, so an interrupted extraction keeps what it finished; a row whose checksum is wrong is computed again.
+Processes that share a store never wait for each other; at worst a row is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from pneumokeras.errors import DataError
+from pneumokeras.files import read_json, write_json
+
+_RECORD = np.dtype([("key", "V16"), ("checksum", "<u4")])
+_SETTING = "setting.json"
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """What lies in the cache for one way of computing features.
+
+    Attributes:
+        folder: where.
+        setting: what was computed how.
+        rows: views of images.
+        size: bytes on disk.
+    """
+
+    folder: Path
+    setting: Mapping[str, Any]
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a store in the order they were asked for, read from disk when they are indexed.
+
+    Attributes:
+        shape: of one row.
+        shards: the files they lie in, memory-mapped.
+        places: `(n, 2)` integers: shard and row of each; -1 where the store has no undamaged row.
+    """
+
+    shape: tuple[int, ...]
+    shards: Sequence[np.ndarray]
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """`(k, *shape)` `float32` copies of some rows, all of which must be there."""
+        places = self.places[indices]
+        values = np.empty((len(places), *self.shape), np.float32)
+        for shard in np.unique(places[:, 0]):
+            here = places[:, 0] == shard
+            values[here] = self.shards[shard][places[here, 1]]
+        return values
+
+    @property
+    def found(self) -> np.ndarray:
+        """`(n,)` booleans: whether a row is there and undamaged."""
+        return self.places[:, 0] >= 0
+
+
+class FeatureStore:
+    """Rows of features by key, in one folder for one way of computing them.
+
+    Vectors are kept as `float32`. Feature maps, thousands of times their size, are kept as `float16`.
+
+    Args:
+        setting: everything that decides what the features are, but for the image; plain JSON, with the key
+            `backbone`.
+        shape: of one row.
+        cache: the cache's folder; by default `cache_folder()`.
+    """
+
+    def __init__(self, setting: Mapping[str, Any], shape: tuple[int, ...], *, cache: Path | None = None):
+        name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=8).hexdigest()
+        self.setting = setting
+        self.folder = (cache or cache_folder()) / "features" / f"{setting['backbone']}-{name}"
+        self.shape = shape
+        self.dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
+
+    @property
+    def precision(self) -> str:
+        """What the features are computed in."""
+        return self.setting["precision"]
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes on disk."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def exists(self) -> bool:
+        """Whether anything was ever stored here."""
+        return (self.folder / _SETTING).exists()
+
+    def find(self, keys: Sequence[bytes]) -> Rows:
+        """Look up rows; each one's checksum is compared with what is on disk.
+
+        Args:
+            keys: `(n,)` keys of 16 bytes.
+        """
+        wanted: dict[bytes, list[int]] = {}
+        for index, key in enumerate(keys):
+            wanted.setdefault(key, []).append(index)
+        places = np.full((len(keys), 2), -1)
+        shards: list[np.ndarray] = []
+        for file in sorted(self.folder.glob("*.keys")):
+            records, rows = self._shard(file)
+            for number, record in enumerate(records):
+                indices = wanted.get(record["key"].tobytes())
+                if indices and places[indices[0], 0] < 0 and crc32(rows[number].data) == record["checksum"]:
+                    places[indices] = len(shards), number
+            shards.append(rows)
+        return Rows(self.shape, shards, places)
+
+    def _shard(self, keys: Path) -> tuple[np.ndarray, np.ndarray]:
+        """The records of a shard and their rows; as many as both files hold whole."""
+        file = keys.with_suffix(".rows")
+        content, size = keys.read_bytes(), file.stat().st_size if file.exists() else 0
+        count = min(len(content) // _RECORD.itemsize, size // self.row_bytes)
+        records = np.frombuffer(content, _RECORD, count=count)
+        shape = (count, *self.shape)
+        return records, np.memmap(file, self.dtype, "r", shape=shape) if count else np.empty(
+            shape, self.dtype
+        )
+
+    def write(self, batches: Iterator[tuple[Sequence[bytes], np.ndarray]]) -> None:
+        """Append rows batch by batch; what was appended stays if the iterator raises.
+
+        Args:
+            batches: keys of 16 bytes, and their `(b, *shape)` rows.
+
+        Raises:
+            DataError: if the disk is full or cannot be written, or a value is too large for `float16`.
+        """
+        shard = self.folder / uuid.uuid4().hex
+        try:
+            if not self.exists():
+                write_json(self.folder / _SETTING, {**self.setting, "shape": list(self.shape)})
+            with shard.with_suffix(".rows").open("wb") as rows, shard.with_suffix(".keys").open("wb") as keys:
+                for batch, features in batches:
+                    features = self._as_kept(features)
+                    records = np.array(
+                        [(key, crc32(row.data)) for key, row in zip(batch, features, strict=True)], _RECORD
+                    )
+                    rows.write(features.data)
+                    rows.flush()
+                    keys.write(records.tobytes())
+                    keys.flush()
+        except OSError as error:
+            raise DataError(
+                f"Cannot write features to {self.folder} ({error.strerror}). Make room, name another folder "
+                "with PNEUMOKERAS_CACHE, or go without with --no-cache."
+            ) from error
+
+    def _as_kept(self, features: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            kept = np.ascontiguousarray(features, self.dtype)
+        if np.isinf(kept).any() and np.isfinite(features).all():
+            raise DataError(
+                f"The features of {self.setting['backbone']} exceed what float16 holds (65,504). "
+                "Go without the store, with --no-cache."
+            )
+        return kept
+
+
+def cache_folder() -> Path:
+    """Where features lie: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
+    return Path(os.environ.get("PNEUMOKERAS_CACHE") or Path.home() / ".cache" / "pneumokeras")
+
+
+def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
+    """What lies in the cache, by name."""
+    found = []
+    for path in sorted(((cache or cache_folder()) / "features").glob(f"*/{_SETTING}")):
+        sizes = {file: file.stat().st_size for file in path.parent.iterdir()}
+        rows = sum(size // _RECORD.itemsize for file, size in sizes.items() if file.suffix == ".keys")
+        found.append(StoredFeatures(path.parent, read_json(path), rows, sum(sizes.values())))
+    return found
+
+
+def clear_cache(cache: Path | None = None) -> int:
+    """Remove all stored features; returns how many bytes they took."""
+    stored = stored_features(cache)
+    for features in stored:
+        shutil.rmtree(features.folder)
+    return sum(features.size for features in stored)

@@ -1,0 +1,43 @@
+"""An epoch of fine-tuning on stored feature maps, against one of the full model on the same images.
+
+`make bench`; some minutes on two cores.
+"""
+
+from statistics import median
+
+import keras_tuner
+import numpy as np
+import pytest
+
+from pneumokeras.data.datasets import load_splits
+from pneumokeras.fitting import Stage, fit
+from pneumokeras.models.transfer import TransferHyperModel
+
+IMAGES = 512
+STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=3, learning_rate=1e-5)]
+TIMES_FASTER = 2.5
+LOSSES_WITHIN = 1e-3
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0"])
+def test_an_epoch_costs_the_upper_part_only(name, chest_xray, tmp_path, monkeypatch):
+    monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path))
+    splits = load_splits(chest_xray)
+    train = splits.train.subset(np.linspace(0, len(splits.train) - 1, IMAGES).astype(int))
+    val = splits.val.subset(np.linspace(0, len(splits.val) - 1, 64).astype(int))
+    hypermodel = TransferHyperModel(name, weights="none")
+    hypermodel.calibrate(train.pixels((224, 224)))
+    hp = keras_tuner.HyperParameters()
+    seconds, losses = {True: [], False: []}, {}
+    for stored in (True, False, True, False):
+        history = fit(hypermodel.build(hp), train, val, stages=STAGES, views=1, cache=stored).history
+        seconds[stored] += history["seconds"][3:]  # of stage5, whose first one compiles
+        losses[stored] = np.array(history["loss"])
+    ratio = median(seconds[False]) / median(seconds[True])
+    difference = np.abs(losses[True] - losses[False]).max()
+    print(f"\n{name}, stage5, {len(train)} images and {len(val)} to validate, seconds an epoch")
+    print(f"  full model  {median(seconds[False]):5.1f}  {[round(s, 1) for s in seconds[False]]}")
+    print(f"  stored maps {median(seconds[True]):5.1f}  {[round(s, 1) for s in seconds[True]]}")
+    print(f"  {ratio:.2f} times as fast; largest difference of the losses {difference:.1e}")
+    assert difference < LOSSES_WITHIN
+    assert ratio >= TIMES_FASTER
