@@ -379,7 +379,8 @@ def test_a_name_of_its_own_is_no_patient_that_two_splits_share(tmp_path):
     files = [write_image(tmp_path / f"scan_{index}.png", index) for index in range(250)]
     splits = ["train"] * 120 + ["val"] * 120 + ["test"] * 10
     rows = [f"{file.name},{BOTH[index % 2]},{splits[index]}" for index, file in enumerate(files)]
-    rows.append(f"{files[0].name},NORMAL,test")
+    (tmp_path / "copy.png").write_bytes(files[0].read_bytes())
+    rows.append("copy.png,NORMAL,test")
     assert load_splits(write_manifest(tmp_path, "path,label,split\n" + "\n".join(rows))).notices == (
         "1 radiograph of train is also in test (same content), such as scan_0.png.",
     )
@@ -620,6 +621,8 @@ def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
         ("path,label\n,NORMAL\n", "line 2: no path"),
         ("path,label\na.png\n", "line 2: label"),
         ("path,label\na.npz::test/0,NORMAL\nb.npz::test/0,NORMAL\n", "one .npz"),
+        ("path,label\na.png,NORMAL\nb.png,NORMAL\na.png,NORMAL\n", "line 4: a.png is in line 2 already"),
+        ("path,label,split\na.png,NORMAL,train\nx/../a.png,NORMAL,test\n", "is in line 2 already"),
     ],
 )
 def test_a_faulty_manifest_is_one_line_that_says_where(tmp_path, text, message):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, skip_bad_option
 
 
 @click.command()
@@ -17,13 +17,14 @@ from pneumokeras.cli.options import PATH
 )
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
+@skip_bad_option
 @talking
-def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None) -> None:
+def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None, skip_bad: bool) -> None:
     """Evaluate the model of RUN and write report.json, index.html and figures."""
     load_tensorflow()
     from pneumokeras.report.making import report_run
 
-    made = report_run(run, data=path, split=split, out=out)
+    made = report_run(run, data=path, split=split, out=out, skip_bad=skip_bad)
     for notice in made.notices:
         talk.say(notice)
     talk.result(str(made.evaluation.report()))

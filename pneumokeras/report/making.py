@@ -11,6 +11,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
 from pneumokeras.data.phantoms import are_phantoms
+from pneumokeras.data.sets import said_of
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
@@ -51,6 +52,7 @@ def report_run(
     data: str | PathLike[str] | None = None,
     split: str = "test",
     out: str | PathLike[str] | None = None,
+    skip_bad: bool = False,
 ) -> Report:
     """Evaluate a run's model and write the report.
 
@@ -60,6 +62,7 @@ def report_run(
         split: which split of the run, or of `data` if it has splits.
         out: folder for the report and its predictions; the run folder is then only read. By default `report`
             in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
+        skip_bad: leave out radiographs that cannot be decoded; a notice names them.
 
     Returns:
         The report.
@@ -73,6 +76,8 @@ def report_run(
     result, folder = load_run(run), open_run(run)
     description = describe(result.model)
     radiographs = _radiographs(folder, data, split, description)
+    if skip_bad:
+        radiographs = radiographs.without_bad()
     split = radiographs.split or WHOLE
     target = Path(out) if out is not None else _default_folder(folder, data, split)
     require_report_folder(target)
@@ -144,6 +149,8 @@ def _notices(
         notices.append(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
         )
+    if radiographs.skipped:
+        notices.append(said_of(radiographs.skipped))
     if split != "test" and data is None:
         notices.append(
             f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."
