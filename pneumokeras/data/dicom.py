@@ -142,14 +142,14 @@ def _as_shown(dataset: Any) -> np.ndarray:
 
     if dataset.PhotometricInterpretation not in _GRAY:
         raise DataError("cannot be decoded: it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR.")
-    values = pixel_array(dataset)
-    values = np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
-    if dataset.get("VOILUTSequence"):
-        shown = _by_table(values, dataset)
-    elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
-        shown = _by_window(values, dataset)
-    else:
-        shown = (values - values.min()) / max(np.ptp(values), np.finfo(float).tiny)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        values = np.asarray(apply_modality_lut(pixel_array(dataset), dataset), dtype=np.float64)
+        if dataset.get("VOILUTSequence"):
+            shown = _by_table(values, dataset)
+        elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
+            shown = _by_window(values, dataset)
+        else:
+            shown = (values - values.min()) / max(np.ptp(values), np.finfo(float).tiny)
     if not np.isfinite(shown).all():
         raise DataError("cannot be decoded: its rescaling or window gives no numbers.")
     if dataset.PhotometricInterpretation == "MONOCHROME1":

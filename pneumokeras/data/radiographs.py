@@ -145,7 +145,8 @@ def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, ho
     if pixels[-1, -1] != 128:
         return False
     end = content.tobytes().rfind(b"\xff\xd9")
-    other = np.zeros(2 * header.height * header.width, np.uint8)  # more than any missing data would take
+    # More than what is missing would take, and without the value that begins a marker.
+    other = np.random.default_rng(0).integers(0, 255, 2 * header.height * header.width, dtype=np.uint8)
     longer = np.concatenate([content[:end], other])
     again = _by_opencv(longer, how)
     return again is not None and not np.array_equal(again, pixels)
