@@ -92,6 +92,7 @@ BAD_FILES = {
 NAMES = [
     "two words.png",
     "a\nb.png",
+    "a\rb.png",
     "\"double\" and 'single'.png",
     "<img src=x onerror=alert(1)>.png",
     "comma, semicolon; and :: colons.png",

@@ -208,9 +208,9 @@ def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) 
         )
     if path.is_dir():
         return read_folder(path, classes=classes, patient_pattern=patient_pattern)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return read_npz(path, classes=classes)
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         return read_manifest(path, classes=classes, patient_pattern=patient_pattern)
     raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.")
 
