@@ -86,6 +86,15 @@ def _jpeg_size(content: bytes | memoryview) -> tuple[int, int]:
 
 
 def _png_size(content: bytes | memoryview) -> tuple[int, int]:
+    """With a look at all chunks: the decoder allocates what each claims to hold."""
+    place = 8
+    while place < len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        place += 12 + length
+        if kind == b"IEND":
+            break
+    if place > len(content):
+        raise DataError("cannot be decoded: the PNG data ends early.")
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
 
