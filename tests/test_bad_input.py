@@ -69,6 +69,12 @@ def cut_and_closed():
     return content[: len(content) // 2] + b"\xff\xd9"
 
 
+def endless_scans():
+    content = cv2.imencode(".jpeg", picture(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + 1000 * last_scan + content[-2:]
+
+
 BAD_FILES = {
     "empty.jpeg": b"",
     "text.jpeg": b"<html>404 Not Found</html>",
@@ -77,6 +83,7 @@ BAD_FILES = {
     "cut_and_closed.jpeg": cut_and_closed(),
     "without_frame.jpeg": b"\xff\xd8\xff\xda\0\0",
     "endless_fill.jpeg": b"\xff\xd8" + b"\xff" * 5000,
+    "endless_scans.jpeg": endless_scans(),
     "cut.png": encoded(".png")[:-30],
     "cut.bmp": encoded(".bmp")[:-100],
     "cut.tiff": encoded(".tiff")[:60],

@@ -10,8 +10,13 @@ from pneumokeras.errors import DataError
 MAX_PIXELS = 2**26
 """What a radiograph may have, 67 million; the largest detectors have about 30."""
 
+_MOST_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
+_MOST_FILLING = 64
+_MOST_SCANS = 256  # each goes over the whole image; encoders make about ten
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE_FRAME = 0xC2
+_JPEG_SCAN = b"\xff\xda"
 _TIFF_TAGS = {
     256: "width",
     257: "height",
@@ -39,7 +44,7 @@ class Header:
     width: int = 0
 
 
-def read_header(content: bytes | memoryview) -> Header:
+def read_header(content: memoryview) -> Header:
     """Tell what kind of image a file holds, by its content, and how large it claims to be.
 
     Raises:
@@ -53,7 +58,7 @@ def read_header(content: bytes | memoryview) -> Header:
         if start.startswith(signature):
             try:
                 height, width = size_of(content)
-            except (struct.error, KeyError, IndexError):
+            except (struct.error, LookupError):
                 raise DataError(f"cannot be decoded: its {kind} header is damaged.") from None
             require_size(height, width)
             return Header(kind, height, width)
@@ -70,42 +75,45 @@ def require_size(height: int, width: int) -> None:
         raise DataError(f"cannot be decoded: it claims {width} x {height} pixels, of {MAX_PIXELS} at most.")
 
 
-def _jpeg_size(content: bytes | memoryview) -> tuple[int, int]:
+def _jpeg_size(content: memoryview) -> tuple[int, int]:
     place = 2
-    while True:
-        while content[place + 1] == 0xFF:  # any number of these may stand before a marker
-            place += 1
-        fill, marker = content[place], content[place + 1]
-        if fill != 0xFF or marker in (0xD9, 0xDA):
-            raise KeyError(marker)
+    for _ in range(_MOST_SEGMENTS):
+        filled = bytes(content[place : place + _MOST_FILLING])  # any number of 0xFF may stand before a marker
+        place += len(filled) - len(filled.lstrip(b"\xff"))
+        marker = content[place]
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", content, place + 5)
+            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(_JPEG_SCAN) > _MOST_SCANS:
+                raise DataError(f"cannot be decoded: it has more than {_MOST_SCANS} scans.")
+            height, width = struct.unpack_from(">HH", content, place + 4)
             return height, width
-        length = 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place + 2)[0]
-        place += 2 + length
+        if not filled.startswith(b"\xff") or marker in (0xD9, 0xDA):
+            break
+        length = 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place + 1)[0]
+        place += 1 + length
+    raise LookupError("no frame")
 
 
-def _png_size(content: bytes | memoryview) -> tuple[int, int]:
+def _png_size(content: memoryview) -> tuple[int, int]:
     """With a look at all chunks: the decoder allocates what each claims to hold."""
     place = 8
-    while place < len(content):
+    for _ in range(_MOST_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", content, place)
         place += 12 + length
-        if kind == b"IEND":
+        if kind == b"IEND" or place > len(content):
             break
-    if place > len(content):
+    if kind != b"IEND" or place > len(content):
         raise DataError("cannot be decoded: the PNG data ends early.")
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
 
 
-def _bmp_size(content: bytes | memoryview) -> tuple[int, int]:
+def _bmp_size(content: memoryview) -> tuple[int, int]:
     (header,) = struct.unpack_from("<I", content, 14)
     width, height = struct.unpack_from("<HH" if header == 12 else "<ii", content, 18)
     return abs(height), abs(width)
 
 
-def _tiff_size(content: bytes | memoryview) -> tuple[int, int]:
+def _tiff_size(content: memoryview) -> tuple[int, int]:
     """Of the first image, or of one of its tiles if that claims more."""
     order = "<" if content[0] == ord("I") else ">"
     (directory,) = struct.unpack_from(f"{order}I", content, 4)

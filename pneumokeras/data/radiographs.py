@@ -66,9 +66,9 @@ def read_content(path: str | PathLike[str]) -> np.ndarray:
         if status.st_size > MAX_BYTES:
             raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most. {_EXPECTED}")
         return np.fromfile(path, dtype=np.uint8)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
-        if isinstance(error, DataError):
-            raise
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"Cannot read {path}: {reason}. Is it there, and may you read it?") from error
 
