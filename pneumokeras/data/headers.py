@@ -81,13 +81,13 @@ def _jpeg_size(content: memoryview) -> tuple[int, int]:
         filled = bytes(content[place : place + _MOST_FILLING])  # any number of 0xFF may stand before a marker
         place += len(filled) - len(filled.lstrip(b"\xff"))
         marker = content[place]
+        if not filled.startswith(b"\xff") or marker in (0xFF, 0xD9, 0xDA):
+            break
         if marker in _JPEG_FRAMES:
             if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(_JPEG_SCAN) > _MOST_SCANS:
                 raise DataError(f"cannot be decoded: it has more than {_MOST_SCANS} scans.")
             height, width = struct.unpack_from(">HH", content, place + 4)
             return height, width
-        if not filled.startswith(b"\xff") or marker in (0xD9, 0xDA):
-            break
         length = 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place + 1)[0]
         place += 1 + length
     raise LookupError("no frame")
