@@ -30,7 +30,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: help setup demo test test-all bench lint docs lock
+.PHONY: help setup demo test test-all bench fuzz lint docs lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s%s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ test-all: $(INSTALLED) ## Run every test
 
 bench: $(INSTALLED) ## Measure speed and print the ratios
 	@$(BIN)/python -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## Damage files of every kind for ten minutes, or FUZZ_SECONDS, and see them read or refused
+	@OPENCV_LOG_LEVEL=SILENT $(BIN)/python -m pytest tests/fuzz -q -o python_files='fuzz_*.py' $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
 	@$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @contextmanager
@@ -50,8 +50,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` to `path` as strict JSON (no NaN), indented for people."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `value` to `path` as strict JSON (no NaN), indented for people.
+
+    A byte of a file's name that is no UTF-8 is written as JSON's own escape, which `read_json` gives back.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -63,17 +67,25 @@ def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
     """Write `rows` to `path` under the header `columns`; a missing or `None` value is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    rows = list(rows)
+    text = _csv_text(columns, rows, csv.QUOTE_MINIMAL)
+    if "\r" in text:  # Python before 3.13 leaves it unquoted, and then ends a row there
+        text = _csv_text(columns, rows, csv.QUOTE_ALL)
+    write_text(path, text)
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """Read the rows of the CSV file at `path`, each a mapping from column to text."""
     text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting: Literal[0, 1]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _flush_to_disk(path: Path) -> None:

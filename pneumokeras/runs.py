@@ -109,7 +109,7 @@ class Run:
 
         Args:
             settings: everything that decides the outcome but the data.
-            data: `path`, `fingerprint`, `counts` and `notices` of the radiographs.
+            data: `path`, `fingerprint`, `counts`, `notices` and `skipped` of the radiographs.
             command: what the user typed or called.
             seed: of splits, search and training.
 

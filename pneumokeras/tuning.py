@@ -410,6 +410,7 @@ def _data_record(splits: Splits) -> dict[str, Any]:
         "classes": list(splits.train.class_names),
         "counts": counts,
         "notices": list(splits.notices),
+        "skipped": [vars(skipped) for skipped in splits.skipped],
     }
 
 

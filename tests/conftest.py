@@ -14,6 +14,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["KERAS_HOME"] = str(Path(_caches.name, "keras"))  # no weights or settings of this machine's user
 os.environ["PNEUMOKERAS_CACHE"] = str(Path(_caches.name, "pneumokeras"))
+os.environ["PNEUMOKERAS_KEY"] = str(Path(_caches.name, "patient.key"))
 os.environ["MPLBACKEND"] = "Agg"
 
 

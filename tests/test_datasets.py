@@ -379,7 +379,8 @@ def test_a_name_of_its_own_is_no_patient_that_two_splits_share(tmp_path):
     files = [write_image(tmp_path / f"scan_{index}.png", index) for index in range(250)]
     splits = ["train"] * 120 + ["val"] * 120 + ["test"] * 10
     rows = [f"{file.name},{BOTH[index % 2]},{splits[index]}" for index, file in enumerate(files)]
-    rows.append(f"{files[0].name},NORMAL,test")
+    (tmp_path / "copy.png").write_bytes(files[0].read_bytes())
+    rows.append("copy.png,NORMAL,test")
     assert load_splits(write_manifest(tmp_path, "path,label,split\n" + "\n".join(rows))).notices == (
         "1 radiograph of train is also in test (same content), such as scan_0.png.",
     )
@@ -620,6 +621,8 @@ def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
         ("path,label\n,NORMAL\n", "line 2: no path"),
         ("path,label\na.png\n", "line 2: label"),
         ("path,label\na.npz::test/0,NORMAL\nb.npz::test/0,NORMAL\n", "one .npz"),
+        ("path,label\na.png,NORMAL\nb.png,NORMAL\na.png,NORMAL\n", "line 4: a.png is in line 2 already"),
+        ("path,label,split\na.png,NORMAL,train\nx/../a.png,NORMAL,test\n", "is in line 2 already"),
     ],
 )
 def test_a_faulty_manifest_is_one_line_that_says_where(tmp_path, text, message):
@@ -668,6 +671,7 @@ def test_written_splits_come_back_from_anywhere(tmp_path, monkeypatch, source):
         ("IM-0131-0001.jpeg", "IM-0131"),
         ("IM-0131-0001-0002.jpeg", "IM-0131"),
         ("NORMAL2-IM-0414-0001.jpeg", "NORMAL2-IM-0414"),
+        ("BACTERIA-1135262-0002.jpeg", "BACTERIA-1135262"),
     ],
 )
 def test_the_kaggle_names_say_whose_radiograph_it_is(name, patient):
@@ -698,6 +702,47 @@ def test_a_users_pattern_names_the_patient(pattern):
 def test_a_pattern_that_cannot_work_is_refused(pattern, message):
     with pytest.raises(DataError, match=message):
         RadiographSet.from_files(["p12_3.png"], patient_pattern=pattern)
+
+
+# Kinds of pneumonia
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("person1_bacteria_1.jpeg", "bacteria"),
+        ("person1_virus_6.jpeg", "virus"),
+        ("VIRUS-1234-0001.jpeg", "virus"),
+        ("IM-0131-0001.jpeg", ""),
+        ("antivirus_3.jpeg", ""),
+    ],
+)
+def test_the_name_says_which_kind_of_pneumonia_it_is(name, subtype):
+    assert list(RadiographSet.from_files([f"virus/bacteria/{name}"]).subtypes) == [subtype]
+
+
+def test_arrays_have_no_kind():
+    assert list(RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8)).subtypes) == ["", ""]
+
+
+def test_a_manifest_may_say_the_kind_and_else_the_name_does(tmp_path):
+    text = "path,label,subtype\n1_virus.png,PNEUMONIA,fungus\n2_virus.png,PNEUMONIA,\n3.png,NORMAL,\n"
+    assert list(read_manifest(write_manifest(tmp_path, text))[""].subtypes) == ["fungus", "virus", ""]
+
+
+def test_the_kind_goes_wherever_its_radiograph_goes(tmp_path):
+    for index in range(120):
+        name = f"person{index}_{('bacteria', 'virus')[index % 2]}_1.png"
+        write_image(tmp_path / "data" / "train" / "PNEUMONIA" / name, index)
+    write_class(tmp_path / "data" / "train" / "NORMAL", 60, start=500)
+    write_class(tmp_path / "data" / "val" / "NORMAL", 3, start=600)
+    splits = load_splits(tmp_path / "data", seed=2)
+    splits.write_csv(tmp_path / "splits.csv")
+    for found in (splits, read_manifest(tmp_path / "splits.csv").values()):
+        for radiographs in found:
+            for name, subtype in zip(radiographs.names, radiographs.subtypes, strict=True):
+                assert (f"_{subtype}_" in name) if subtype else ("person" not in name)
+    assert list(splits.train.subset([5, 3]).subtypes) == list(splits.train.subtypes[[5, 3]])
 
 
 # The set itself

@@ -1,5 +1,6 @@
 """One image file becomes gray levels at the size asked, or one line that names the file."""
 
+import io
 import os
 import struct
 import zlib
@@ -7,8 +8,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from pneumokeras.data.radiographs import read_radiograph, resize
+from pneumokeras.data.radiographs import eight_bits, read_radiograph, resize
 from pneumokeras.errors import DataError
 
 
@@ -61,9 +63,131 @@ def test_colour_becomes_luminance(tmp_path):
     assert np.abs(read_radiograph(tmp_path / "green.png").astype(float) - 0.587 * 200).max() <= 1
 
 
-def test_sixteen_bits_become_eight(tmp_path):
-    cv2.imwrite(str(tmp_path / "deep.png"), smooth(16, 16).astype(np.uint16) * 257)
-    assert np.abs(read_radiograph(tmp_path / "deep.png").astype(int) - smooth(16, 16)).max() <= 1
+def write_with_pillow(path, picture, **options):
+    """Pillow writes what OpenCV only reads: CMYK, progressive files, palettes, transparency."""
+    picture.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_become_eight_by_the_depth_that_was_used(tmp_path, suffix, bits, channels):
+    shades = np.rint(smooth(16, 16) / 255 * (2**bits - 1)).astype(np.uint16)
+    shades[0, 0] = 2**bits - 1
+    deep = shades if channels == 1 else np.repeat(shades[..., None], channels, axis=2)
+    cv2.imwrite(str(tmp_path / f"deep{suffix}"), deep)
+    read = read_radiograph(tmp_path / f"deep{suffix}").astype(int)
+    assert read[0, 0] == 255
+    assert np.abs(read - smooth(16, 16))[1:].max() <= 1
+
+
+def test_a_dark_picture_of_sixteen_bits_is_not_stretched_to_white():
+    assert eight_bits(np.array([[0, 2**13]], np.uint16)).max() == 128
+    assert eight_bits(np.array([[0, 2**15]], np.uint16)).max() == 128
+    assert eight_bits(np.zeros((2, 2), np.uint16)).max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".png", ".tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_gray_colour_and_palette_of_files_without_loss_are_read_exactly(tmp_path, suffix, mode):
+    picture = Image.fromarray(smooth(20, 30)).convert(mode)
+    path = write_with_pillow(tmp_path / f"a{suffix}", picture)
+    assert np.array_equal(read_radiograph(path), smooth(20, 30))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits", "tiff_adobe_deflate"])
+def test_compressed_tiff_is_read_exactly(tmp_path, compression):
+    picture = Image.fromarray(smooth(20, 30))
+    path = write_with_pillow(tmp_path / "a.tiff", picture, compression=compression)
+    assert np.array_equal(read_radiograph(path), smooth(20, 30))
+
+
+def write_tiff_where_white_is_zero(path, pixels):
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    content = cv2.imencode(".tiff", pixels, options)[1].tobytes()
+    black_is_zero, white_is_zero = (struct.pack("<HHII", 262, 3, 1, value) for value in (1, 0))
+    assert black_is_zero in content
+    path.write_bytes(content.replace(black_is_zero, white_is_zero))
+    return path
+
+
+def test_tiff_where_white_is_zero_is_turned_round_or_refused(tmp_path):
+    eight = write_tiff_where_white_is_zero(tmp_path / "8.tiff", smooth(8, 8))
+    assert np.array_equal(read_radiograph(eight), 255 - smooth(8, 8))
+    sixteen = write_tiff_where_white_is_zero(tmp_path / "16.tiff", smooth(8, 8).astype(np.uint16) * 257)
+    with pytest.raises(DataError, match="white is zero"):
+        read_radiograph(sixteen)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_is_ignored(tmp_path, mode):
+    picture = Image.fromarray(smooth(20, 30)).convert(mode)
+    picture.putalpha(100)
+    assert np.array_equal(read_radiograph(write_with_pillow(tmp_path / "a.png", picture)), smooth(20, 30))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("image_size", [None, (30, 40)])
+def test_every_kind_of_jpeg_is_read(tmp_path, mode, progressive, image_size):
+    picture = Image.fromarray(smooth(240, 320)).convert("RGB").convert(mode)
+    path = write_with_pillow(tmp_path / "a.jpeg", picture, quality=95, progressive=progressive)
+    expected = smooth(240, 320) if image_size is None else resize(smooth(240, 320), image_size)
+    assert np.abs(read_radiograph(path, image_size=image_size).astype(int) - expected).max() <= 4
+
+
+def test_a_file_is_what_its_content_says_whatever_its_ending(tmp_path):
+    path = write_with_pillow(tmp_path / "a.jpeg", Image.fromarray(smooth(20, 30)), format="PNG")
+    assert np.array_equal(read_radiograph(path), smooth(20, 30))
+
+
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("shape", [(300, 400), (1201, 1603), (999, 2999), (3001, 1000)])
+def test_a_large_jpeg_is_decoded_small_and_loses_nothing(tmp_path, monkeypatch, shape, pad):
+    rough = np.random.default_rng(0).normal(0, 12, shape)
+    picture = np.clip(smooth(*shape) + cv2.GaussianBlur(rough, (0, 0), 2), 0, 255).astype(np.uint8)
+    path = write_with_pillow(tmp_path / "a.jpeg", Image.fromarray(picture), quality=90)
+    ways = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda content, how: ways.append(how) or decode(content, how))
+    small = read_radiograph(path, image_size=(224, 224), pad=pad).astype(int)
+    whole = resize(read_radiograph(path), (224, 224), pad=pad)
+    assert np.abs(small - whole).mean() < 1
+    factor = 1 if min(shape) < 500 else 4
+    flags = {1: cv2.IMREAD_GRAYSCALE, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4}
+    assert ways == [flags[factor], cv2.IMREAD_GRAYSCALE]
+
+
+def test_a_turned_jpeg_that_is_decoded_small_stands_upright(tmp_path):
+    write_with_orientation(tmp_path / "turned.jpeg", smooth(600, 900), 6)
+    read = read_radiograph(tmp_path / "turned.jpeg", image_size=(90, 60))
+    assert np.abs(read.astype(int) - resize(np.rot90(smooth(600, 900), -1), (90, 60))).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.98])
+@pytest.mark.parametrize("image_size", [None, (40, 40)])
+def test_a_jpeg_that_was_cut_and_closed_again_is_noticed(tmp_path, mode, kept, image_size):
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(stream, "JPEG")
+    content = stream.getvalue()
+    (tmp_path / "cut.jpeg").write_bytes(content[: int(kept * len(content))] + b"\xff\xd9")
+    with pytest.raises(DataError, match="lower part is missing"):
+        read_radiograph(tmp_path / "cut.jpeg", image_size=image_size)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("trailer", [b"", b"what some cameras add" * 9])
+def test_a_whole_jpeg_that_ends_in_middle_gray_is_read(tmp_path, mode, progressive, trailer):
+    pixels = smooth(240, 320)
+    pixels[-40:] = 128
+    path = tmp_path / "a.jpeg"
+    Image.fromarray(pixels).convert(mode).save(path, progressive=progressive)
+    path.write_bytes(path.read_bytes() + trailer)
+    assert read_radiograph(path)[-1, -1] == 128
 
 
 @pytest.mark.parametrize(
@@ -124,7 +248,7 @@ def broken_files():
         "text.jpeg": b"<html>404 Not Found</html>",
         "only_a_header.jpeg": jpeg.tobytes()[:20],
         "half.jpeg": jpeg.tobytes()[: jpeg.size // 2],
-        "larger_than_opencv_allows.png": giant + png_chunk(b"IEND", b""),
+        "larger_than_memory.png": giant + png_chunk(b"IEND", b""),
     }
 
 
@@ -134,7 +258,7 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path, name):
     with pytest.raises(DataError) as caught:
         read_radiograph(tmp_path / name, image_size=(16, 16))
     assert str(tmp_path / name) in str(caught.value)
-    assert "Expected a JPEG or PNG" in str(caught.value)
+    assert "Expected a JPEG, PNG, TIFF, BMP or DICOM image" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -150,7 +274,7 @@ def test_a_missing_file_and_a_folder_are_one_line_that_names_them(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.jpeg: No such file") as caught:
         read_radiograph(tmp_path / "nowhere.jpeg")
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="is not a file"):
         read_radiograph(tmp_path)
 
 

@@ -76,8 +76,8 @@ class Talk:
             self._console.print(text, markup=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
-        """Give a result, on stdout."""
-        click.echo(text)
+        """Give a result, on stdout; a file's name comes out in the bytes that it has."""
+        click.echo(os.fsencode(text))
 
     def searching(self) -> SearchProgress:
         """A context that shows a search's progress."""
@@ -200,6 +200,7 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
         logging.basicConfig(
             level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr
         )
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a bad image our own line is enough
         try:
             command(Talk(quiet=quiet, verbose=verbose), **options)
         except (click.ClickException, click.exceptions.Exit):

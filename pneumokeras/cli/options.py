@@ -30,8 +30,14 @@ class ClassNames(click.ParamType):
         return names[0], names[1]
 
 
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Leave out radiographs that cannot be decoded, and list them."
+)
+
+
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--classes` and `--patient-pattern`: how folders and file names are read."""
+    """`--classes`, `--patient-pattern` and `--skip-bad`: how folders and files are read."""
+    command = skip_bad_option(command)
     command = click.option(
         "--patient-pattern",
         metavar="REGEX",

@@ -67,7 +67,7 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         found = sorted(images_under(path)) if path.is_dir() else [path]
         if not found:
-            raise DataError(f"No images under {path}. Expected JPEG or PNG files.")
+            raise DataError(f"No images under {path}. Expected JPEG, PNG, TIFF, BMP or DICOM files.")
         yield from found
 
 

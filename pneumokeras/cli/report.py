@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, skip_bad_option
 
 
 @click.command()
@@ -20,13 +20,23 @@ from pneumokeras.cli.options import PATH
 @click.option(
     "--no-cache", is_flag=True, help="Ask the whole model, and keep no features of these radiographs."
 )
+@skip_bad_option
 @talking
-def report(talk: Talk, *, run: Path, path: Path | None, split: str, out: Path | None, no_cache: bool) -> None:
+def report(
+    talk: Talk,
+    *,
+    run: Path,
+    path: Path | None,
+    split: str,
+    out: Path | None,
+    no_cache: bool,
+    skip_bad: bool,
+) -> None:
     """Evaluate the model of RUN and write report.json, index.html and figures."""
     load_tensorflow()
     from pneumokeras.report.making import report_run
 
-    made = report_run(run, data=path, split=split, out=out, cache=not no_cache)
+    made = report_run(run, data=path, split=split, out=out, cache=not no_cache, skip_bad=skip_bad)
     for notice in made.notices:
         talk.say(notice)
     talk.result(str(made.evaluation.report()))

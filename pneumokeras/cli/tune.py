@@ -148,6 +148,7 @@ def tune(
     yes: bool,
     classes: tuple[str, str],
     patient_pattern: str | None,
+    skip_bad: bool,
     **settings: Any,
 ) -> None:
     """Search for the best configuration, train it, and keep everything in a run folder.
@@ -156,7 +157,14 @@ def tune(
     """
     from pneumokeras.data.datasets import load_splits
 
-    splits = load_splits(path, seed=seed, keep_val=keep_val, classes=classes, patient_pattern=patient_pattern)
+    splits = load_splits(
+        path,
+        seed=seed,
+        keep_val=keep_val,
+        classes=classes,
+        patient_pattern=patient_pattern,
+        skip_bad=skip_bad,
+    )
     for notice in splits.notices:
         talk.say(notice)
     counts = ", ".join(

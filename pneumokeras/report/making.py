@@ -12,6 +12,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
 from pneumokeras.data.phantoms import are_phantoms
+from pneumokeras.data.sets import said_of
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
@@ -53,6 +54,7 @@ def report_run(
     split: str = "test",
     out: str | PathLike[str] | None = None,
     cache: bool = True,
+    skip_bad: bool = False,
 ) -> Report:
     """Evaluate a run's model and write the report.
 
@@ -64,6 +66,7 @@ def report_run(
             in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
         cache: keep the radiographs' features if the run's head was trained on stored ones, so that the next
             report on the same backbone finds them.
+        skip_bad: leave out radiographs that cannot be decoded; a notice names them.
 
     Returns:
         The report.
@@ -77,6 +80,8 @@ def report_run(
     result, folder = load_run(run), open_run(run)
     description = describe(result.model)
     radiographs = _radiographs(folder, data, split, description)
+    if skip_bad:
+        radiographs = radiographs.without_bad()
     split = radiographs.split or WHOLE
     target = Path(out) if out is not None else _default_folder(folder, data, split)
     require_report_folder(target)
@@ -148,6 +153,8 @@ def _notices(
         notices.append(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
         )
+    if radiographs.skipped:
+        notices.append(said_of(radiographs.skipped))
     if split != "test" and data is None:
         notices.append(
             f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."

@@ -1,0 +1,141 @@
+"""CSV manifests -> sets, and back."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from os import PathLike
+from os.path import normpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumokeras.data.arrays import ARRAY_MARK, rows_of_npz
+from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet
+from pneumokeras.errors import DataError
+from pneumokeras.files import read_csv, write_csv
+
+_COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
+
+
+def read_manifest(
+    path: str | PathLike[str], *, classes: tuple[str, str] = CLASS_NAMES, patient_pattern: str | None = None
+) -> dict[str, RadiographSet]:
+    """Read a CSV manifest: path and label, and if they are there patient, split and subtype.
+
+    Args:
+        path: the `.csv` file, UTF-8 with or without a byte order mark, with any line ends; relative paths in
+            it are taken from its folder.
+        classes: names of class 0 and class 1, as the column label has them.
+        patient_pattern: used where the manifest has no patient.
+
+    Returns:
+        The sets by split; the one set under the key `""` where there is no split column. Whether the files
+        are there shows when they are read.
+
+    Raises:
+        DataError: if it cannot be read, a column is missing, a label or a split is unknown, or a radiograph
+            is named twice.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    labels = {name: value for value, name in enumerate(classes)}
+    first_line: dict[str, int] = {}
+    by_split: dict[str, list[dict[str, str]]] = {}
+    for number, row in enumerate(rows, start=2):
+        if not row["path"]:
+            raise DataError(f"{path}, line {number}: no path. Expected the path of an image.")
+        if row["label"] not in labels:
+            raise DataError(
+                f"{path}, line {number}: label {row['label']!r}. Expected {classes[0]} or {classes[1]}."
+            )
+        if row.get("split") and row["split"] not in SPLITS:
+            raise DataError(f"{path}, line {number}: split {row['split']!r}. Expected train, val or test.")
+        before = first_line.setdefault(normpath(path.parent / row["path"]), number)
+        if before != number:
+            raise DataError(
+                f"{path}, line {number}: {row['path']} is in line {before} already. Expected each once."
+            )
+        by_split.setdefault(row.get("split") or "", []).append(row)
+    if "" in by_split and len(by_split) > 1:
+        raise DataError(
+            f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it."
+        )
+    return {
+        split: replace(_set_from_rows(rows, path.parent, labels, classes, patient_pattern), split=split)
+        for split, rows in by_split.items()
+    }
+
+
+def write_manifest(path: str | PathLike[str], sets: Mapping[str, RadiographSet]) -> None:
+    """Write labelled sets by split: path, label, subtype, patient, split, and a digest of the content."""
+    rows = (row for split, radiographs in sets.items() for row in _manifest_rows(radiographs, split))
+    write_csv(path, _COLUMNS, rows)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        rows = read_csv(path)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}. Expected a CSV manifest.") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is no manifest: {error}. Expected comma-separated values.") from error
+    if not rows or not {"path", "label"} <= set(rows[0]):
+        header = ", ".join(map(str, rows[0])) if rows else "no rows"
+        raise DataError(f"{path} is no manifest: expected the columns path and label, found {header}.")
+    return rows
+
+
+def _set_from_rows(
+    rows: list[dict[str, str]],
+    folder: Path,
+    labels: dict[str, int],
+    classes: tuple[str, str],
+    pattern: str | None,
+) -> RadiographSet:
+    names = [row["path"] for row in rows]
+    y = np.array([labels[row["label"]] for row in rows], dtype=np.int64)
+    if any(ARRAY_MARK in name for name in names):
+        radiographs = replace(rows_of_npz(names, folder, classes=classes), labels=y)
+    else:
+        files = [folder / name for name in names]
+        radiographs = RadiographSet.from_files(
+            files, labels=y, class_names=classes, patient_pattern=pattern, root=folder
+        )
+    return replace(
+        radiographs,
+        patients=_told(rows, "patient", radiographs.patients),
+        subtypes=_told(rows, "subtype", radiographs.subtypes),
+    )
+
+
+def _told(rows: list[dict[str, str]], column: str, otherwise: np.ndarray) -> np.ndarray:
+    values = [row.get(column) or own for row, own in zip(rows, otherwise, strict=True)]
+    return np.array(values, dtype=object)
+
+
+def _manifest_rows(radiographs: RadiographSet, split: str) -> Iterator[dict[str, Any]]:
+    if not len(radiographs):
+        return
+    if isinstance(radiographs.images, np.ndarray):
+        names = [_absolute_array_name(name) for name in radiographs.names]
+    else:
+        names = [str(file.absolute()) for file in radiographs.images]
+    labels = [radiographs.class_names[label] for label in radiographs.require_labels()]
+    columns = (names, labels, radiographs.subtypes, radiographs.patients, radiographs.digests)
+    for name, label, subtype, patient, digest in zip(*columns, strict=True):
+        yield {
+            "path": name,
+            "label": label,
+            "subtype": subtype,
+            "patient": patient,
+            "split": split,
+            "digest": digest,
+        }
+
+
+def _absolute_array_name(name: str) -> str:
+    file, mark, member = name.rpartition("::")
+    return f"{Path(file).absolute()}{mark}{member}" if mark else name

@@ -1,0 +1,294 @@
+"""Radiographs with labels and patients, as paths or arrays, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
+from html import escape
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from pneumokeras.data.names import patients_of, subtypes_of
+from pneumokeras.data.radiographs import read_content, read_radiograph, resize
+from pneumokeras.errors import DataError
+
+CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+SPLITS = ("train", "val", "test")
+
+_TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
+_REASONS_SAID = 5
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A radiograph that was left out because it cannot be decoded.
+
+    Attributes:
+        name: as the set named it.
+        reason: in one line.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class RadiographSet:
+    """Radiographs with labels and patients, in a fixed order; pixels stay where they are until asked for.
+
+    Attributes:
+        names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for an array's row.
+        labels: `(n,)` integers, 1 = PNEUMONIA; `None` where nobody said.
+        patients: `(n,)` strings; where no patient is known, a name that no other radiograph has.
+        images: the files, or an `(n, height, width)` array of `uint8`.
+        class_names: names of class 0 and class 1.
+        split: `train`, `val` or `test` where the set is one of these, else empty.
+        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`) or whatever else a manifest
+            tells radiographs of one class apart by; empty where nobody said.
+        skipped: what `without_bad` left out.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray | None
+    patients: np.ndarray
+    images: tuple[Path, ...] | np.ndarray
+    class_names: tuple[str, str] = CLASS_NAMES
+    split: str = field(default="", kw_only=True)
+    subtypes: np.ndarray = field(kw_only=True)
+    skipped: tuple[Skipped, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        labels: Sequence[int] | np.ndarray | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+        patient_pattern: str | None = None,
+        root: Path | None = None,
+    ) -> RadiographSet:
+        """Make a set of image files.
+
+        Args:
+            paths: the files, in the order wanted.
+            labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            class_names: names of class 0 and class 1.
+            patient_pattern: regular expression searched in each file's name; its group `patient`, or its
+                first group, is the patient. By default what a DICOM header says (hashed), then the Kaggle
+                set's naming.
+            root: folder that radiographs of unknown patients are named from, so that a split of them does
+                not depend on where it lies; `None` takes the paths as they are.
+
+        Raises:
+            DataError: if the regular expression is invalid or has no group, the labels do not fit, or there
+                are DICOM files and pydicom is missing.
+        """
+        files = tuple(Path(path) for path in paths)
+        return cls(
+            names=np.array([str(file) for file in files], dtype=object),
+            labels=None if labels is None else _checked_labels(labels, len(files)),
+            patients=patients_of(files, patient_pattern, root),
+            images=files,
+            class_names=class_names,
+            subtypes=subtypes_of(files),
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        patients: Sequence[str] | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+    ) -> RadiographSet:
+        """Make a set of arrays already in memory.
+
+        Args:
+            images: `(n, height, width)` or `(n, height, width, 1)` array of `uint8`, 0 to 255.
+            labels: `(n,)` or `(n, 1)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            names: `(n,)` strings; by default `image 0`, `image 1`, ...
+            patients: `(n,)` strings; by default each image is its own.
+            class_names: names of class 0 and class 1.
+
+        Raises:
+            DataError: if shapes, types or values are not as said.
+        """
+        images = np.asarray(images)
+        if images.ndim == 4 and images.shape[-1] == 1:
+            images = images[..., 0]
+        if images.ndim != 3 or images.dtype != np.uint8 or not all(images.shape[1:]):
+            raise DataError(
+                "Expected images as an (n, height, width) array of uint8 gray levels. "
+                f"Received shape {images.shape} of {images.dtype}."
+            )
+        names = [f"image {index}" for index in range(len(images))] if names is None else names
+        patients = names if patients is None else patients
+        if not len(names) == len(patients) == len(images):
+            raise DataError(
+                f"Expected a name and a patient for each of {len(images)} images. "
+                f"Received {len(names)} names and {len(patients)} patients."
+            )
+        return cls(
+            names=np.array(names, dtype=object),
+            labels=None if labels is None else _checked_labels(labels, len(images)),
+            patients=np.array(patients, dtype=object),
+            images=images,
+            class_names=class_names,
+            subtypes=np.full(len(images), "", dtype=object),
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> RadiographSet:
+        """The radiographs at `indices` (integers or a boolean mask), in that order; `skipped` is empty."""
+        chosen = np.arange(len(self))[list(indices)]
+        images = (
+            self.images[chosen]
+            if isinstance(self.images, np.ndarray)
+            else tuple(self.images[i] for i in chosen)
+        )
+        return replace(
+            self,
+            names=self.names[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            patients=self.patients[chosen],
+            subtypes=self.subtypes[chosen],
+            images=images,
+            skipped=(),
+        )
+
+    def without_bad(self) -> RadiographSet:
+        """The radiographs that can be decoded, each tried once; the others stand in `skipped`.
+
+        Raises:
+            DataError: if there are radiographs, and none can be decoded.
+        """
+        if isinstance(self.images, np.ndarray):
+            return self
+        with ThreadPoolExecutor() as pool:
+            faults = list(pool.map(_fault, self.images))
+        skipped = tuple(
+            Skipped(name, fault) for name, fault in zip(self.names, faults, strict=True) if fault is not None
+        )
+        if skipped and len(skipped) == len(self):
+            raise DataError(f"None of {len(self)} radiographs can be decoded. The first: {skipped[0].reason}")
+        return replace(self.subset([fault is None for fault in faults]), skipped=skipped)
+
+    def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
+        """The gray levels of one radiograph.
+
+        Args:
+            index: 0 to n - 1.
+            image_size: wanted `(height, width)`; `None` keeps its own.
+            pad: keep the proportions and fill up with black, instead of stretching.
+
+        Returns:
+            `(height, width)` array of `uint8`.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        if not isinstance(self.images, np.ndarray):
+            return read_radiograph(self.images[index], image_size=image_size, pad=pad)
+        pixels = self.images[index]
+        return pixels if image_size is None else resize(pixels, image_size, pad=pad)
+
+    def pixels(self, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
+        """The gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
+        array = np.empty((len(self), *image_size), np.uint8)
+
+        def fill(index: int) -> None:
+            array[index] = self.read(index, image_size, pad=pad)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(len(self))))
+        return array
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """`(n,)` strings: a 128-bit hash of each file's bytes (or each array's), equal for equal content."""
+        # A few tasks of many files: handing a small file to a thread takes longer than hashing it.
+        parts = np.array_split(np.arange(len(self)), 16)
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda rows: [self._digest(row) for row in rows], parts)
+            return np.array([digest for part in found for digest in part], dtype=object)
+
+    def _digest(self, index: int) -> str:
+        if isinstance(self.images, np.ndarray):
+            content = repr(self.images[index].shape).encode() + self.images[index].tobytes()
+        else:
+            content = read_content(self.images[index]).tobytes()
+        return blake2b(content, digest_size=16).hexdigest()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many radiographs each class has."""
+        labels = self.require_labels()
+        return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
+
+    def class_weights(self) -> dict[int, float]:
+        """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
+        labels = self.require_labels()
+        counts = np.bincount(labels, minlength=2)
+        return {value: len(labels) / (2 * int(count)) if count else 1.0 for value, count in enumerate(counts)}
+
+    def require_labels(self) -> np.ndarray:
+        """The labels.
+
+        Raises:
+            DataError: if nobody said what they are.
+        """
+        if self.labels is None:
+            raise DataError(
+                "These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders."
+            )
+        return self.labels
+
+    def _repr_html_(self) -> str:
+        return html_table([("radiographs", self)])
+
+
+def said_of(skipped: Sequence[Skipped]) -> str:
+    """A sentence on radiographs that were left out, with the first few reasons."""
+    what = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
+    more = "" if len(skipped) <= _REASONS_SAID else f" And {len(skipped) - _REASONS_SAID} more."
+    return f"{what} left out: " + " ".join(bad.reason for bad in skipped[:_REASONS_SAID]) + more
+
+
+def _fault(file: Path) -> str | None:
+    """Why a radiograph cannot be decoded."""
+    try:
+        read_radiograph(file, image_size=_TRIAL_SIZE)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.size != count:
+        raise DataError(f"Expected one label for each of {count} images. Received {labels.size} labels.")
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        some = ", ".join(map(str, np.unique(labels)[:5])) if labels.dtype.kind in "biuf" else labels.dtype
+        raise DataError(f"Expected labels 0 and 1. Received {some}.")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
+    """How a notebook shows sets: a title and the counts of each, escaped."""
+    names = rows[0][1].class_names
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
+    body = ""
+    for title, radiographs in rows:
+        counts = radiographs.counts.values() if radiographs.labels is not None else ("?", "?")
+        cells = (*counts, len(radiographs), len(set(radiographs.patients)))
+        body += f"<tr><th>{escape(title)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

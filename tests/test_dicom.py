@@ -1,0 +1,314 @@
+"""A DICOM file becomes the gray levels its window shows, and its patient a name that says nobody."""
+
+import os
+import re
+import stat
+import sys
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from pneumokeras.data import dicom
+from pneumokeras.data.datasets import RadiographSet, load_radiographs, load_splits, read_manifest
+from pneumokeras.data.radiographs import read_radiograph
+from pneumokeras.errors import DataError
+
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+VALUES = RAMP.astype(float)
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path, monkeypatch):
+    """A key of the test's own."""
+    path = tmp_path / "keys" / "patient.key"
+    monkeypatch.setenv(dicom.KEY_VARIABLE, str(path))
+    return path
+
+
+def dataset(pixels=RAMP, *, bits=12, syntax=ExplicitVRLittleEndian, **elements):
+    """A minimal digital radiograph."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = syntax
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
+    made.Rows, made.Columns = pixels.shape[:2]
+    made.SamplesPerPixel = 1 if pixels.ndim == 2 else pixels.shape[2]
+    made.PhotometricInterpretation = "MONOCHROME2"
+    made.BitsAllocated = 8 * pixels.dtype.itemsize
+    made.BitsStored, made.HighBit = bits, bits - 1
+    made.PixelRepresentation = int(pixels.dtype.kind == "i")
+    made.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        setattr(made, name, value)
+    return made
+
+
+def write(path, made):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def read(tmp_path, *arguments, **elements):
+    return read_radiograph(write(tmp_path / "a.dcm", dataset(*arguments, **elements))).astype(int)
+
+
+def refused(tmp_path, *arguments, **elements):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, *arguments, **elements)
+    message = str(caught.value)
+    assert str(tmp_path / "a.dcm") in message
+    assert "\n" not in message
+    return message
+
+
+# What is shown
+
+
+def test_without_a_window_the_darkest_is_black_and_the_brightest_white(tmp_path):
+    shown = read(tmp_path, RAMP + 1000, bits=16)
+    assert np.array_equal(shown, np.rint(RAMP / 4095 * 255))
+
+
+def test_an_even_picture_is_black(tmp_path):
+    assert read(tmp_path, np.full((8, 8), 700, np.uint16)).max() == 0
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    assert np.array_equal(255 - read(tmp_path), read(tmp_path, PhotometricInterpretation="MONOCHROME1"))
+
+
+def test_the_window_is_applied_as_the_standard_says(tmp_path):
+    shown = read(tmp_path, WindowCenter=2048, WindowWidth=1024)
+    assert np.all(shown[RAMP <= 2048 - 0.5 - 1023 / 2] == 0)
+    assert np.all(shown[RAMP > 2048 - 0.5 + 1023 / 2] == 255)
+    within = np.abs(VALUES - 2047.5) < 500
+    expected = ((VALUES - 2047.5) / 1023 + 0.5) * 255
+    assert np.abs(shown - expected)[within].max() <= 0.5001
+
+
+def test_an_exact_window_and_a_sigmoid_are_what_they_are_called(tmp_path):
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    exact = read(tmp_path, VOILUTFunction="LINEAR_EXACT", **window)
+    assert np.abs(exact - np.clip((VALUES - 2000) / 1000 + 0.5, 0, 1) * 255).max() <= 0.5001
+    sigmoid = read(tmp_path, VOILUTFunction="SIGMOID", **window)
+    assert np.abs(sigmoid - 255 / (1 + np.exp(-4 * (VALUES - 2000) / 1000))).max() <= 0.5001
+
+
+def test_the_first_of_several_windows_counts(tmp_path):
+    several = read(tmp_path, WindowCenter=[1000, 3000], WindowWidth=[500, 200])
+    assert np.array_equal(several, read(tmp_path, WindowCenter=1000, WindowWidth=500))
+
+
+def test_slope_and_intercept_come_before_the_window(tmp_path):
+    rescaled = read(tmp_path, RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=1000, WindowWidth=801)
+    assert np.abs(rescaled - np.clip((2 * VALUES - 1000 - 999.5) / 800 + 0.5, 0, 1) * 255).max() <= 0.5001
+
+
+def test_signed_values_are_read(tmp_path):
+    signed = (RAMP.astype(np.int16) - 2048).astype(np.int16)
+    assert np.array_equal(read(tmp_path, signed, bits=16), read(tmp_path))
+
+
+def test_a_voi_table_is_applied_before_a_window(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor = [256, 1000, 8]
+    table.LUTData = [255 - value for value in range(256)]
+    table["LUTData"].VR = "US"
+    shown = read(tmp_path, VOILUTSequence=[table], WindowCenter=1, WindowWidth=1)
+    assert np.array_equal(shown, 255 - np.clip(VALUES - 1000, 0, 255))
+
+
+def test_colour_becomes_luminance(tmp_path):
+    green = np.zeros((8, 8, 3), np.uint8)
+    green[..., 1] = 200
+    shown = read(tmp_path, green, bits=8, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    assert np.abs(shown - 0.587 * 200).max() <= 1
+
+
+def test_it_is_brought_to_the_size_asked(tmp_path):
+    path = write(tmp_path / "a.dcm", dataset())
+    assert read_radiograph(path, image_size=(16, 24)).shape == (16, 24)
+
+
+def test_a_file_is_dicom_by_its_content(tmp_path):
+    path = write(tmp_path / "a.jpeg", dataset())
+    assert read_radiograph(path).shape == (64, 64)
+
+
+def test_run_length_encoding_is_read(tmp_path):
+    made = dataset()
+    made.compress(RLELossless)
+    assert np.array_equal(read_radiograph(write(tmp_path / "rle.dcm", made)), read(tmp_path))
+
+
+# What is refused
+
+
+def test_several_frames_are_refused(tmp_path):
+    frames = np.zeros((32, 16), np.uint16)
+    assert "2 frames" in refused(tmp_path, frames, NumberOfFrames=2, Rows=16)
+
+
+def test_a_compression_without_a_plugin_is_one_line_that_names_it(tmp_path):
+    made = dataset(syntax=JPEGLSLossless)
+    made.PixelData = encapsulate([b"\xff\xd8 something"])
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(DataError, match=r"compressed as JPEG-LS Lossless.*pip install"):
+        read_radiograph(write(tmp_path / "a.dcm", made))
+
+
+def test_deflated_files_are_refused_before_they_are_inflated(tmp_path, monkeypatch):
+    made = dataset(np.zeros((2000, 2000), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
+    path = write(tmp_path / "a.dcm", made)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *args, **kwargs: pytest.fail("it was inflated"))
+    with pytest.raises(DataError, match="deflated"):
+        read_radiograph(path)
+    assert dicom.patient_of(path) is None
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path):
+    assert "30000 x 30000" in refused(tmp_path, Rows=30_000, Columns=30_000)
+
+
+@pytest.mark.parametrize(
+    ("elements", "what"),
+    [
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "neither gray"),
+        ({"WindowCenter": 1000, "WindowWidth": 0}, "width 0"),
+        ({"RescaleSlope": "1e308", "RescaleIntercept": "-1e308"}, "no numbers"),
+        ({"PixelData": b"short"}, "damaged"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(tmp_path, elements, what):
+    assert what in refused(tmp_path, **elements)
+
+
+@pytest.mark.parametrize("kept", [140, 300, 0.5, 0.95])
+def test_a_file_that_ends_early_is_one_line(tmp_path, kept):
+    path = write(tmp_path / "a.dcm", dataset())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    with pytest.raises(DataError, match=r"a\.dcm cannot be decoded"):
+        read_radiograph(path)
+
+
+def test_messages_quote_nothing_from_the_header(tmp_path):
+    message = refused(tmp_path, PatientID="4711", PatientName="Doe^Jane", PixelData=b"short")
+    assert not re.search(r"4711|Doe", message)
+
+
+@pytest.fixture
+def no_pydicom(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+
+
+def test_without_pydicom_it_is_one_line_that_names_the_extra(tmp_path, no_pydicom):
+    path = write(tmp_path / "NORMAL" / "a.dcm", dataset())
+    for call in (read_radiograph, dicom.patient_of, lambda path: load_radiographs(path.parent.parent)):
+        with pytest.raises(DataError, match=r"a\.dcm is a DICOM file.*pip install 'pneumokeras\[dicom\]'"):
+            call(path)
+
+
+def test_without_pydicom_other_files_are_read(tmp_path, no_pydicom):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8), 9, np.uint8))
+    assert read_radiograph(tmp_path / "a.png")[0, 0] == 9
+
+
+# Whose it is
+
+
+def patients(folder, *identities, **elements):
+    files = [
+        write(folder / f"{number}.dcm", dataset(PatientID=identity, **elements))
+        for number, identity in enumerate(identities)
+    ]
+    return list(RadiographSet.from_files(files).patients)
+
+
+def test_one_patient_has_one_name_that_does_not_hold_the_identifier(tmp_path, key):
+    one, again, other = patients(tmp_path, "4711", "4711 ", "4712")
+    assert one == again != other
+    assert re.fullmatch(r"patient-[0-9a-f]{16}", one)
+    assert "4711" not in one
+
+
+def test_another_machine_has_other_names(tmp_path, key):
+    before = patients(tmp_path, "4711")
+    key.unlink()
+    assert patients(tmp_path, "4711") != before
+
+
+def test_the_issuer_tells_equal_identifiers_apart(tmp_path):
+    issued = {"IssuerOfPatientID": "another hospital"}
+    assert patients(tmp_path, "4711") != patients(tmp_path, "4711", **issued)
+
+
+def test_without_an_identifier_each_is_its_own(tmp_path):
+    assert patients(tmp_path, "", "") == [str(tmp_path / "0.dcm"), str(tmp_path / "1.dcm")]
+
+
+def test_the_header_goes_before_the_files_name_and_a_pattern_before_both(tmp_path):
+    path = write(tmp_path / "person1_virus_2.dcm", dataset(PatientID="4711"))
+    assert RadiographSet.from_files([path]).patients[0].startswith("patient-")
+    assert list(RadiographSet.from_files([path], patient_pattern=r"(person\d)").patients) == ["person1"]
+
+
+def test_the_key_is_made_once_and_for_its_user_only(tmp_path, key):
+    patients(tmp_path, "4711")
+    made = key.read_bytes()
+    assert len(made) == 32
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    patients(tmp_path, "4712")
+    assert key.read_bytes() == made
+    assert os.listdir(key.parent) == [key.name]
+
+
+def test_a_key_that_another_process_made_first_is_taken(tmp_path, key):
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"k" * 32)
+    dicom._make_key(key)
+    assert key.read_bytes() == b"k" * 32
+    assert os.listdir(key.parent) == [key.name]
+
+
+def test_what_is_no_key_is_refused_and_left_alone(tmp_path, key):
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"my letter")
+    with pytest.raises(DataError, match="is not the key") as caught:
+        patients(tmp_path, "4711")
+    assert "my letter" not in str(caught.value)
+    assert key.read_bytes() == b"my letter"
+
+
+def test_a_key_that_cannot_be_made_is_one_line(tmp_path, key):
+    key.parent.write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=dicom.KEY_VARIABLE):
+        patients(tmp_path, "4711")
+
+
+def test_neither_key_nor_identifier_gets_into_what_is_written(tmp_path, key):
+    for number in range(60):
+        folder = tmp_path / "data" / ("NORMAL", "PNEUMONIA")[number % 2]
+        made = dataset(np.full((8, 8), number, np.uint16), PatientID=f"secret{number // 4}")
+        write(folder / f"scan{number}.dcm", made)
+    splits = load_splits(tmp_path / "data")
+    splits.write_csv(tmp_path / "splits.csv")
+    written = (tmp_path / "splits.csv").read_bytes()
+    assert b"secret" not in written
+    assert key.read_bytes().hex().encode() not in written
+    found = read_manifest(tmp_path / "splits.csv")
+    assert np.array_equal(found["train"].patients, splits.train.patients)
+    assert not set(splits.train.patients) & set(splits.val.patients)
