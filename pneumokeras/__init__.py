@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
+    from pneumokeras.data.dealing import split, write_manifest
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
+    "data.dealing": ("split", "write_manifest"),
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
     "data.phantoms": ("write_phantoms",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
@@ -89,7 +91,9 @@ __all__ = [
     "report_run",
     "save_model",
     "set_seed",
+    "split",
     "tune",
+    "write_manifest",
     "write_phantoms",
 ]
 

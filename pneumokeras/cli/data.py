@@ -1,4 +1,4 @@
-"""`pneumokeras data`: making and inspecting radiographs."""
+"""`pneumokeras data`: fetching, making, splitting and inspecting radiographs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_split import split
 from pneumokeras.cli.options import PATH
 
 
 @click.group()
 def data() -> None:
-    """Make radiographs to try things on."""
+    """Fetch, draw and split radiographs."""
+
+
+data.add_command(split)
 
 
 @data.command()
