@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
     from pneumokeras.data.dealing import split, write_manifest
+    from pneumokeras.data.download import download_kaggle, download_pneumoniamnist
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
     "data.dealing": ("split", "write_manifest"),
+    "data.download": ("download_kaggle", "download_pneumoniamnist"),
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
     "data.phantoms": ("write_phantoms",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
@@ -79,6 +81,8 @@ __all__ = [
     "TuningProgress",
     "TuningResult",
     "choose_operating_point",
+    "download_kaggle",
+    "download_pneumoniamnist",
     "evaluate",
     "fit",
     "grad_cam",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_download import download
 from pneumokeras.cli.data_split import split
 from pneumokeras.cli.options import PATH
 
@@ -16,6 +17,7 @@ def data() -> None:
     """Fetch, draw and split radiographs."""
 
 
+data.add_command(download)
 data.add_command(split)
 
 
