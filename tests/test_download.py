@@ -227,7 +227,7 @@ def test_what_has_come_is_not_asked_for_again(server, target, trouble):
 
 def test_what_an_earlier_call_left_is_gone_on_from(server, target):
     server.behave(half, hang_up)
-    with pytest.raises(DataError, match="repeat to go on"):
+    with pytest.raises(DataError, match="goes on from here"):
         get(server, target)
     assert names(target.parent) == ["set.npz.part"]
     server.behave(well)
@@ -306,6 +306,7 @@ def test_offline_is_one_line(target):
         with pytest.raises(DataError, match=r"Cannot download .*refused.*Are you online\?") as caught:
             fetch(file, target, pause=0.001)
     assert "\n" not in str(caught.value)
+    assert names(target.parent) == []
 
 
 def test_a_place_that_cannot_be_written_is_one_line(server, tmp_path):

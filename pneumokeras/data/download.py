@@ -177,7 +177,6 @@ def fetch(
             raise DataError(
                 f"{target} is not the published file (MD5 {file.md5}). Move it away, or name another place."
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.part")
         for _ in range(2):
             came_at_once = _complete(part, file.url, progress, timeout, pause)
@@ -217,10 +216,10 @@ def _complete(part: Path, url: str, progress: Progress | None, timeout: float, p
         furthest = max(furthest, _size(part))
         if idle == ATTEMPTS:
             raise DataError(
-                f"Cannot download {url} ({reason}). Are you online? What has come is kept: repeat to go on."
+                f"Cannot download {url} ({reason}). Are you online? The same call again goes on from here."
             )
         logger.info("%s: %s; trying again", url, reason)
-        time.sleep(pause * 2**idle)
+        time.sleep(pause * 2 ** max(0, idle - 1))
 
 
 def _ask(part: Path, url: str, progress: Progress | None, timeout: float) -> bool:
@@ -236,6 +235,7 @@ def _ask(part: Path, url: str, progress: Progress | None, timeout: float) -> boo
             raise ConnectionError("the answer is not the part that was asked for")
         done = done if continues else 0
         total = None if answer.length is None else done + answer.length
+        part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab" if continues else "wb") as file:
             while chunk := answer.read1(_CHUNK):
                 file.write(chunk)
