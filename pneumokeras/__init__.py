@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pneumokeras.data.dealing import split, write_manifest
     from pneumokeras.data.download import download_kaggle, download_pneumoniamnist
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+    from pneumokeras.data.nuisance import Nuisance
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
     from pneumokeras.evaluation import (
@@ -44,6 +45,7 @@ _HOMES = {
     "data.dealing": ("split", "write_manifest"),
     "data.download": ("download_kaggle", "download_pneumoniamnist"),
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
+    "data.nuisance": ("Nuisance",),
     "data.phantoms": ("write_phantoms",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
     "evaluation": ("Evaluation", "Interval", "OperatingPoint", "Predictions", "choose_operating_point"),
@@ -67,6 +69,7 @@ __all__ = [
     "FitResult",
     "Interval",
     "ModelError",
+    "Nuisance",
     "OperatingPoint",
     "PneumokerasError",
     "Predictions",
