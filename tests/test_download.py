@@ -290,6 +290,12 @@ def test_trouble_that_stays_ends_after_a_few_attempts(server, target, trouble):
     assert not target.exists()
 
 
+def test_a_stall_is_not_waited_for_longer_than_the_timeout(server, target):
+    server.behave(stall_at_once)
+    with pytest.raises(DataError, match="timed out"):
+        get(server, target)
+
+
 @pytest.mark.parametrize("status", [403, 404, 410, 416])
 def test_a_file_that_is_not_there_is_one_line_at_once(server, target, status):
     server.behave(answering(status))

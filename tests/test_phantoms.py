@@ -60,6 +60,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     )
 
 
+def test_the_phantom_of_a_seed_never_changes():
+    """Coarsely, since processors round differently: four by four means of gray levels."""
+    image = draw_phantom(np.random.default_rng(0), label=1, size=64).image.astype(np.float32)
+    means = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
+    expected = [[70, 151, 47, 113], [143, 191, 115, 90], [110, 209, 175, 93], [106, 191, 188, 85]]
+    assert np.allclose(means, expected, atol=1.5)
+
+
 def test_exactly_count_radiographs_lie_in_three_splits_of_both_classes(written):
     counts = Counter((path.parts[-3], path.parts[-2]) for path in radiographs(written.folder))
     assert sum(counts.values()) == COUNT
