@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
+    from pneumokeras.data.dealing import split, write_manifest
+    from pneumokeras.data.download import download_kaggle, download_pneumoniamnist
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+    from pneumokeras.data.nuisance import Nuisance
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
     from pneumokeras.evaluation import (
@@ -40,7 +43,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
+    "data.dealing": ("split", "write_manifest"),
+    "data.download": ("download_kaggle", "download_pneumoniamnist"),
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
+    "data.nuisance": ("Nuisance",),
     "data.phantoms": ("write_phantoms",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
     "evaluation": ("Evaluation", "Interval", "OperatingPoint", "Predictions", "choose_operating_point"),
@@ -65,6 +71,7 @@ __all__ = [
     "FitResult",
     "Interval",
     "ModelError",
+    "Nuisance",
     "OperatingPoint",
     "PneumokerasError",
     "Predictions",
@@ -80,6 +87,8 @@ __all__ = [
     "TuningProgress",
     "TuningResult",
     "choose_operating_point",
+    "download_kaggle",
+    "download_pneumoniamnist",
     "evaluate",
     "fit",
     "grad_cam",
@@ -92,7 +101,9 @@ __all__ = [
     "report_run",
     "save_model",
     "set_seed",
+    "split",
     "tune",
+    "write_manifest",
     "write_phantoms",
 ]
 

@@ -1,17 +1,22 @@
+import csv
 import hashlib
+import sys
 from collections import Counter, defaultdict
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pneumokeras.cli import main
 from pneumokeras.data.anatomy import draw_patient
 from pneumokeras.data.datasets import load_splits
+from pneumokeras.data.nuisance import Nuisance
 from pneumokeras.data.phantoms import draw_phantom, write_phantoms
 from pneumokeras.errors import DataError
 
@@ -53,6 +58,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     assert not {digests(first)[p.relative_to(first).as_posix()] for p in radiographs(first)} & set(
         digests(other).values()
     )
+
+
+def test_the_phantom_of_a_seed_never_changes():
+    """Coarsely, since processors round differently: four by four means of gray levels."""
+    image = draw_phantom(np.random.default_rng(0), label=1, size=64).image.astype(np.float32)
+    means = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
+    expected = [[70, 151, 47, 113], [143, 191, 115, 90], [110, 209, 175, 93], [106, 191, 188, 85]]
+    assert np.allclose(means, expected, atol=1.5)
 
 
 def test_exactly_count_radiographs_lie_in_three_splits_of_both_classes(written):
@@ -237,3 +250,174 @@ def test_whoever_loads_them_is_told_that_they_are_drawings(tmp_path):
     write_phantoms(tmp_path / "phantoms", count=24, size=64)
     notices = load_splits(tmp_path / "phantoms").notices
     assert any("synthetic drawings" in notice for notice in notices)
+
+
+def drawn(seed, *, label=0, size=256, **nuisance):
+    return draw_phantom(np.random.default_rng(seed), label=label, size=size, nuisance=Nuisance(**nuisance))
+
+
+@pytest.mark.parametrize("marker", [0.0, 0.5, 1.0])
+def test_a_marker_goes_with_the_class_as_far_as_asked(marker):
+    rng = np.random.default_rng(0)
+    share = [
+        np.mean([Nuisance(marker=marker).draw(rng, label=label).marker != "" for _ in range(4000)])
+        for label in (0, 1)
+    ]
+    assert np.allclose(share, [(1 - marker) / 2, (1 + marker) / 2], atol=0.03)
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_a_marker_changes_its_corner_and_nothing_else(size):
+    for seed in range(6):
+        plain, marked = drawn(seed, label=1, size=size), drawn(seed, label=1, size=size, marker=1.0)
+        changed = np.any(plain.image != marked.image, axis=0)
+        side = int(np.ceil(0.13 * size))
+        assert marked.acquisition.marker == ("R" if changed[:side].any() else "L")
+        corner = np.s_[:side, :side] if marked.acquisition.marker == "R" else np.s_[:side, -side:]
+        assert marked.image[corner].max() > 100 and marked.image[corner].min() < 20
+        plain.image[corner] = marked.image[corner]
+        assert np.array_equal(plain.image, marked.image)
+        assert np.array_equal(plain.mask, marked.mask)
+
+
+def test_a_turned_phantom_is_the_plain_one_turned():
+    middle = np.s_[64:-64, 64:-64]
+
+    def likeness(phantom, degrees):
+        turned = cv2.warpAffine(
+            plain.image, cv2.getRotationMatrix2D((127.5, 127.5), degrees, 1.0), (256, 256)
+        )
+        return np.corrcoef(turned[middle].ravel(), phantom.image[middle].ravel())[0, 1]
+
+    for seed in range(8):
+        plain, turned = drawn(seed), drawn(seed, rotation=30.0)
+        degrees = turned.acquisition.rotation
+        assert abs(degrees) <= 30
+        assert likeness(turned, -degrees) > 0.8  # OpenCV turns counter-clockwise
+        if abs(degrees) > 8:
+            assert likeness(turned, -degrees) > max(likeness(turned, 0.0), likeness(turned, degrees)) + 0.1
+
+
+def test_the_mask_of_a_turned_phantom_lies_on_its_opacity():
+    lifts = []
+    for seed in range(20):
+        clear, sick = drawn(seed, size=128, rotation=30.0), drawn(seed, label=1, size=128, rotation=30.0)
+        change = sick.image.astype(float) - clear.image
+        lifts.append(change[sick.mask > 0].mean() - change[sick.mask == 0].mean())
+    assert np.median(lifts) > 15.0
+
+
+def test_exposure_changes_gain_and_gamma_within_its_spread():
+    gains = []
+    for seed in range(20):
+        plain, exposed = drawn(seed), drawn(seed, exposure=0.5)
+        gain, gamma = exposed.acquisition.gain, exposed.acquisition.gamma
+        assert 2**-0.5 <= min(gain, gamma) <= max(gain, gamma) <= 2**0.5
+        expected = 255.0 * np.clip(gain * (plain.image / 255.0) ** gamma, 0.0, 1.0)
+        assert np.median(np.abs(expected - exposed.image)) <= 1.0
+        gains.append(gain)
+    assert np.ptp(gains) > 0.4
+
+
+@pytest.mark.slow
+def test_a_classifier_learns_the_shortcut_and_fails_without_it():
+    """Trained where the marker goes with the class, judged where it does not: what a user is to see."""
+
+    def pixels(seeds, marker):
+        rows = [drawn(seed, label=seed % 2, size=32, marker=marker).image.ravel() for seed in seeds]
+        return np.array(rows) / 255.0, np.array(seeds) % 2
+
+    model = LogisticRegression(max_iter=500).fit(*pixels(range(300), 1.0))
+    seen, judged = {}, range(300, 450)
+    for marker in (1.0, 0.0):
+        images, labels = pixels(judged, marker)
+        seen[marker] = roc_auc_score(labels, model.predict_proba(images)[:, 1])
+    assert seen[1.0] > 0.95
+    assert seen[0.0] < 0.7
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rotation": 46.0}, {"exposure": -0.1}, {"marker": 1.1}, {"marker": float("nan")}]
+)
+def test_a_nuisance_out_of_range_is_refused(wrong):
+    with pytest.raises(DataError, match=f"Expected a {next(iter(wrong))} from 0 to"):
+        Nuisance(**wrong)
+
+
+def test_what_each_radiograph_has_of_the_nuisance_is_written(tmp_path, written):
+    assert not (written.folder / "nuisance.csv").exists()
+    summary = write_phantoms(tmp_path / "set", count=40, seed=3, size=32, nuisance=Nuisance(10.0, 0.2, 1.0))
+    with (summary.folder / "nuisance.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"] for row in rows} == {
+        path.relative_to(summary.folder).as_posix() for path in radiographs(summary.folder)
+    }
+    for row in rows:
+        assert (row["marker"] in ("L", "R")) == ("PNEUMONIA" in row["path"])
+        assert abs(float(row["rotation"])) <= 10.0
+
+
+def test_another_nuisance_keeps_patients_and_names(tmp_path):
+    plain = write_phantoms(tmp_path / "plain", count=20, seed=4, size=32)
+    marked = write_phantoms(tmp_path / "marked", count=20, seed=4, size=32, nuisance=Nuisance(marker=0.0))
+    assert [path.name for path in radiographs(plain.folder)] == [
+        path.name for path in radiographs(marked.folder)
+    ]
+    masks = "masks/*/PNEUMONIA/*.png"
+    for one, other in zip(sorted(plain.folder.glob(masks)), sorted(marked.folder.glob(masks)), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+class TestDicom:
+    @pytest.fixture
+    def pydicom(self):
+        return pytest.importorskip(
+            "pydicom", reason="pydicom is not installed: pip install pneumokeras[dicom]"
+        )
+
+    def test_a_file_holds_the_pixels_and_the_patient(self, pydicom, tmp_path):
+        folders = [
+            write_phantoms(tmp_path / name, count=12, seed=6, size=33, image_format=name).folder
+            for name in ("dicom", "jpeg")
+        ]
+        files = sorted(folders[0].rglob("*.dcm"))
+        assert [file.stem for file in files] == [
+            file.stem for file in sorted(folders[1].glob("[tv]*/*/*.jpeg"))
+        ]
+        identities = set()
+        for file in files:
+            header = pydicom.dcmread(file)  # without force: it has to be a Part 10 file
+            jpeg = folders[1] / file.relative_to(folders[0]).with_suffix(".jpeg")
+            assert header.pixel_array.shape == (33, 33) and header.pixel_array.dtype == np.uint8
+            assert np.abs(header.pixel_array - cv2.imread(str(jpeg), 0).astype(float)).mean() < 3
+            assert header.PhotometricInterpretation == "MONOCHROME2"
+            assert header.PatientID == patient_of(file)
+            assert header.ConversionType == "SYN"
+            identities.add(header.SOPInstanceUID)
+            assert header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID
+        assert len(identities) == 12
+
+    def test_the_same_seed_gives_the_same_bytes(self, pydicom, tmp_path):
+        first, again = (
+            write_phantoms(tmp_path / name, count=12, seed=6, size=32, image_format="dicom").folder
+            for name in ("first", "again")
+        )
+        assert digests(first) == digests(again)
+
+    def test_without_pydicom_it_is_one_line_and_nothing_is_left(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pydicom", None)
+        with pytest.raises(DataError, match=r"pip install 'pneumokeras\[dicom\]'"):
+            write_phantoms(tmp_path / "set", count=12, size=32, image_format="dicom")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(DataError, match="jpeg or dicom"):
+        write_phantoms(tmp_path / "set", count=12, size=32, image_format="tiff")
+
+
+def test_the_command_takes_the_nuisance(tmp_path):
+    options = ["--count", "12", "--size", "32", "--rotation", "5", "--exposure", "0.1", "--marker", "0.9"]
+    result = CliRunner().invoke(main, ["data", "phantoms", str(tmp_path / "set"), *options])
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "set" / "nuisance.csv").read_text().splitlines()) == 13

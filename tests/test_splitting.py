@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumokeras.data.splitting import split_by_patient
+from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
 
 THREE = {"train": 0.8, "val": 0.1, "test": 0.1}
 TWO = {"train": 0.9, "val": 0.1}
@@ -116,3 +116,90 @@ def test_five_thousand_patients_are_split_in_seconds():
     start = perf_counter()
     split_by_patient(labels, names, fractions=THREE)
     assert perf_counter() - start < 5
+
+
+def with_duplicates(rng, count, share):
+    """A digest for each radiograph; some share one with an earlier radiograph, whoever's it is."""
+    digests = np.array([f"content {index}" for index in range(count)], dtype=object)
+    for index in np.flatnonzero(rng.random(count) < share):
+        digests[index] = digests[rng.integers(index + 1)]
+    return digests
+
+
+@given(seed=st.integers(0, 1000), patients=st.integers(1, 60), share=st.sampled_from([0.0, 0.05, 0.5]))
+@settings(max_examples=60, deadline=None)
+def test_patients_tied_by_duplicates_are_on_one_side_and_nobody_else_is_tied(seed, patients, share):
+    rng = np.random.default_rng(seed)
+    _, names = hospital(seed, patients)
+    digests = with_duplicates(rng, len(names), share)
+    tied = tie_duplicates(names, digests)
+    for same in (names, digests):
+        for value in set(same):
+            assert len(set(tied[same == value])) == 1
+    # Whoever is tied is reached from any other of the group, step by step, over patients and contents.
+    for group in set(tied):
+        members = tied == group
+        reached = names == group
+        while True:
+            wider = np.isin(digests, digests[reached])
+            wider |= np.isin(names, names[wider])
+            if np.array_equal(wider, reached):
+                break
+            reached = wider
+        assert np.array_equal(reached, members)
+
+
+@given(seed=st.integers(0, 1000), patients=st.integers(1, 60), shuffle=st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_a_tied_group_has_the_name_of_its_first_patient_in_any_order(seed, patients, shuffle):
+    _, names = hospital(seed, patients)
+    digests = with_duplicates(np.random.default_rng(seed), len(names), 0.3)
+    order = list(range(len(names)))
+    shuffle.shuffle(order)
+    tied = tie_duplicates(names, digests)
+    assert np.array_equal(tied[order], tie_duplicates(names[order], digests[order]))
+    assert all(min(names[tied == group]) == group for group in set(tied))
+
+
+@given(seed=st.integers(0, 1000), patients=st.integers(600, 900), folds=st.integers(2, 6))
+@settings(max_examples=15, deadline=None)
+def test_subtypes_too_keep_their_rates_within_one_percent(seed, patients, folds):
+    labels, names = hospital(seed, patients)
+    kind_of = {name: f"kind {number % 3}" for number, name in enumerate(sorted(set(names)))}
+    subtypes = np.where(labels == 1, [kind_of[name] for name in names], "")
+    splits = split_by_patient(labels, names, fractions=THREE, seed=seed, subtypes=subtypes)
+    fold_of = fold_by_patient(labels, names, folds=folds, seed=seed, subtypes=subtypes)
+    for chosen in [splits == split for split in THREE] + [fold_of == fold for fold in range(folds)]:
+        for kind in set(subtypes):
+            assert abs(np.mean(subtypes[chosen] == kind) - np.mean(subtypes == kind)) < 0.01
+
+
+@given(seed=st.integers(0, 1000), patients=st.integers(1, 80), folds=st.integers(2, 7), shuffle=st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_folds_keep_patients_whole_in_any_order(seed, patients, folds, shuffle):
+    labels, names = hospital(seed, patients, mixed=0.1)
+    fold_of = fold_by_patient(labels, names, folds=folds, seed=seed)
+    assert set(fold_of) <= set(range(folds))
+    for name in set(names):
+        assert len(set(fold_of[names == name])) == 1
+    order = list(range(len(labels)))
+    shuffle.shuffle(order)
+    assert np.array_equal(
+        fold_of[order], fold_by_patient(labels[order], names[order], folds=folds, seed=seed)
+    )
+
+
+@given(seed=st.integers(0, 1000), patients=st.integers(40, 90), folds=st.integers(2, 7))
+@settings(max_examples=40, deadline=None)
+def test_folds_differ_by_a_patient_or_so_in_size_and_in_each_class(seed, patients, folds):
+    labels, names = hospital(seed, patients)
+    fold_of = fold_by_patient(labels, names, folds=folds, seed=seed)
+    assert np.ptp(np.bincount(fold_of, minlength=folds)) <= 5
+    for label in (0, 1):
+        assert np.ptp(np.bincount(fold_of[labels == label], minlength=folds)) <= 5
+
+
+def test_the_folds_of_a_seed_never_change():
+    names = np.array([f"person{number}_virus" for number in range(12)], dtype=object)
+    fold_of = fold_by_patient(np.arange(12) % 2, names, folds=3, seed=7)
+    assert "".join(map(str, fold_of)) == "022021100211"

@@ -1,4 +1,4 @@
-"""`pneumokeras data`: making and inspecting radiographs."""
+"""`pneumokeras data`: fetching, making, splitting and inspecting radiographs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_download import download
+from pneumokeras.cli.data_split import split
 from pneumokeras.cli.options import PATH
 
 
 @click.group()
 def data() -> None:
-    """Make radiographs to try things on."""
+    """Fetch, draw and split radiographs."""
+
+
+data.add_command(download)
+data.add_command(split)
 
 
 @data.command()
@@ -24,13 +30,51 @@ def data() -> None:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed draws the same."
 )
 @click.option("--size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Side in pixels.")
+@click.option(
+    "--rotation",
+    type=click.FloatRange(0.0, 45.0),
+    default=0.0,
+    show_default=True,
+    help="Turn by up to so many degrees.",
+)
+@click.option(
+    "--exposure",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="Vary brightness and gamma by up to so many powers of two.",
+)
+@click.option(
+    "--marker",
+    type=click.FloatRange(0.0, 1.0),
+    help="Put a letter in a corner that goes with PNEUMONIA: 0 not at all, 1 always.  [default: no letter]",
+)
+@click.option(
+    "--format", "image_format", type=click.Choice(["jpeg", "dicom"]), default="jpeg", show_default=True
+)
 @talking
-def phantoms(talk: Talk, *, out: Path, count: int, seed: int, size: int) -> None:
+def phantoms(
+    talk: Talk,
+    *,
+    out: Path,
+    count: int,
+    seed: int,
+    size: int,
+    rotation: float,
+    exposure: float,
+    marker: float | None,
+    image_format: str,
+) -> None:
     """Draw synthetic chest radiographs into OUT, in the layout of the Kaggle set.
 
     Opacities of PNEUMONIA radiographs have known masks, in OUT/masks. OUT must be new or empty.
+
+    The same seed draws the same patients, whatever the rotation, exposure and marker. What each
+    radiograph has of these is in OUT/nuisance.csv.
     """
+    from pneumokeras.data.nuisance import Nuisance
     from pneumokeras.data.phantoms import write_phantoms
 
-    write_phantoms(out, count=count, seed=seed, size=size)
+    nuisance = Nuisance(rotation=rotation, exposure=exposure, marker=marker)
+    write_phantoms(out, count=count, seed=seed, size=size, nuisance=nuisance, image_format=image_format)
     talk.result(f"{count} synthetic radiographs in {out}")

@@ -9,8 +9,8 @@ every film is brought to a histogram drawn by chance, so that brightness alone t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,10 @@ import numpy as np
 
 from pneumokeras.data import anatomy
 from pneumokeras.data.anatomy import Patient, Projection, draw_patient
+from pneumokeras.data.nuisance import NO_NUISANCE, Acquisition, Nuisance
+from pneumokeras.data.phantom_dicom import dicom_bytes
 from pneumokeras.errors import DataError
+from pneumokeras.files import write_csv
 
 WORKING_SIZE = 256  # pixels; smaller radiographs are drawn at this size and area-averaged
 MINIMUM_SIZE = 32  # pixels
@@ -28,6 +31,7 @@ SPLIT_SHARES = {"val": 0.2, "test": 0.2}  # the rest is train
 NORMAL_SHARE = 0.4
 RADIOGRAPHS_PER_PATIENT = (0.5, 0.25, 0.15, 0.1)  # probabilities of one to four
 JPEG_QUALITY = 95
+FORMATS = ("jpeg", "dicom")
 
 # How many opacities, their radius in image widths, and the share of the air they fill: bacterial ones are
 # usually one and large, viral ones are several, smaller and somewhat fainter.
@@ -41,6 +45,8 @@ FLUID = 0.5  # attenuation of a filled lung above that of soft tissue
 
 LUNG_TEXTURE, SOFT_TEXTURE = 0.05, 0.05  # relative to the attenuation
 METER_SIZE, METER_SHARES = 64, np.linspace(0.0, 1.0, 33)  # the exposure meter reads a coarse film
+NUISANCE_NAME = "nuisance.csv"
+NUISANCE_COLUMNS = ("path", "rotation", "gain", "gamma", "marker")
 README_NAME = "README.txt"
 README = (
     "Synthetic drawings made by pneumokeras (data/phantoms.py): no patient, no real radiograph.\n"
@@ -56,11 +62,13 @@ class Phantom:
         image: `(size, size)` uint8 gray pixels.
         mask: `(size, size)` uint8, 255 where an opacity is and 0 elsewhere; all 0 for NORMAL.
         label: 0 = NORMAL, 1 = PNEUMONIA.
+        acquisition: the nuisance in it.
     """
 
     image: np.ndarray
     mask: np.ndarray
     label: int
+    acquisition: Acquisition
 
 
 @dataclass(frozen=True)
@@ -79,18 +87,25 @@ class PhantomSummary:
 
 
 def draw_phantom(
-    rng: np.random.Generator, *, label: int, size: int = 256, patient: Patient | None = None
+    rng: np.random.Generator,
+    *,
+    label: int,
+    size: int = 256,
+    patient: Patient | None = None,
+    nuisance: Nuisance = NO_NUISANCE,
 ) -> Phantom:
     """Draw one radiograph.
 
     A generator of the same seed and the other label gives the same patient, position and exposure
-    settings, with or without the opacities.
+    settings, with or without the opacities. So it does with another nuisance: exposure and marker change
+    nothing else, while opacities have another place in lungs that are turned.
 
     Args:
         rng: source of all randomness.
         label: 0 = NORMAL, 1 = PNEUMONIA.
         size: width and height in pixels, at least 32.
         patient: the anatomy, from `draw_patient`; by default a new patient.
+        nuisance: how much it may be turned, differently exposed, and marked.
 
     Returns:
         The radiograph, with the mask of its opacities.
@@ -102,18 +117,21 @@ def draw_phantom(
     if label not in (0, 1):
         raise DataError(f"A phantom's label is 0 (NORMAL) or 1 (PNEUMONIA), not {label!r}.")
     patient_rng, position_rng, opacity_rng, tissue_rng, film_rng = rng.spawn(5)
+    acquisition = nuisance.draw(film_rng.spawn(1)[0], label=label)
     patient = patient or draw_patient(patient_rng)
-    projection = _position(position_rng, max(size, WORKING_SIZE))
+    projection = _position(position_rng, max(size, WORKING_SIZE), rotation=acquisition.rotation)
     air = anatomy.lungs(patient, projection)
     opacity, mask = np.zeros_like(air), np.zeros(air.shape, np.uint8)
     if label == 1:
         opacity, mask = _opacities(opacity_rng, patient, air)
     film = _expose(film_rng, _attenuation(tissue_rng, patient, projection, air, opacity))
+    film = acquisition.develop(film)
     image = np.clip(np.round(255.0 * film), 0, 255).astype(np.uint8)
     if len(image) != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-    return Phantom(image=image, mask=np.where(mask > 127, 255, 0).astype(np.uint8), label=label)
+    mask = np.where(mask > 127, 255, 0).astype(np.uint8)
+    return Phantom(image=image, mask=mask, label=label, acquisition=acquisition)
 
 
 def are_phantoms(folder: Path) -> bool:
@@ -122,27 +140,42 @@ def are_phantoms(folder: Path) -> bool:
     return note.is_file() and note.read_text(encoding="utf-8", errors="replace") == README
 
 
-def write_phantoms(folder: str | Path, *, count: int, seed: int = 0, size: int = 256) -> PhantomSummary:
+def write_phantoms(
+    folder: str | Path,
+    *,
+    count: int,
+    seed: int = 0,
+    size: int = 256,
+    nuisance: Nuisance = NO_NUISANCE,
+    image_format: str = "jpeg",
+) -> PhantomSummary:
     """Write phantoms in the layout and with the file names of the Kaggle chest X-ray set.
 
-    `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg`, about 60, 20 and 20 % of the radiographs, 40 % of
-    them NORMAL; a patient has one to four radiographs, all in one split. The masks are
-    `folder/masks/{split}/PNEUMONIA/*.png`, named as their radiographs.
+    `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg` (or `*.dcm`), about 60, 20 and 20 % of the
+    radiographs, 40 % of them NORMAL; a patient has one to four radiographs, all in one split. The masks are
+    `folder/masks/{split}/PNEUMONIA/*.png`, named as their radiographs. Where a nuisance is asked for,
+    `folder/nuisance.csv` says what each radiograph has of it.
 
     Args:
         folder: a folder that is new or empty; it is filled whole or left as it was.
         count: number of radiographs, at least 12.
-        seed: the same seed, count and size give the same bytes.
+        seed: the same seed and settings give the same bytes; with another nuisance, the same patients under
+            the same names.
         size: width and height in pixels, at least 32.
+        nuisance: how much radiographs may be turned, differently exposed, and marked.
+        image_format: `"jpeg"`, or `"dicom"`, which needs pydicom.
 
     Returns:
         What was written.
 
     Raises:
-        DataError: if the folder holds anything, or the count or the size is too small.
+        DataError: if the folder holds anything, the count or the size is too small, the format is unknown,
+            or pydicom is wanted and not installed.
     """
     folder = Path(folder).resolve()
     _check_size(size)
+    if image_format not in FORMATS:
+        raise DataError(f"Expected the format {' or '.join(FORMATS)}. Received {image_format!r}.")
     if count < MINIMUM_COUNT:
         raise DataError(
             f"{count} phantoms cannot fill three splits of two classes; ask for {MINIMUM_COUNT} or more."
@@ -156,7 +189,10 @@ def write_phantoms(folder: str | Path, *, count: int, seed: int = 0, size: int =
         staged = Path(scratch) / folder.name
         staged.mkdir()
         (staged / README_NAME).write_text(README, encoding="utf-8")
-        num_patients = _write_all(staged, _plan(count), np.random.default_rng(seed), size)
+        drawn = _draw_all(_plan(count), np.random.default_rng(seed), size, nuisance)
+        num_patients = _write_all(
+            staged, drawn, image_format=image_format, say_nuisance=nuisance != NO_NUISANCE
+        )
         if folder.exists():
             folder.rmdir()  # it is empty, or this refuses
         staged.rename(folder)
@@ -182,27 +218,44 @@ def _plan(count: int) -> dict[str, dict[str, int]]:
     return {"train": train, **held_out}
 
 
-def _write_all(folder: Path, plan: dict[str, dict[str, int]], rng: np.random.Generator, size: int) -> int:
-    """Draw and write the planned radiographs; returns the number of patients."""
+def _write_all(
+    folder: Path, drawn: Iterable[tuple[Path, str, Phantom]], *, image_format: str, say_nuisance: bool
+) -> int:
+    """Write what is drawn; returns the number of patients."""
+    patients, rows = set(), []
+    for path, patient, phantom in drawn:
+        image = path.with_suffix(".dcm" if image_format == "dicom" else ".jpeg")
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        if image_format == "dicom":
+            (folder / image).write_bytes(dicom_bytes(phantom.image, patient=patient))
+        else:
+            _write(folder / image, phantom.image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+        if phantom.label == 1:
+            mask = folder / "masks" / path.with_suffix(".png")
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            _write(mask, phantom.mask)
+        patients.add(patient)
+        rows.append({"path": image.as_posix(), **asdict(phantom.acquisition)})
+    if say_nuisance:
+        write_csv(folder / NUISANCE_NAME, NUISANCE_COLUMNS, rows)
+    return len(patients)
+
+
+def _draw_all(
+    plan: dict[str, dict[str, int]], rng: np.random.Generator, size: int, nuisance: Nuisance
+) -> Iterator[tuple[Path, str, Phantom]]:
+    """Each planned radiograph: its path in the folder without a suffix, its patient's name, the phantom."""
     number, patient_number = 0, 0
     for split, classes in plan.items():
         for label, class_name in enumerate(CLASSES):
-            images, masks = folder / split / class_name, folder / "masks" / split / class_name
-            images.mkdir(parents=True)
-            if label == 1:
-                masks.mkdir(parents=True)
             for radiographs in _patients(rng, classes[class_name]):
                 patient, patient_number = draw_patient(rng), patient_number + 1
+                name = f"person{patient_number}_{patient.infection}" if label else f"IM-{patient_number:04d}"
                 for view in range(1, radiographs + 1):
                     number += 1
-                    phantom = draw_phantom(rng, label=label, size=size, patient=patient)
-                    if label == 0:
-                        stem = f"IM-{patient_number:04d}-{view:04d}"
-                    else:
-                        stem = f"person{patient_number}_{patient.infection}_{number}"
-                        _write(masks / f"{stem}.png", phantom.mask)
-                    _write(images / f"{stem}.jpeg", phantom.image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
-    return patient_number
+                    phantom = draw_phantom(rng, label=label, size=size, patient=patient, nuisance=nuisance)
+                    stem = f"{name}_{number}" if label else f"{name}-{view:04d}"
+                    yield Path(split, class_name, stem), name, phantom
 
 
 def _patients(rng: np.random.Generator, count: int) -> Iterator[int]:
@@ -218,11 +271,11 @@ def _write(path: Path, image: np.ndarray, *settings: int) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _position(rng: np.random.Generator, pixels: int) -> Projection:
+def _position(rng: np.random.Generator, pixels: int, *, rotation: float) -> Projection:
     return Projection(
         pixels=pixels,
         scale=rng.uniform(1.02, 1.36),
-        tilt=rng.normal(0.0, 0.035),
+        tilt=rng.normal(0.0, 0.035) + np.radians(rotation),
         shift=(rng.normal(0.0, 0.02), rng.normal(0.0, 0.025)),
         turn=rng.normal(0.0, 0.15),
     )

@@ -1,0 +1,79 @@
+"""`pneumokeras data split`: patients dealt out to train, val and test, or folds, in a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumokeras.cli.console import Talk, program, talking
+from pneumokeras.cli.options import PATH, reading_options
+
+if TYPE_CHECKING:
+    from pneumokeras.data.datasets import RadiographSet
+
+SHARE = click.FloatRange(0.0, 1.0, max_open=True)
+
+
+@click.command()
+@click.argument("path", type=PATH)
+@click.argument("out", type=PATH, metavar="OUT.csv")
+@click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of val.")
+@click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share of test.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed splits the same."
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Also deal all but test out to so many folds.")
+@click.option("--force", is_flag=True, help="Replace OUT.csv if it is there.")
+@reading_options
+@talking
+def split(
+    talk: Talk,
+    *,
+    path: Path,
+    out: Path,
+    val: float,
+    test: float,
+    seed: int,
+    folds: int | None,
+    force: bool,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
+) -> None:
+    """Deal the patients of PATH out to train, val and test, and write who is where to OUT.csv.
+
+    Radiographs of one patient, or of one content, stay on one side; classes and subtypes keep their
+    proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
+    """
+    from pneumokeras.data import dealing
+
+    dealing.check_manifest_path(out, overwrite=force)
+    if out.exists() and path.exists() and out.samefile(path):
+        raise click.UsageError(f"{out} is what is to be split; name another file.")
+    found = dealing.find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
+    if "" not in found:
+        talk.say(f"{path} has splits of its own ({', '.join(found)}): they are pooled and dealt anew.")
+    radiographs = dealing.pooled(found.values())
+    splits = dealing.split(radiographs, val=val, test=test, seed=seed)
+    in_folds = dealing.split(radiographs, val=val, test=test, seed=seed, folds=folds) if folds else []
+    for notice in splits.notices:
+        talk.say(notice)
+    for number, fold in enumerate(in_folds):
+        for notice in fold.notices:
+            if notice not in splits.notices:
+                talk.say(f"fold {number}: {notice}")
+    dealing.write_manifest(out, splits, folds=in_folds, overwrite=force)
+    for part in splits:
+        if len(part):
+            talk.result(f"{part.split:<6} {_contents(part)}")
+    for number, fold in enumerate(in_folds):
+        talk.result(f"fold {number} {_contents(fold.val)}")
+    keep_val = " --keep-val" if len(splits.val) else ""
+    talk.result(f"Next: {program()} tune --data {out}{keep_val}")
+
+
+def _contents(radiographs: RadiographSet) -> str:
+    """Such as "520 radiographs (134 NORMAL, 386 PNEUMONIA) of 310 patients"."""
+    counts = ", ".join(f"{count} {name}" for name, count in radiographs.counts.items())
+    return f"{len(radiographs)} radiographs ({counts}) of {len(set(radiographs.patients))} patients"

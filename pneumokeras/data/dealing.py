@@ -1,0 +1,238 @@
+"""New splits of a set of radiographs, dealt out by patient and kept as a manifest; no file is moved."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from pneumokeras.data.datasets import _ARRAY_MARK, CLASS_NAMES, SPLITS, RadiographSet, Splits, _find, _joined
+from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
+from pneumokeras.errors import DataError
+from pneumokeras.files import write_csv
+
+TOLERANCE = 0.01
+"""How far a split's size or class rate may be off, as a share, before that is said."""
+
+_SUBTYPE = re.compile(r"_(bacteria|virus)_")
+_COLUMNS = ("path", "label", "patient", "split", "digest")
+
+
+@overload
+def split(
+    radiographs: RadiographSet, *, val: float = ..., test: float = ..., seed: int = ..., folds: None = ...
+) -> Splits: ...
+
+
+@overload
+def split(
+    radiographs: RadiographSet, *, val: float = ..., test: float = ..., seed: int = ..., folds: int
+) -> list[Splits]: ...
+
+
+def split(
+    radiographs: RadiographSet,
+    *,
+    val: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+    folds: int | None = None,
+) -> Splits | list[Splits]:
+    """Deal a set of radiographs out to train, val and test.
+
+    Patients are kept whole, and so are radiographs of the same content with all their patients; classes and
+    subtypes (`bacteria` and `virus` in the file names) are kept in proportion. The same seed gives the same
+    split whatever the order of the radiographs, on any machine. What falls to test depends on `seed` and
+    `test` alone.
+
+    Args:
+        radiographs: the set, with labels. Where a radiograph's patient is unknown it is its own.
+        val: share of the radiographs for val, in [0, 1).
+        test: share of the radiographs for test, in [0, 1).
+        seed: which of the possible splits.
+        folds: deal what is not test out to so many folds instead; `val` then plays no part.
+
+    Returns:
+        The splits, with a sentence in `notices` on whatever a reader has to know of them. With `folds` a
+        list of so many splits with the same test: in number k, val is fold k and train are the others.
+
+    Raises:
+        DataError: if there are no labels, the shares are impossible, or there are too few patients to give
+            each split both classes.
+    """
+    if min(val, test) < 0 or val + test >= 1:
+        raise DataError(
+            f"Expected shares of 0 or more that leave something to train on. Received val {val}, test {test}."
+        )
+    if folds is not None and folds < 2:
+        raise DataError(f"Expected 2 folds or more. Received {folds}.")
+    labels, subtypes = radiographs.require_labels(), _subtypes(radiographs)
+    patients = tie_duplicates(radiographs.patients, radiographs.digests)
+    shares = {"train": 1 - val - test, "test": test, "val": val}
+    fractions = {name: share for name, share in shares.items() if share}
+    split_of = split_by_patient(labels, patients, fractions=fractions, seed=seed, subtypes=subtypes)
+    if folds is None:
+        return _as_splits(radiographs, split_of, fractions)
+    rest = split_of != "test"
+    fold_of = np.full(len(labels), -1)
+    fold_of[rest] = fold_by_patient(
+        labels[rest], patients[rest], folds=folds, seed=seed, subtypes=subtypes[rest]
+    )
+    fractions |= {"train": (1 - test) * (folds - 1) / folds, "val": (1 - test) / folds}
+    return [
+        _as_splits(radiographs, np.where(rest, np.where(fold_of == fold, "val", "train"), "test"), fractions)
+        for fold in range(folds)
+    ]
+
+
+def write_manifest(
+    path: str | PathLike[str],
+    splits: Splits,
+    *,
+    folds: Sequence[Splits] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write splits as a CSV manifest that `load_splits` reads: path, label, patient, split, digest.
+
+    Args:
+        path: the `.csv` file. Paths in it are relative to its folder, except for files on another drive.
+        splits: what to write.
+        folds: the same radiographs dealt out to folds; a column `fold` then says in which one each is val.
+        overwrite: replace a file that is already there.
+
+    Raises:
+        DataError: if the file is there already or its name does not end in `.csv`, or the radiographs are
+            arrays that no file holds.
+    """
+    path = Path(path)
+    check_manifest_path(path, overwrite=overwrite)
+    folder = path.parent.absolute()
+    fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
+    rows = (
+        row
+        for name, radiographs in zip(SPLITS, splits, strict=True)
+        for row in _rows(radiographs, name, folder, fold_of)
+    )
+    columns = (*_COLUMNS, "fold") if folds else _COLUMNS
+    write_csv(path, columns, sorted(rows, key=lambda row: row["path"]))
+
+
+def check_manifest_path(path: Path, *, overwrite: bool) -> None:
+    """Make sure that a manifest may be written to `path`.
+
+    Raises:
+        DataError: if it may not.
+    """
+    if path.suffix != ".csv":
+        raise DataError(f"{path} is no name for a manifest. Expected one that ends in .csv.")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise DataError(f"{path} already exists. Name another file, or replace a file with --force.")
+
+
+def find_radiographs(
+    path: str | PathLike[str],
+    *,
+    classes: tuple[str, str] = CLASS_NAMES,
+    patient_pattern: str | None = None,
+) -> dict[str, RadiographSet]:
+    """The sets under `path` by split, or the one set under the key `""`; arguments as in `load_splits`."""
+    return _find(Path(path), classes=classes, patient_pattern=patient_pattern)
+
+
+def pooled(sets: Iterable[RadiographSet]) -> RadiographSet:
+    """All radiographs of several sets in one, whatever split they were in."""
+    return replace(_joined(list(sets)), split="")
+
+
+def _subtypes(radiographs: RadiographSet) -> np.ndarray:
+    """`(n,)` strings: bacteria or virus where a file's name says so, else empty."""
+    found = (_SUBTYPE.search(Path(name).name) for name in radiographs.names)
+    return np.array([match[1] if match else "" for match in found], dtype=object)
+
+
+def _as_splits(radiographs: RadiographSet, split_of: np.ndarray, fractions: dict[str, float]) -> Splits:
+    parts = {name: replace(radiographs.subset(split_of == name), split=name) for name in SPLITS}
+    for name in fractions:
+        _require_both_classes(parts[name], radiographs)
+    notices = tuple(_notices(radiographs, parts, fractions))
+    return Splits(parts["train"], parts["val"], parts["test"], notices=notices)
+
+
+def _require_both_classes(part: RadiographSet, radiographs: RadiographSet) -> None:
+    for label, (class_name, count) in enumerate(part.counts.items()):
+        if not count:
+            patients = len(set(radiographs.patients[radiographs.require_labels() == label]))
+            raise DataError(
+                f"{part.split} gets no {class_name} radiographs: that class has {patients} patients, each of "
+                "whom stays whole, with all whose radiographs are the same. Expected at least as many as "
+                "splits or folds; ask for fewer of them, or add patients."
+            )
+
+
+def _notices(
+    radiographs: RadiographSet, parts: dict[str, RadiographSet], fractions: dict[str, float]
+) -> Iterator[str]:
+    if len(set(radiographs.patients)) == len(radiographs):
+        yield "No patient has two radiographs, or none is known: each radiograph was dealt out by itself."
+    repeated = len(radiographs) - len(set(radiographs.digests))
+    if repeated:
+        yield (
+            f"{repeated} radiographs repeat the content of another: they stay on one side with all their "
+            "patients."
+        )
+    rate = radiographs.require_labels().mean()
+    for name, fraction in fractions.items():
+        share, own_rate = len(parts[name]) / len(radiographs), parts[name].require_labels().mean()
+        if abs(share - fraction) > TOLERANCE:
+            yield (
+                f"{name} holds {share:.1%} of the radiographs, not {fraction:.1%}: patients are kept whole."
+            )
+        if abs(own_rate - rate) > TOLERANCE:
+            yield (
+                f"{name} is {own_rate:.1%} {radiographs.class_names[1]}, the whole {rate:.1%}: "
+                "so few radiographs, or so large patients, come no nearer."
+            )
+
+
+def _rows(
+    radiographs: RadiographSet, split_name: str, folder: Path, fold_of: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
+    labels = radiographs.require_labels()
+    for index, name in enumerate(radiographs.names):
+        row = {
+            "path": _path_from(folder, radiographs, index),
+            "label": radiographs.class_names[labels[index]],
+            "patient": radiographs.patients[index],
+            "split": split_name,
+            "digest": radiographs.digests[index],
+        }
+        yield row | {"fold": fold_of.get(name)} if fold_of else row
+
+
+def _path_from(folder: Path, radiographs: RadiographSet, index: int) -> str:
+    """Where a radiograph lies, seen from `folder`: a file, or a row of an `.npz` as `FILE::train/12`."""
+    if not isinstance(radiographs.images, np.ndarray):
+        return _relative(radiographs.images[index], folder)
+    file, mark, member = radiographs.names[index].partition(_ARRAY_MARK)
+    if not mark:
+        raise DataError(
+            f"{file} is an array that no file holds. Expected radiographs read from files or an .npz."
+        )
+    return f"{_relative(Path(file), folder)}{mark}{member}"
+
+
+def _relative(file: Path, folder: Path) -> str:
+    file = file.absolute()
+    if file.is_relative_to(folder):
+        return file.relative_to(folder).as_posix()
+    try:
+        # A folder's ".." is that of the folder itself, not of a link to it.
+        return Path(os.path.relpath(file, folder.resolve())).as_posix()
+    except ValueError:
+        return file.as_posix()

@@ -1,0 +1,269 @@
+"""New splits keep patients and duplicates whole, say where they fall short, and are written as a manifest."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pneumokeras.cli import main
+from pneumokeras.data.datasets import RadiographSet, load_splits
+from pneumokeras.data.dealing import find_radiographs, pooled, split, write_manifest
+from pneumokeras.errors import DataError
+
+
+def hospital(seed, *, patients=60, repeated=0.1, most=4):
+    """Radiographs in memory, some of them the same as another's: bacteria, virus and normal."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice(["IM", "bacteria", "virus"], patients, p=[0.3, 0.4, 0.3])
+    names = [
+        f"IM-{number:04d}-{view:04d}.jpeg" if kind == "IM" else f"person{number}_{kind}_{view}.jpeg"
+        for number, kind in enumerate(kinds)
+        for view in range(rng.integers(1, most + 1))
+    ]
+    images = rng.integers(0, 256, (len(names), 4, 4), dtype=np.uint8)
+    for index in np.flatnonzero(rng.random(len(names)) < repeated):
+        images[index] = images[rng.integers(len(names))]
+    patients = [name[: name.rindex("-" if name.startswith("IM") else "_")] for name in names]
+    labels = [int(name.startswith("person")) for name in names]
+    return RadiographSet.from_arrays(images, labels, names=names, patients=patients)
+
+
+def sides(splits):
+    """The split of each radiograph by name."""
+    return {name: part.split for part in splits for name in part.names}
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def class_folders(phantom_folder, tmp_path_factory):
+    """Sixty phantoms in two bare class folders, five files there twice."""
+    folder = tmp_path_factory.mktemp("bare")
+    for part in ("train", "val", "test"):
+        for name in ("NORMAL", "PNEUMONIA"):
+            shutil.copytree(phantom_folder / part / name, folder / name, dirs_exist_ok=True)
+    for number, file in enumerate(sorted((folder / "PNEUMONIA").iterdir())[::8]):
+        shutil.copy(file, folder / "PNEUMONIA" / f"person{900 + number}_virus_1.jpeg")
+    return folder
+
+
+@given(seed=st.integers(0, 1000), repeated=st.sampled_from([0.0, 0.1, 0.3]), folds=st.sampled_from([None, 3]))
+@settings(max_examples=30, deadline=None)
+def test_no_patient_and_no_content_is_on_two_sides(seed, repeated, folds):
+    radiographs = hospital(seed, repeated=repeated, patients=150)
+    dealt = split(radiographs, seed=seed, folds=folds)
+    for splits in dealt if folds else [dealt]:
+        assert sorted(sides(splits)) == sorted(radiographs.names)
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            parts = list(splits)
+            assert not set(parts[one].patients) & set(parts[other].patients)
+            assert not set(parts[one].digests) & set(parts[other].digests)
+
+
+@given(seed=st.integers(0, 1000), shuffle=st.randoms())
+@settings(max_examples=20, deadline=None)
+def test_the_same_seed_gives_the_same_split_in_any_order(seed, shuffle):
+    radiographs = hospital(seed, patients=150)
+    order = list(range(len(radiographs)))
+    shuffle.shuffle(order)
+    again = radiographs.subset(order)
+    assert sides(split(radiographs, seed=seed)) == sides(split(again, seed=seed))
+    for one, other in zip(
+        split(radiographs, seed=seed, folds=3), split(again, seed=seed, folds=3), strict=True
+    ):
+        assert sides(one) == sides(other)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_sizes_and_rates_of_classes_and_subtypes_hold_within_one_percent(seed):
+    radiographs = hospital(seed, patients=800, repeated=0.01)
+    splits = split(radiographs, seed=seed)
+    subtype = {name: name.split("_")[1] if "_" in name else "" for name in radiographs.names}
+    for part, share in zip(splits, (0.8, 0.1, 0.1), strict=True):
+        assert abs(len(part) / len(radiographs) - share) < 0.01
+        for kind in ("", "bacteria", "virus"):
+            whole = np.mean([subtype[name] == kind for name in radiographs.names])
+            assert abs(np.mean([subtype[name] == kind for name in part.names]) - whole) < 0.01
+    assert not any("not 10" in notice or "the whole" in notice for notice in splits.notices)
+
+
+def test_where_a_rate_is_off_by_more_than_one_percent_that_is_said():
+    splits = split(hospital(1, patients=40, most=8, repeated=0.0))
+    off = [
+        part.split
+        for part in splits
+        if abs(part.labels.mean() - np.mean([label for part in splits for label in part.labels])) > 0.01
+    ]
+    assert off
+    for name in off:
+        assert any(notice.startswith(f"{name} is ") for notice in splits.notices)
+
+
+def test_each_fold_is_val_once_and_test_is_the_same_with_and_without_folds():
+    radiographs = hospital(2, patients=150)
+    folds = split(radiographs, folds=4, seed=3)
+    tested = set(split(radiographs, seed=3).test.names)
+    assert all(set(fold.test.names) == tested for fold in folds)
+    in_val = [name for fold in folds for name in fold.val.names]
+    assert sorted(in_val) == sorted(set(radiographs.names) - tested)
+
+
+def test_test_depends_on_its_own_share_alone():
+    radiographs = hospital(4, patients=150)
+    assert set(split(radiographs, val=0.3).test.names) == set(split(radiographs).test.names)
+
+
+def test_a_part_of_no_share_is_empty():
+    splits = split(hospital(5), val=0.0, test=0.0)
+    assert (len(splits.val), len(splits.test)) == (0, 0)
+
+
+def test_radiographs_of_unknown_patients_are_dealt_out_by_themselves_and_that_is_said():
+    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
+    splits = split(RadiographSet.from_arrays(images, np.arange(40) % 2))
+    assert [len(part) for part in splits] == [32, 4, 4]
+    assert any("each radiograph was dealt out by itself" in notice for notice in splits.notices)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"val": 0.5, "test": 0.5}, "leave something to train on"),
+        ({"val": -0.1}, "0 or more"),
+        ({"folds": 1}, "2 folds or more"),
+    ],
+)
+def test_impossible_shares_are_refused(settings, what):
+    with pytest.raises(DataError, match=what):
+        split(hospital(0), **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"folds": 2, "test": 0.0}])
+def test_a_single_patient_cannot_be_split(settings):
+    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
+    lonely = RadiographSet.from_arrays(images, np.arange(40) % 2, patients=["one"] * 40)
+    with pytest.raises(DataError, match="has 1 patients, each of whom stays whole"):
+        split(lonely, **settings)
+
+
+class TestManifest:
+    def test_load_splits_reads_what_was_dealt(self, class_folders, tmp_path):
+        radiographs = pooled(find_radiographs(class_folders).values())
+        splits = split(radiographs, seed=1)
+        write_manifest(tmp_path / "out.csv", splits)
+        read = load_splits(tmp_path / "out.csv", keep_val=True)
+        for dealt, again in zip(splits, read, strict=True):
+            assert {file.resolve() for file in again.images} == set(dealt.images)
+            assert sorted(zip(dealt.digests, dealt.labels, dealt.patients, strict=True)) == sorted(
+                zip(again.digests, again.labels, again.patients, strict=True)
+            )
+        assert not any("also in" in notice for notice in read.notices)
+
+    def test_rows_of_an_npz_are_read_too(self, spot_splits, tmp_path):
+        arrays = {}
+        for name, part in zip(("train", "val", "test"), spot_splits, strict=True):
+            arrays |= {f"{name}_images": part.images, f"{name}_labels": part.labels}
+        np.savez(tmp_path / "spots.npz", **arrays)
+        splits = split(pooled(find_radiographs(tmp_path / "spots.npz").values()))
+        write_manifest(tmp_path / "out.csv", splits)
+        assert rows_of(tmp_path / "out.csv")[0]["path"].startswith("spots.npz::test/")
+        read = load_splits(tmp_path / "out.csv", keep_val=True)
+        for dealt, again in zip(splits, read, strict=True):
+            assert sorted(dealt.digests) == sorted(again.digests)
+
+    def test_beside_its_radiographs_it_can_be_moved_with_them(self, class_folders, tmp_path):
+        shutil.copytree(class_folders, tmp_path / "here" / "set")
+        out = tmp_path / "here" / "out.csv"
+        write_manifest(out, split(pooled(find_radiographs(tmp_path / "here" / "set").values())))
+        assert all(row["path"].startswith("set/") for row in rows_of(out))
+        (tmp_path / "here").rename(tmp_path / "there")
+        assert len(load_splits(tmp_path / "there" / "out.csv", keep_val=True).train)
+
+    def test_a_folder_reached_through_a_link_finds_its_radiographs(self, class_folders, tmp_path):
+        (tmp_path / "deep" / "down").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "deep" / "down")
+        shutil.copytree(class_folders, tmp_path / "set")
+        out = tmp_path / "link" / "out.csv"
+        write_manifest(out, split(pooled(find_radiographs(tmp_path / "set").values())))
+        assert load_splits(out, keep_val=True).train.read(0).size
+
+    def test_arrays_that_no_file_holds_cannot_be_written(self, tmp_path):
+        with pytest.raises(DataError, match="no file holds"):
+            write_manifest(tmp_path / "out.csv", split(hospital(0)))
+        assert not list(tmp_path.iterdir())
+
+
+class TestCommand:
+    def test_it_writes_a_manifest_and_says_what_is_in_it(self, class_folders, tmp_path):
+        before = {file: file.read_bytes() for file in class_folders.rglob("*.jpeg")}
+        result = call("data", "split", class_folders, tmp_path / "out.csv", "--folds", 3)
+        assert result.exit_code == 0, result.output
+        rows = rows_of(tmp_path / "out.csv")
+        for name in ("train", "val", "test"):
+            count = sum(row["split"] == name for row in rows)
+            assert f"{name:<6} {count} radiographs" in result.stdout
+        assert {row["fold"] for row in rows if row["split"] != "test"} == {"0", "1", "2"}
+        assert {row["fold"] for row in rows if row["split"] == "test"} == {""}
+        assert "repeat the content of another" in result.stderr
+        assert before == {file: file.read_bytes() for file in class_folders.rglob("*.jpeg")}
+
+    def test_the_same_seed_writes_the_same_bytes_wherever_the_files_lie(self, class_folders, tmp_path):
+        for name in ("one", "other"):
+            shutil.copytree(class_folders, tmp_path / name / "set")
+            call("data", "split", tmp_path / name / "set", tmp_path / name / "out.csv", "--seed", 7)
+        assert (tmp_path / "one" / "out.csv").read_bytes() == (tmp_path / "other" / "out.csv").read_bytes()
+
+    def test_splits_that_are_there_are_pooled_and_that_is_said(self, phantom_folder, tmp_path):
+        result = call("data", "split", phantom_folder, tmp_path / "out.csv", "--val", 0.2, "--test", 0.2)
+        assert "has splits of its own (train, val, test)" in result.stderr
+        assert len(rows_of(tmp_path / "out.csv")) == 60
+
+    def test_a_manifest_that_is_there_is_kept_unless_forced(self, class_folders, tmp_path):
+        (tmp_path / "out.csv").write_text("mine")
+        result = call("data", "split", class_folders, tmp_path / "out.csv")
+        assert result.exit_code == 2
+        assert "already exists" in result.stderr and len(result.stderr.splitlines()) == 1
+        assert (tmp_path / "out.csv").read_text() == "mine"
+        assert call("data", "split", class_folders, tmp_path / "out.csv", "--force").exit_code == 0
+        assert len(rows_of(tmp_path / "out.csv")) == 65
+
+    def test_what_is_split_is_never_replaced(self, class_folders, tmp_path):
+        call("data", "split", class_folders, tmp_path / "out.csv")
+        before = (tmp_path / "out.csv").read_bytes()
+        result = call("data", "split", tmp_path / "out.csv", tmp_path / "out.csv", "--force")
+        assert result.exit_code == 2 and "name another file" in result.stderr
+        assert (tmp_path / "out.csv").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("arguments", "what"),
+        [
+            (["{set}", "out.txt"], "ends in .csv"),
+            (["absent", "out.csv"], "absent does not exist"),
+            (["{set}", "out.csv", "--val", "0.6", "--test", "0.5"], "leave something to train on"),
+            (["{set}", "out.csv", "--folds", "40"], "radiographs: that class has"),
+            (["{set}", "folder.csv", "--force"], "already exists"),
+        ],
+    )
+    def test_wrong_usage_is_one_line_and_writes_nothing(self, arguments, what, class_folders, in_tmp):
+        (in_tmp / "folder.csv").mkdir()
+        result = call("data", "split", *(argument.format(set=class_folders) for argument in arguments))
+        assert result.exit_code == 2
+        assert what in result.stderr and len(result.stderr.splitlines()) == 1
+        assert [path.name for path in in_tmp.iterdir()] == ["folder.csv"]
+
+
+def test_the_published_radiographs_are_split_within_one_percent(chest_xray):
+    splits = split(pooled(find_radiographs(chest_xray).values()), seed=7)
+    assert len(splits.notices) == 1 and "repeat the content" in splits.notices[0]
