@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pneumokeras.data.audit import Audit, audit
     from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
     from pneumokeras.data.phantoms import write_phantoms
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "data.audit": ("Audit", "audit"),
     "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
     "data.phantoms": ("write_phantoms",),
@@ -56,6 +58,7 @@ _HOMES = {
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Audit",
     "CompactCNNHyperModel",
     "DataError",
     "EfficientNetB0HyperModel",
@@ -76,6 +79,7 @@ __all__ = [
     "TuningError",
     "TuningProgress",
     "TuningResult",
+    "audit",
     "choose_operating_point",
     "evaluate",
     "fit",
