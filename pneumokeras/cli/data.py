@@ -14,6 +14,8 @@ from pneumokeras.cli.options import PATH, reading_options
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
 
+FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.group()
 def data() -> None:
@@ -43,8 +45,8 @@ def phantoms(talk: Talk, *, out: Path, count: int, seed: int, size: int) -> None
 
 @data.command()
 @click.argument("path", type=PATH)
-@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write all of it as JSON.")
-@click.option("--html", "html_file", type=PATH, metavar="FILE", help="Write one page with pictures.")
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write all of it as JSON.")
+@click.option("--html", "html_file", type=FILE, metavar="FILE", help="Write one page with pictures.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
 @reading_options
 @talking
@@ -69,6 +71,7 @@ def audit(
     talk.result("\n".join(_audit_lines(found)))
     if json_file is not None:
         found.write_json(json_file)
+        talk.say(f"JSON: {json_file}")
     if html_file is not None:
         found.write_html(html_file)
         talk.say(f"Page: {html_file}")

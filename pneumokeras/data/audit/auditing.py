@@ -105,9 +105,10 @@ def audit(
 
 def printable(text: str) -> str:
     """A name as it can be shown anywhere: control characters and bytes that are no UTF-8 as escapes."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        for character in decoded
     )
 
 

@@ -39,21 +39,19 @@ def exact_groups(digests: np.ndarray) -> list[np.ndarray]:
 
 
 def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]:
-    """The rows that show one film, though not with equal pixels; each group with all its exact copies.
+    """The rows that show one film, though not with equal pixels; of those with equal pixels only the first.
 
     Args:
         digests: `(n,)` strings, equal where the pixels are.
         thumbnails: `(n, side, side)` array of `uint8`.
     """
-    _, firsts, distinct = np.unique(digests.astype(str), return_index=True, return_inverse=True)
-    telling = np.flatnonzero(np.ptp(thumbnails[firsts], axis=(1, 2)) >= _LEAST_RANGE)
-    pairs = telling[near_pairs(thumbnails[firsts[telling]])]
-    if not len(pairs):
-        return []
-    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(firsts), len(firsts)))
+    _, distinct = np.unique(digests.astype(str), return_index=True)
+    distinct.sort()
+    telling = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _LEAST_RANGE]
+    pairs = near_pairs(thumbnails[telling])
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(telling), len(telling)))
     _, component = connected_components(links, directed=False)
-    linked = np.isin(component, component[pairs])
-    return [group for group in _groups_of_several(component[distinct]) if linked[distinct[group[0]]]]
+    return [telling[group] for group in _groups_of_several(component)]
 
 
 def near_pairs(thumbnails: np.ndarray) -> np.ndarray:

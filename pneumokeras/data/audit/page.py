@@ -38,8 +38,8 @@ def names_shown(duplicates: Sequence[DuplicateGroup], shifts: Iterable[Shift]) -
 
 
 def members_shown(group: DuplicateGroup) -> tuple[str, ...]:
-    """One of a group whose pixels are equal; else the first and the last, to compare."""
-    return group.names[:1] if group.kind == "exact" else (group.names[0], group.names[-1])
+    """One of a group whose pixels are equal; else two, to compare."""
+    return group.names[: 1 if group.kind == "exact" else 2]
 
 
 def _environment() -> Environment:

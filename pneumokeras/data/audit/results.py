@@ -43,7 +43,8 @@ class DuplicateGroup:
     """Radiographs that are copies of one film.
 
     Attributes:
-        kind: `exact` where all pixels are equal, `near` where they differ as copies of a film do.
+        kind: `exact` where all pixels are equal, `near` where they differ as copies of a film do; then one
+            radiograph stands for those with equal pixels.
         names: the radiographs, two or more.
         splits: the split of each.
         classes: the class of each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +97,7 @@ def shift_features(thumbnails: np.ndarray, statistics: np.ndarray) -> np.ndarray
     """
     count, side, _ = thumbnails.shape
     coarse = thumbnails.reshape(count, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32)
-    return np.concatenate([coarse.reshape(count, -1), statistics], axis=1)
+    return np.concatenate([coarse.reshape(count, side * side // 4), statistics], axis=1)
 
 
 def _drawn(sides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,4 +112,4 @@ def _either_way(auc: float) -> float:
 
 def _chance(first: int, second: int) -> float:
     """Upper end of the 95 % range of a chance AUC, by the variance of the Mann-Whitney statistic."""
-    return min(1.0, 0.5 + 1.96 * np.sqrt((first + second + 1) / (12 * first * second)))
+    return min(1.0, 0.5 + 1.96 * math.sqrt((first + second + 1) / (12 * first * second)))
