@@ -8,6 +8,7 @@ import pytest
 
 from pneumokeras.data.anatomy import draw_patient
 from pneumokeras.data.audit.duplicates import (
+    LEAST_CORRELATION,
     RADIUS,
     are_copies,
     close_pairs,
@@ -61,6 +62,15 @@ def test_other_films_are_no_copies_even_of_the_same_patient(films):
     thumbnails = thumbnails_of(films)
     pairs = np.array(list(combinations(range(len(films)), 2)))
     assert not are_copies(thumbnails, pairs).any()
+
+
+def test_pictures_that_share_only_what_is_coarse_are_no_copies(films):
+    """As the chests of two children may: alike from afar, with other ribs and vessels."""
+    rng = np.random.default_rng(0)
+    blurred = cv2.GaussianBlur(thumbnails_of(films)[0], (0, 0), 2).astype(float)
+    pair = np.stack([np.clip(blurred + rng.normal(0, 6, blurred.shape), 0, 255) for _ in range(2)])
+    assert np.corrcoef(pair.reshape(2, -1))[0, 1] > LEAST_CORRELATION
+    assert not are_copies(pair.astype(np.uint8), np.array([[0, 1]])).any()
 
 
 def test_copies_of_copies_are_one_group(films):

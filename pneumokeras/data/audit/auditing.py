@@ -135,10 +135,12 @@ def _as_published(
 
 
 def _shown_name(name: str, source: str) -> str:
-    """A radiograph's name within the source."""
+    """A radiograph's name within the folder it came from, or within that of the file that names it."""
     path = Path(name)
-    within = source and path.is_relative_to(source) and path != Path(source)
-    return printable(path.relative_to(source).as_posix() if within else name.removeprefix(f"{source}::"))
+    for folder in (Path(source), Path(source).parent) if source else ():
+        if path.is_relative_to(folder):
+            return printable(path.relative_to(folder).as_posix())
+    return printable(name)
 
 
 def _range(values: np.ndarray) -> Range | None:
