@@ -13,6 +13,7 @@ from pneumokeras.data.audit.duplicates import (
     are_copies,
     close_pairs,
     exact_groups,
+    films_of,
     near_groups,
     perceptual_hashes,
 )
@@ -77,6 +78,23 @@ def test_copies_of_copies_are_one_group(films):
     images = [films[0], films[1], jpeg(films[0]), EDITS["halved"](films[0])]
     groups = near_groups(np.array(list("abcd"), dtype=object), thumbnails_of(images))
     assert [group.tolist() for group in groups] == [[0, 2, 3]]
+
+
+def test_copies_without_number_are_found_without_comparing_each_with_each(films, monkeypatch):
+    compared = 0
+
+    def counting(thumbnails, pairs):
+        nonlocal compared
+        compared += len(pairs)
+        return are_copies(thumbnails, pairs)
+
+    monkeypatch.setattr("pneumokeras.data.audit.duplicates.are_copies", counting)
+    monkeypatch.setattr("pneumokeras.data.audit.duplicates._MOST_PICTURES", 500)
+    rng = np.random.default_rng(0)
+    one = thumbnails_of(films[:1])
+    copies = np.clip(one + rng.normal(0, 2, (400, 32, 32)), 0, 255).astype(np.uint8)
+    assert len(np.unique(films_of(copies))) == 1
+    assert compared < 400**2 / 20
 
 
 def test_of_equal_pixels_one_stands_for_all_among_near_duplicates(films):

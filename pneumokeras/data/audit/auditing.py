@@ -188,7 +188,8 @@ def _outliers(collection: Collection, measurements: Measurements, names: np.ndar
 def _is_unusual(values: np.ndarray) -> np.ndarray:
     """Which are far from the median, in standard deviations estimated from the median deviation."""
     deviations = np.abs(values - np.median(values))
-    return deviations > UNUSUAL * np.maximum(1.4826 * np.median(deviations), 1.0)
+    spread = max(1.4826 * float(np.median(deviations)), 1.0)  # of equal exposures a gray level is no outlier
+    return deviations > UNUSUAL * spread
 
 
 def _is_small(sides: np.ndarray) -> np.ndarray:
@@ -276,8 +277,10 @@ def _examples(
     train, test = ([row for row in ascending if sides[row] == side] for side in (0, 1))
 
     def chosen(rows: Sequence[int]) -> tuple[str, ...]:
-        first_of_patient = {patients[row]: row for row in reversed(rows)}.values()
-        return tuple(names[row] for row in reversed(list(first_of_patient)))[:SHOWN_EXAMPLES]
+        first_of_patient: dict[str, str] = {}
+        for row in rows:
+            first_of_patient.setdefault(patients[row], names[row])
+        return tuple(first_of_patient.values())[:SHOWN_EXAMPLES]
 
     return {
         "train, least like test": chosen(train),

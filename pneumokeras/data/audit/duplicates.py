@@ -48,28 +48,26 @@ def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]
     _, distinct = np.unique(digests.astype(str), return_index=True)
     distinct.sort()
     telling = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _LEAST_RANGE]
-    pairs = near_pairs(thumbnails[telling])
-    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(telling), len(telling)))
-    _, component = connected_components(links, directed=False)
-    return [telling[group] for group in _groups_of_several(component)]
+    return [telling[group] for group in _groups_of_several(films_of(thumbnails[telling]))]
 
 
-def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """The pairs that show one film.
+def films_of(thumbnails: np.ndarray) -> np.ndarray:
+    """Which film each picture shows: pictures that are linked by copies have the same number.
 
     Args:
-        thumbnails: `(n, side, side)` array of `uint8`, none of them flat, no two equal.
+        thumbnails: `(n, side, side)` array of `uint8`, none of them flat.
 
     Returns:
-        `(p, 2)` integers, rows of `thumbnails`.
+        `(n,)` integers.
     """
-    hashes = [perceptual_hashes(part) for part in _in_parts(thumbnails)]
-    confirmed = [
-        pairs[are_copies(thumbnails, pairs)]
-        for found in close_pairs(np.concatenate(hashes))
-        for pairs in _in_parts(found)
-    ]
-    return np.concatenate(confirmed)
+    films = np.arange(len(thumbnails))
+    hashes = np.concatenate([perceptual_hashes(part) for part in _in_parts(thumbnails)])
+    for found in close_pairs(hashes):
+        for part in _in_parts(found):
+            # Pairs that are linked already need no look: a thousand copies would make half a million.
+            pairs = part[films[part[:, 0]] != films[part[:, 1]]]
+            films = _linked(films, pairs[are_copies(thumbnails, pairs)])
+    return films
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
@@ -138,6 +136,14 @@ def are_copies(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def _in_parts(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, len(rows) // _MOST_PICTURES + 1)
+
+
+def _linked(films: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """`films` after those of each pair have become one."""
+    if not len(pairs):
+        return films
+    links = coo_array((np.ones(len(pairs)), films[pairs].T), shape=(len(films), len(films)))
+    return connected_components(links, directed=False)[1][films]
 
 
 def _groups_of_several(group_of_row: np.ndarray) -> list[np.ndarray]:

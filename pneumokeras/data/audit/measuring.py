@@ -1,4 +1,4 @@
-"""Each file is read and decoded once; all later questions are asked of what is measured here."""
+"""Each file is decoded once; all later questions are asked of what is measured here."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Measured:
 
 
 def measure(collection: Collection) -> Measurements:
-    """Read every radiograph once, on as many threads as there are cores.
+    """Decode every radiograph once, on as many threads as there are cores.
 
     Args:
         collection: the radiographs. A file that is unreadable, empty, truncated or undecodable becomes one
