@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pneumokeras.data.audit import Audit, audit
     from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
     from pneumokeras.data.dealing import split, write_manifest
     from pneumokeras.data.download import download_kaggle, download_pneumoniamnist
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "data.audit": ("Audit", "audit"),
     "data.datasets": ("RadiographSet", "Splits", "load_radiographs", "load_splits"),
     "data.dealing": ("split", "write_manifest"),
     "data.download": ("download_kaggle", "download_pneumoniamnist"),
@@ -64,6 +66,7 @@ _HOMES = {
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Audit",
     "CompactCNNHyperModel",
     "DataError",
     "EfficientNetB0HyperModel",
@@ -86,6 +89,7 @@ __all__ = [
     "TuningError",
     "TuningProgress",
     "TuningResult",
+    "audit",
     "choose_operating_point",
     "download_kaggle",
     "download_pneumoniamnist",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_audit import audit
 from pneumokeras.cli.data_download import download
 from pneumokeras.cli.data_split import split
 from pneumokeras.cli.options import PATH
@@ -14,9 +15,10 @@ from pneumokeras.cli.options import PATH
 
 @click.group()
 def data() -> None:
-    """Fetch, draw and split radiographs."""
+    """Fetch, draw, audit and split radiographs."""
 
 
+data.add_command(audit)
 data.add_command(download)
 data.add_command(split)
 

@@ -1,0 +1,68 @@
+"""`pneumokeras data audit`: what would make a model's figures wrong, before there is a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.options import PATH, reading_options
+
+if TYPE_CHECKING:
+    from pneumokeras.data.audit import Audit
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("path", type=PATH)
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write all of it as JSON.")
+@click.option("--html", "html_file", type=FILE, metavar="FILE", help="Write one page with pictures.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
+@reading_options
+@talking
+def audit(
+    talk: Talk,
+    *,
+    path: Path,
+    json_file: Path | None,
+    html_file: Path | None,
+    strict: bool,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
+) -> None:
+    """Look for what would make a model's figures wrong, in a folder, .npz or CSV manifest.
+
+    Files that cannot be read, copies of one film, patients on both sides, labels that contradict each
+    other, shortcuts, and how far test is from train. Nothing is split or changed.
+    """
+    from pneumokeras.data.audit import audit as audit_path
+
+    found = audit_path(path, classes=classes, patient_pattern=patient_pattern)
+    talk.result("\n".join(_audit_lines(found)))
+    if json_file is not None:
+        found.write_json(json_file)
+        talk.say(f"JSON: {json_file}")
+    if html_file is not None:
+        found.write_html(html_file)
+        talk.say(f"Page: {html_file}")
+    if strict and found.is_serious:
+        raise click.exceptions.Exit(1)
+
+
+def _audit_lines(audit: Audit) -> Iterator[str]:
+    """Counts, figures and findings, for people."""
+    for split, counts in audit.counts.items():
+        classes = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+        yield f"{split:<6} {classes}; {audit.patients[split]:,} patients"
+    if audit.shortcut:
+        yield f"shortcut AUC {audit.shortcut.auc:.2f}: {', '.join(audit.shortcut.alone)}"
+    for shift in audit.shifts:
+        yield f"shift AUC {shift.auc:.2f}: train and test of {shift.class_name}"
+    for finding in audit.findings:
+        yield f"{finding.severity}: {finding.text}"
+    if not audit.findings:
+        yield "Nothing was found that a reader would have to know."

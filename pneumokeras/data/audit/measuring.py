@@ -1,0 +1,206 @@
+"""Each file is decoded once; all later questions are asked of what is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import cv2
+import numpy as np
+
+from pneumokeras.data.audit.headers import Header, read_header
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.data.radiographs import resize
+from pneumokeras.errors import DataError
+
+THUMBNAIL_SIDE = 32  # pixels
+BORDER_SHARE = 1 / 16
+BLACK, WHITE = 8, 248  # gray levels under and from which a pixel counts as black and white
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+_BORDERS = ("top", "bottom", "left", "right")
+
+STATISTICS = (
+    "height",
+    "width",
+    "brightness",
+    "contrast",
+    *(f"percentile {percentile}" for percentile in _PERCENTILES),
+    "black share",
+    "white share",
+    *(f"{side} border {what}" for side in _BORDERS for what in ("brightness", "contrast")),
+)
+"""What is measured of each radiograph: sides in log pixels, gray levels 0 to 255, shares 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """The radiographs of all splits in a row.
+
+    Attributes:
+        sets: the sets by split.
+        names: `(n,)` strings.
+        splits: `(n,)` strings.
+        labels: `(n,)` integers, 1 = PNEUMONIA.
+        patients: `(n,)` strings.
+        origins: the set of each radiograph and its row there.
+    """
+
+    sets: Mapping[str, RadiographSet]
+    names: np.ndarray
+    splits: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    origins: tuple[tuple[RadiographSet, int], ...]
+
+    @classmethod
+    def of(cls, sets: Mapping[str, RadiographSet]) -> Collection:
+        """Put sets with labels one after the other.
+
+        Raises:
+            DataError: if a set has no labels.
+        """
+        return cls(
+            sets=sets,
+            names=np.concatenate([radiographs.names for radiographs in sets.values()]),
+            splits=np.repeat(np.array(list(sets), dtype=object), [len(found) for found in sets.values()]),
+            labels=np.concatenate([radiographs.require_labels() for radiographs in sets.values()]),
+            patients=np.concatenate([radiographs.patients for radiographs in sets.values()]),
+            origins=tuple((found, row) for found in sets.values() for row in range(len(found))),
+        )
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Names of class 0 and class 1."""
+        return next(iter(self.sets.values())).class_names
+
+    def read(self, index: int) -> np.ndarray:
+        """The gray levels of one radiograph in its own size; see `RadiographSet.read`."""
+        radiographs, row = self.origins[index]
+        return radiographs.read(row)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What was measured of the m radiographs that could be decoded.
+
+    Attributes:
+        indices: `(m,)` integers, their places in the collection, ascending.
+        digests: `(m,)` strings, equal where the decoded pixels are.
+        formats: `(m,)` strings such as "JPEG gray".
+        misnamed: `(m,)` booleans, whether the file's ending is another format's.
+        statistics: `(m, len(STATISTICS))` floats.
+        thumbnails: `(m, 32, 32)` array of `uint8`.
+        problems: what is wrong with each of the others, by their places: `unreadable`, `empty`, `truncated`
+            or `undecodable`.
+    """
+
+    indices: np.ndarray
+    digests: np.ndarray
+    formats: np.ndarray
+    misnamed: np.ndarray
+    statistics: np.ndarray
+    thumbnails: np.ndarray
+    problems: dict[int, str]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """`(m, 2)` integers, height and width in pixels."""
+        return np.rint(np.exp(self.statistics[:, :2])).astype(int)
+
+    def statistic(self, name: str) -> np.ndarray:
+        """`(m,)` floats, one column of `statistics` by its name."""
+        return self.statistics[:, STATISTICS.index(name)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    digest: str
+    header: Header
+    misnamed: bool
+    statistics: np.ndarray
+    thumbnail: np.ndarray
+
+
+def measure(collection: Collection) -> Measurements:
+    """Decode every radiograph once, on as many threads as there are cores.
+
+    Args:
+        collection: the radiographs. A file that is unreadable, empty, truncated or undecodable becomes one
+            of `problems` and raises nothing.
+    """
+    # A few tasks of many files: handing a small file to a thread takes longer than decoding it.
+    parts = np.array_split(np.arange(len(collection.names)), 64)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda part: [_measure_one(collection, index) for index in part], parts)
+        results = dict(enumerate(result for part in found for result in part))
+    measured = {index: result for index, result in results.items() if isinstance(result, _Measured)}
+    thumbnails = np.empty((len(measured), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    statistics = np.empty((len(measured), len(STATISTICS)))
+    for row, one in enumerate(measured.values()):
+        thumbnails[row], statistics[row] = one.thumbnail, one.statistics
+    return Measurements(
+        indices=np.array(list(measured), dtype=int),
+        digests=np.array([one.digest for one in measured.values()], dtype=object),
+        formats=np.array([one.header.title for one in measured.values()], dtype=object),
+        misnamed=np.array([one.misnamed for one in measured.values()], dtype=bool),
+        statistics=statistics,
+        thumbnails=thumbnails,
+        problems={index: result for index, result in results.items() if isinstance(result, str)},
+    )
+
+
+def _measure_one(collection: Collection, index: int) -> _Measured | str:
+    """What is measured of one radiograph, or what is wrong with it."""
+    radiographs, row = collection.origins[index]
+    header, misnamed = Header("array", "gray"), False
+    if not isinstance(radiographs.images, np.ndarray):
+        path = radiographs.images[row]
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return "unreadable"
+        if not content:
+            return "empty"
+        header = read_header(content)
+        misnamed = not header.fits(path.suffix.lower())
+        if not header.complete:
+            return "truncated"
+    try:
+        pixels = radiographs.read(row)
+    except DataError:
+        return "undecodable"
+    mark = np.array(pixels.shape).tobytes()  # 2 x 8 pixels are not the same radiograph as 4 x 4
+    return _Measured(
+        digest=blake2b(pixels.tobytes(), digest_size=16, salt=mark).hexdigest(),
+        header=header,
+        misnamed=misnamed,
+        statistics=_statistics(pixels),
+        thumbnail=resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)),
+    )
+
+
+def _statistics(pixels: np.ndarray) -> np.ndarray:
+    """`(len(STATISTICS),)` floats of a `(height, width)` array of `uint8`."""
+    height, width = pixels.shape
+    counts = cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel()
+    shares = counts / counts.sum()
+    levels = np.arange(256)
+    mean = float(shares @ levels)
+    contrast = float(np.sqrt(shares @ (levels - mean) ** 2))
+    percentiles = np.searchsorted(np.cumsum(shares), np.array(_PERCENTILES) / 100)
+    rows, columns = max(1, round(BORDER_SHARE * height)), max(1, round(BORDER_SHARE * width))
+    borders = (pixels[:rows], pixels[-rows:], pixels[:, :columns], pixels[:, -columns:])
+    return np.array(
+        [
+            np.log(height),
+            np.log(width),
+            mean,
+            contrast,
+            *percentiles,
+            shares[:BLACK].sum(),
+            shares[WHITE:].sum(),
+            *(value.item() for border in borders for value in cv2.meanStdDev(border)),
+        ]
+    )

@@ -1,0 +1,330 @@
+"""The audit finds what is wrong with a folder, says it in sentences, and changes nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import pneumokeras as pk
+from pneumokeras.cli import main
+from pneumokeras.data.audit.auditing import printable
+from pneumokeras.errors import DataError
+from pneumokeras.files import read_json, write_csv
+
+
+@pytest.fixture
+def folder(phantom_folder, tmp_path):
+    """A copy of the phantoms to spoil."""
+    return Path(shutil.copytree(phantom_folder, tmp_path / "chest_xray"))
+
+
+def files_of(folder, split="train", class_name="NORMAL"):
+    return sorted((folder / split / class_name).iterdir())
+
+
+def read(file):
+    return cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+
+
+def texts(audit, kind):
+    return [finding.text for finding in audit.findings if finding.kind == kind]
+
+
+def severities(audit, kind):
+    return {finding.severity for finding in audit.findings if finding.kind == kind}
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["data", "audit", *(str(argument) for argument in arguments)])
+
+
+class TestFiles:
+    def test_a_clean_folder_has_nothing_serious(self, phantom_folder):
+        audit = pk.audit(phantom_folder)
+        assert not audit.is_serious
+        assert audit.radiographs == 60
+        assert audit.formats == {"JPEG gray": 60}
+        assert audit.heights.low == audit.heights.high == 64
+        assert 0 < audit.brightness["train"]["NORMAL"].median < 255
+
+    def test_bad_files_are_findings_and_the_others_are_looked_at(self, folder):
+        place = folder / "train" / "NORMAL"
+        whole = files_of(folder)[0].read_bytes()
+        (place / "cut.jpeg").write_bytes(whole[: len(whole) // 2])
+        (place / "empty.jpeg").write_bytes(b"")
+        (place / "text.jpeg").write_text("hello")
+        audit = pk.audit(folder)
+        assert {Path(file.name).name: file.problem for file in audit.bad_files} == {
+            "cut.jpeg": "truncated",
+            "empty.jpeg": "empty",
+            "text.jpeg": "undecodable",
+        }
+        assert texts(audit, "bad-files") == [
+            "3 files cannot be used (1 truncated, 1 empty, 1 undecodable), such as train/NORMAL/cut.jpeg."
+        ]
+        assert audit.is_serious
+        assert sum(audit.formats.values()) == 60
+
+    def test_a_file_that_a_manifest_names_in_vain_is_a_finding(self, folder, tmp_path):
+        rows = [
+            {"path": file, "label": name}
+            for name in ("NORMAL", "PNEUMONIA")
+            for file in files_of(folder, class_name=name)
+        ]
+        write_csv(tmp_path / "all.csv", ("path", "label"), [*rows, {"path": "absent.png", "label": "NORMAL"}])
+        audit = pk.audit(tmp_path / "all.csv")
+        assert [(file.problem, file.split) for file in audit.bad_files] == [("unreadable", "all")]
+
+    def test_modes_and_wrong_endings_are_said(self, folder):
+        place, pixels = folder / "train" / "NORMAL", read(files_of(folder)[0])
+        cv2.imwrite(str(place / "deep.png"), pixels[1:].astype(np.uint16) * 257)
+        (place / "not a jpeg.jpeg").write_bytes(cv2.imencode(".png", pixels[2:])[1].tobytes())
+        audit = pk.audit(folder)
+        assert audit.formats == {"JPEG gray": 60, "PNG gray 16-bit": 1, "PNG gray": 1}
+        assert audit.misnamed == ("train/NORMAL/not a jpeg.jpeg",)
+        assert not audit.is_serious
+
+    def test_radiographs_unlike_the_others_are_named_with_the_reason(self, folder):
+        place, pixels = folder / "train" / "NORMAL", read(files_of(folder)[0])
+        cv2.imwrite(str(place / "black.png"), np.zeros((64, 64), np.uint8))
+        cv2.imwrite(str(place / "wide.png"), cv2.resize(pixels, (192, 64)))
+        cv2.imwrite(str(place / "tiny.png"), pixels[::8, ::8])
+        reasons = {Path(outlier.name).name: outlier.reason for outlier in pk.audit(folder).outliers}
+        assert "contrast 0" in reasons["black.png"]
+        assert reasons["wide.png"] == "aspect 3.00"
+        assert reasons["tiny.png"] == "8 x 8 pixels"
+
+    def test_nothing_readable_is_still_an_audit(self, tmp_path):
+        for name in ("NORMAL", "PNEUMONIA"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "text.jpeg").write_text("hello")
+        audit = pk.audit(tmp_path)
+        assert audit.heights is None
+        assert len(audit.bad_files) == 2
+        assert "unknown" in page_of(audit, tmp_path)
+
+    def test_files_are_left_as_they_were(self, folder):
+        before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        pk.audit(folder)
+        assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+class TestCounts:
+    def test_a_folder_is_looked_at_as_it_is(self, folder):
+        """`load_splits` would replace so small a val."""
+        audit = pk.audit(folder)
+        val = {name: len(files_of(folder, "val", name)) for name in ("NORMAL", "PNEUMONIA")}
+        assert audit.counts["val"] == val
+        assert "too few to rank trials" in texts(audit, "small-val")[0]
+
+    def test_a_class_that_is_missing_in_a_split_is_serious(self, folder):
+        shutil.rmtree(folder / "val" / "NORMAL")
+        audit = pk.audit(folder)
+        assert texts(audit, "missing-class") == ["val has no NORMAL radiographs."]
+        assert audit.is_serious
+
+    def test_bare_class_folders_are_one_set(self, folder):
+        audit = pk.audit(folder / "train")
+        assert list(audit.counts) == ["all"]
+        assert audit.shifts == ()
+
+    def test_splits_and_arrays_can_be_audited(self, spot_splits):
+        audit = pk.audit(spot_splits)
+        assert audit.counts["train"] == {"NORMAL": 32, "PNEUMONIA": 32}
+        assert audit.formats == {"array gray": 120}
+        assert audit.shortcut.auc > 0.8  # a bright spot raises the brightness
+
+    def test_a_path_that_does_not_exist_is_one_line(self):
+        with pytest.raises(DataError, match="does not exist"):
+            pk.audit("absent")
+
+
+class TestDuplicates:
+    def test_a_copy_in_test_is_serious(self, folder):
+        shutil.copy(files_of(folder)[0], folder / "test" / "NORMAL" / "renamed.jpeg")
+        audit = pk.audit(folder)
+        (group,) = audit.duplicates
+        assert group.kind == "exact"
+        assert group.splits == ("train", "test")
+        assert (
+            "1 radiograph of test is also in train (same pixels)"
+            in texts(audit, "duplicates-across-splits")[0]
+        )
+
+    def test_equal_pixels_in_another_file_format_are_a_copy(self, folder):
+        cv2.imwrite(str(folder / "test" / "NORMAL" / "renamed.png"), read(files_of(folder)[0]))
+        assert [group.kind for group in pk.audit(folder).duplicates] == ["exact"]
+
+    def test_an_edited_copy_in_val_is_serious(self, folder):
+        pixels = cv2.resize(read(files_of(folder)[0]), (57, 57), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / "val" / "NORMAL" / "edited.jpeg"), np.clip(pixels, 0, 250) + 5)
+        audit = pk.audit(folder)
+        assert [(group.kind, group.splits) for group in audit.duplicates] == [("near", ("train", "val"))]
+        assert "near-duplicates" in texts(audit, "duplicates-across-splits")[0]
+        assert audit.is_serious
+
+    def test_a_copy_in_the_same_split_is_worth_knowing(self, folder):
+        shutil.copy(files_of(folder)[0], folder / "train" / "NORMAL" / "renamed.jpeg")
+        audit = pk.audit(folder)
+        assert severities(audit, "duplicates-within-split") == {"worth knowing"}
+        assert not audit.is_serious
+
+    def test_a_copy_under_the_other_class_is_a_conflict(self, folder):
+        shutil.copy(files_of(folder)[0], folder / "train" / "PNEUMONIA" / "renamed.jpeg")
+        audit = pk.audit(folder)
+        assert severities(audit, "label-conflict") == {"serious"}
+        assert "train/PNEUMONIA/renamed.jpeg" in texts(audit, "label-conflict")[0]
+
+
+class TestPatients:
+    def test_a_patient_on_both_sides_is_suspected(self, folder):
+        file = files_of(folder)[0]
+        patient = "-".join(file.stem.split("-")[:2])
+        cv2.imwrite(str(folder / "test" / "NORMAL" / f"{patient}-0099.png"), read(file)[:, ::-1])
+        audit = pk.audit(folder)
+        (shared,) = audit.shared_patients
+        assert shared.patient == patient
+        assert shared.images["test"] == 1
+        assert texts(audit, "patients-across-splits")[0].startswith(
+            "Suspected: 1 patient in both train and test"
+        )
+
+    def test_a_radiograph_without_a_patient_is_nobody_s(self, spot_splits):
+        names = [f"image {number}" for number in range(len(spot_splits.test))]
+        unnamed = replace(spot_splits.test, names=np.array(names), patients=np.array(names))
+        audit = pk.audit(replace(spot_splits, val=unnamed, test=unnamed))
+        assert audit.shared_patients == ()
+
+
+class TestSeparations:
+    @pytest.fixture
+    def shifted(self, spot_splits):
+        """Normals are brighter in test."""
+        test = spot_splits.test
+        images = np.tile(test.images, (3, 1, 1))
+        labels = np.tile(test.labels, 3)
+        images[labels == 0] += np.uint8(60)
+        names = [f"test/{number}" for number in range(len(images))]
+        patients = np.tile(test.patients, 3)
+        test = pk.RadiographSet.from_arrays(images, labels, names=names, patients=patients)
+        return replace(spot_splits, test=test)
+
+    def test_a_shift_is_told_class_by_class(self, shifted):
+        shifts = {shift.class_name: shift for shift in pk.audit(shifted).shifts}
+        assert shifts["NORMAL"].auc > 0.95
+        assert shifts["PNEUMONIA"].auc < 0.8
+
+    def test_examples_come_from_the_split_they_are_of_and_have_pictures(self, shifted):
+        audit = pk.audit(shifted)
+        for title, names in audit.shifts[0].examples.items():
+            assert names
+            assert all(name.startswith(title.split(",")[0]) for name in names)
+            assert audit.pictures.keys() >= set(names)
+
+    def test_classes_told_by_brightness_alone_are_serious(self, spot_splits):
+        train = spot_splits.train
+        images = np.where(train.labels[:, None, None] == 1, train.images // 2, train.images)
+        audit = pk.audit(replace(spot_splits, train=replace(train, images=images)))
+        assert audit.shortcut.auc > 0.98
+        assert severities(audit, "shortcut") == {"serious"}
+
+    def test_the_same_seed_gives_the_same_audit(self, phantom_folder):
+        assert pk.audit(phantom_folder, seed=3).json() == pk.audit(phantom_folder, seed=3).json()
+
+
+class Outline(HTMLParser):
+    """The tags of a page and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page_of(audit, tmp_path):
+    audit.write_html(tmp_path / "audit.html")
+    return (tmp_path / "audit.html").read_text(encoding="utf-8")
+
+
+class TestPage:
+    NAME = "<img src=x onerror=alert(1)>.jpeg"
+
+    @pytest.fixture
+    def audit(self, folder):
+        shutil.copy(files_of(folder)[0], folder / "test" / "NORMAL" / self.NAME)
+        return pk.audit(folder)
+
+    def test_names_are_shown_as_they_are_and_never_run(self, audit, tmp_path):
+        page = Outline(page_of(audit, tmp_path))
+        assert f"test/NORMAL/{self.NAME}" in page.text
+        assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+        assert not [tag for tag, _ in page.tags if tag == "script"]
+        assert self.NAME not in audit._repr_html_()
+
+    def test_the_page_needs_no_network(self, audit, tmp_path):
+        tags = Outline(page_of(audit, tmp_path)).tags
+        sources = [
+            value for _, attributes in tags for key, value in attributes.items() if key in ("src", "href")
+        ]
+        assert sources
+        assert all(source.startswith(("data:", "#")) for source in sources)
+
+    def test_the_summary_has_findings_and_counts(self, audit):
+        text = Outline(audit._repr_html_()).text
+        assert all(finding.text in text for finding in audit.findings)
+        assert "train" in text
+
+    def test_json_has_all_of_it_and_no_pictures(self, audit, tmp_path):
+        audit.write_json(tmp_path / "audit.json")
+        content = read_json(tmp_path / "audit.json")
+        assert content["schema"] == 1
+        assert "pictures" not in content
+        assert content == json.loads(json.dumps(audit.json()))
+        assert content["duplicates"][0]["crosses_splits"]
+
+    def test_a_name_can_be_shown_anywhere(self):
+        assert printable("a\n\x1b[31m\udcff ü") == "a\\n\\x1b[31m\\xff ü"
+
+
+class TestCommand:
+    def test_findings_go_to_stdout_and_files_are_written(self, folder, tmp_path):
+        result = call(folder, "--json", tmp_path / "a.json", "--html", tmp_path / "a.html")
+        assert result.exit_code == 0, result.output
+        assert "worth knowing: val has" in result.stdout
+        assert (tmp_path / "a.html").stat().st_size > 5000
+        assert read_json(tmp_path / "a.json")["counts"]["train"]
+
+    def test_strict_fails_on_what_is_serious_and_on_nothing_else(self, folder):
+        assert call(folder, "--strict").exit_code == 0
+        (folder / "train" / "NORMAL" / "empty.jpeg").write_bytes(b"")
+        assert call(folder, "--strict").exit_code == 1
+        assert call(folder).exit_code == 0
+
+    def test_a_path_that_does_not_exist_is_wrong_input(self, tmp_path):
+        result = call(tmp_path / "absent")
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_what_the_real_radiographs_are_known_for_is_found(chest_xray):
+    audit = pk.audit(chest_xray)
+    shifts = {shift.class_name: shift.auc for shift in audit.shifts}
+    assert len(audit.duplicates) == 29
+    assert {group.kind for group in audit.duplicates} == {"exact"}
+    assert audit.shared_patients == ()
+    assert audit.shortcut.auc == pytest.approx(0.95, abs=0.02)
+    assert shifts["NORMAL"] == pytest.approx(0.93, abs=0.03)
+    assert shifts["PNEUMONIA"] == pytest.approx(0.64, abs=0.05)
