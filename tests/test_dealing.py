@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pneumokeras.cli import main
-from pneumokeras.data.datasets import RadiographSet, load_splits
-from pneumokeras.data.dealing import find_radiographs, pooled, split, write_manifest
+from pneumokeras.data.datasets import RadiographSet, find_radiographs, load_splits
+from pneumokeras.data.dealing import pooled, split, write_manifest
 from pneumokeras.errors import DataError
 
 
@@ -29,7 +30,9 @@ def hospital(seed, *, patients=60, repeated=0.1, most=4):
         images[index] = images[rng.integers(len(names))]
     patients = [name[: name.rindex("-" if name.startswith("IM") else "_")] for name in names]
     labels = [int(name.startswith("person")) for name in names]
-    return RadiographSet.from_arrays(images, labels, names=names, patients=patients)
+    subtypes = np.array([name.split("_")[1] if "_" in name else "" for name in names], dtype=object)
+    radiographs = RadiographSet.from_arrays(images, labels, names=names, patients=patients)
+    return replace(radiographs, subtypes=subtypes)
 
 
 def sides(splits):

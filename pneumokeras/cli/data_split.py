@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, program, talking
-from pneumokeras.cli.options import PATH, reading_options
+from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
     from pneumokeras.data.datasets import RadiographSet
@@ -27,6 +27,7 @@ SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 @click.option("--folds", type=click.IntRange(min=2), help="Also deal all but test out to so many folds.")
 @click.option("--force", is_flag=True, help="Replace OUT.csv if it is there.")
 @reading_options
+@skip_bad_option
 @talking
 def split(
     talk: Talk,
@@ -38,6 +39,7 @@ def split(
     seed: int,
     folds: int | None,
     force: bool,
+    skip_bad: bool,
     classes: tuple[str, str],
     patient_pattern: str | None,
 ) -> None:
@@ -47,14 +49,20 @@ def split(
     proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
     """
     from pneumokeras.data import dealing
+    from pneumokeras.data.datasets import find_radiographs
+    from pneumokeras.data.sets import said_of
 
     dealing.check_manifest_path(out, overwrite=force)
     if out.exists() and path.exists() and out.samefile(path):
         raise click.UsageError(f"{out} is what is to be split; name another file.")
-    found = dealing.find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
+    found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are pooled and dealt anew.")
     radiographs = dealing.pooled(found.values())
+    if skip_bad:
+        radiographs = radiographs.without_bad()
+    if radiographs.skipped:
+        talk.say(said_of(radiographs.skipped))
     splits = dealing.split(radiographs, val=val, test=test, seed=seed)
     in_folds = dealing.split(radiographs, val=val, test=test, seed=seed, folds=folds) if folds else []
     for notice in splits.notices:

@@ -36,8 +36,7 @@ skip_bad_option = click.option(
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--classes`, `--patient-pattern` and `--skip-bad`: how folders and files are read."""
-    command = skip_bad_option(command)
+    """`--classes` and `--patient-pattern`: how folders and file names are read."""
     command = click.option(
         "--patient-pattern",
         metavar="REGEX",

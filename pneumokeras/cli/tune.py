@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
-from pneumokeras.cli.options import PATH, reading_options
+from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
     from pneumokeras.tuning import HyperModel, TuningResult
@@ -131,6 +131,7 @@ class FineTuning(click.ParamType):
 @click.option("--yes", is_flag=True, help="Store the feature maps that --fine-tune needs without asking.")
 @click.option("--pad", is_flag=True, help="Keep the proportions of radiographs instead of stretching them.")
 @reading_options
+@skip_bad_option
 @talking
 def tune(
     talk: Talk,

@@ -20,7 +20,7 @@ from pneumokeras.data.folders import images_under, read_folder
 from pneumokeras.data.manifests import read_manifest, write_manifest
 from pneumokeras.data.names import PATIENT_PATTERN
 from pneumokeras.data.phantoms import are_phantoms
-from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet, Skipped, html_table, said_of
+from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet, Skipped, html_table, joined, said_of
 from pneumokeras.data.splitting import split_by_patient
 from pneumokeras.errors import DataError
 
@@ -31,6 +31,7 @@ __all__ = [
     "RadiographSet",
     "Skipped",
     "Splits",
+    "find_radiographs",
     "images_under",
     "load_radiographs",
     "load_splits",
@@ -89,6 +90,30 @@ class Splits:
         return html_table(list(zip(SPLITS, self, strict=True))) + notes
 
 
+def find_radiographs(
+    path: str | PathLike[str],
+    *,
+    classes: tuple[str, str] = CLASS_NAMES,
+    patient_pattern: str | None = None,
+) -> dict[str, RadiographSet]:
+    """The sets at `path` as they were published, by split, or the one set under the key `""`.
+
+    Arguments and errors as for `load_splits`; nothing is split, and no class has to be there.
+    """
+    path = Path(path)
+    if not _exists(path):
+        raise DataError(
+            f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest."
+        )
+    if path.is_dir():
+        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, classes=classes)
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path, classes=classes, patient_pattern=patient_pattern)
+    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.")
+
+
 def load_splits(
     path: str | PathLike[str],
     *,
@@ -125,7 +150,7 @@ def load_splits(
         DataError: if nothing usable is found, there are not exactly the two classes, or a file cannot be
             read (without `skip_bad`, whether it can be decoded is not tried: see `RadiographLoader.preload`).
     """
-    found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
+    found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     notices: list[str] = []
     skipped: tuple[Skipped, ...] = ()
     if skip_bad:
@@ -144,7 +169,7 @@ def load_splits(
         notices.append("The data had no splits: patients were dealt out 80/10/10 to train, val and test.")
     elif not keep_val and _too_small(found.get("val")):
         before = len(found.get("val", ()))
-        pool = _joined([found[split] for split in ("train", "val") if split in found])
+        pool = joined([found[split] for split in ("train", "val") if split in found])
         found |= _dealt(pool, {"train": 0.9, "val": 0.1}, seed)
         reason = f"had {before} images, too few to choose on" if before else "was missing"
         notices.append(
@@ -190,7 +215,7 @@ def load_radiographs(
     Raises:
         DataError: if nothing usable is found or there is no such split.
     """
-    found = _find(Path(path), classes=classes, patient_pattern=patient_pattern)
+    found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" in found:
         split = ""
     if split not in found:
@@ -198,21 +223,6 @@ def load_radiographs(
             f"{path} has no {split} split ({_listing(found)} found). Choose one of these with split."
         )
     return found[split].without_bad() if skip_bad else found[split]
-
-
-def _find(path: Path, *, classes: tuple[str, str], patient_pattern: str | None) -> dict[str, RadiographSet]:
-    """The sets found at `path` by split, or under the key `""` where there are no splits."""
-    if not _exists(path):
-        raise DataError(
-            f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest."
-        )
-    if path.is_dir():
-        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, classes=classes)
-    if path.suffix.lower() == ".csv":
-        return read_manifest(path, classes=classes, patient_pattern=patient_pattern)
-    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.")
 
 
 def _exists(path: Path) -> bool:
@@ -227,25 +237,6 @@ def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -
         radiographs.require_labels(), radiographs.patients, fractions=fractions, seed=seed
     )
     return {split: replace(radiographs.subset(splits == split), split=split) for split in fractions}
-
-
-def _joined(sets: list[RadiographSet]) -> RadiographSet:
-    if len(sets) == 1:
-        return sets[0]
-    arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
-    together: tuple[Path, ...] | np.ndarray
-    if len(arrays) == len(sets):
-        together = np.concatenate(arrays)
-    else:
-        together = tuple(file for radiographs in sets for file in radiographs.images)
-    return replace(
-        sets[0],
-        names=np.concatenate([radiographs.names for radiographs in sets]),
-        labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
-        patients=np.concatenate([radiographs.patients for radiographs in sets]),
-        subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
-        images=together,
-    )
 
 
 def _too_small(val: RadiographSet | None) -> bool:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
-from pneumokeras.data.datasets import _ARRAY_MARK, CLASS_NAMES, SPLITS, RadiographSet, Splits, _find, _joined
+from pneumokeras.data.arrays import ARRAY_MARK
+from pneumokeras.data.datasets import Splits
+from pneumokeras.data.manifests import COLUMNS, manifest_rows
+from pneumokeras.data.sets import SPLITS, RadiographSet, joined
 from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
 from pneumokeras.errors import DataError
 from pneumokeras.files import write_csv
 
 TOLERANCE = 0.01
 """How far a split's size or class rate may be off, as a share, before that is said."""
-
-_SUBTYPE = re.compile(r"_(bacteria|virus)_")
-_COLUMNS = ("path", "label", "patient", "split", "digest")
 
 
 @overload
@@ -47,7 +46,7 @@ def split(
     """Deal a set of radiographs out to train, val and test.
 
     Patients are kept whole, and so are radiographs of the same content with all their patients; classes and
-    subtypes (`bacteria` and `virus` in the file names) are kept in proportion. The same seed gives the same
+    subtypes are kept in proportion. The same seed gives the same
     split whatever the order of the radiographs, on any machine. What falls to test depends on `seed` and
     `test` alone.
 
@@ -72,7 +71,7 @@ def split(
         )
     if folds is not None and folds < 2:
         raise DataError(f"Expected 2 folds or more. Received {folds}.")
-    labels, subtypes = radiographs.require_labels(), _subtypes(radiographs)
+    labels, subtypes = radiographs.require_labels(), radiographs.subtypes
     patients = tie_duplicates(radiographs.patients, radiographs.digests)
     shares = {"train": 1 - val - test, "test": test, "val": val}
     fractions = {name: share for name, share in shares.items() if share}
@@ -98,7 +97,7 @@ def write_manifest(
     folds: Sequence[Splits] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write splits as a CSV manifest that `load_splits` reads: path, label, patient, split, digest.
+    """Write splits as a CSV manifest that `load_splits` reads: path, label, subtype, patient, split, digest.
 
     Args:
         path: the `.csv` file. Paths in it are relative to its folder, except for files on another drive.
@@ -113,13 +112,15 @@ def write_manifest(
     path = Path(path)
     check_manifest_path(path, overwrite=overwrite)
     folder = path.parent.absolute()
-    fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
-    rows = (
-        row
-        for name, radiographs in zip(SPLITS, splits, strict=True)
-        for row in _rows(radiographs, name, folder, fold_of)
-    )
-    columns = (*_COLUMNS, "fold") if folds else _COLUMNS
+    by_split = dict(zip(SPLITS, splits, strict=True))
+    _require_files(by_split.values())
+    rows = list(manifest_rows(by_split, lambda file: _relative(file, folder)))
+    columns: tuple[str, ...] = COLUMNS
+    if folds:
+        columns = (*COLUMNS, "fold")
+        fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
+        names = [name for radiographs in by_split.values() for name in radiographs.names]
+        rows = [row | {"fold": fold_of.get(name)} for row, name in zip(rows, names, strict=True)]
     write_csv(path, columns, sorted(rows, key=lambda row: row["path"]))
 
 
@@ -135,25 +136,9 @@ def check_manifest_path(path: Path, *, overwrite: bool) -> None:
         raise DataError(f"{path} already exists. Name another file, or replace a file with --force.")
 
 
-def find_radiographs(
-    path: str | PathLike[str],
-    *,
-    classes: tuple[str, str] = CLASS_NAMES,
-    patient_pattern: str | None = None,
-) -> dict[str, RadiographSet]:
-    """The sets under `path` by split, or the one set under the key `""`; arguments as in `load_splits`."""
-    return _find(Path(path), classes=classes, patient_pattern=patient_pattern)
-
-
 def pooled(sets: Iterable[RadiographSet]) -> RadiographSet:
     """All radiographs of several sets in one, whatever split they were in."""
-    return replace(_joined(list(sets)), split="")
-
-
-def _subtypes(radiographs: RadiographSet) -> np.ndarray:
-    """`(n,)` strings: bacteria or virus where a file's name says so, else empty."""
-    found = (_SUBTYPE.search(Path(name).name) for name in radiographs.names)
-    return np.array([match[1] if match else "" for match in found], dtype=object)
+    return replace(joined(list(sets)), split="")
 
 
 def _as_splits(radiographs: RadiographSet, split_of: np.ndarray, fractions: dict[str, float]) -> Splits:
@@ -200,31 +185,13 @@ def _notices(
             )
 
 
-def _rows(
-    radiographs: RadiographSet, split_name: str, folder: Path, fold_of: Mapping[str, int]
-) -> Iterator[dict[str, Any]]:
-    labels = radiographs.require_labels()
-    for index, name in enumerate(radiographs.names):
-        row = {
-            "path": _path_from(folder, radiographs, index),
-            "label": radiographs.class_names[labels[index]],
-            "patient": radiographs.patients[index],
-            "split": split_name,
-            "digest": radiographs.digests[index],
-        }
-        yield row | {"fold": fold_of.get(name)} if fold_of else row
-
-
-def _path_from(folder: Path, radiographs: RadiographSet, index: int) -> str:
-    """Where a radiograph lies, seen from `folder`: a file, or a row of an `.npz` as `FILE::train/12`."""
-    if not isinstance(radiographs.images, np.ndarray):
-        return _relative(radiographs.images[index], folder)
-    file, mark, member = radiographs.names[index].partition(_ARRAY_MARK)
-    if not mark:
-        raise DataError(
-            f"{file} is an array that no file holds. Expected radiographs read from files or an .npz."
-        )
-    return f"{_relative(Path(file), folder)}{mark}{member}"
+def _require_files(sets: Iterable[RadiographSet]) -> None:
+    for radiographs in sets:
+        for name in radiographs.names if isinstance(radiographs.images, np.ndarray) else ():
+            if ARRAY_MARK not in name:
+                raise DataError(
+                    f"{name} is an array that no file holds. Expected radiographs read from files or an .npz."
+                )
 
 
 def _relative(file: Path, folder: Path) -> str:

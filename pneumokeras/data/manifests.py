@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from os.path import normpath
@@ -17,7 +17,7 @@ from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet
 from pneumokeras.errors import DataError
 from pneumokeras.files import read_csv, write_csv
 
-_COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
+COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
 
 
 def read_manifest(
@@ -70,9 +70,29 @@ def read_manifest(
 
 
 def write_manifest(path: str | PathLike[str], sets: Mapping[str, RadiographSet]) -> None:
-    """Write labelled sets by split: path, label, subtype, patient, split, and a digest of the content."""
-    rows = (row for split, radiographs in sets.items() for row in _manifest_rows(radiographs, split))
-    write_csv(path, _COLUMNS, rows)
+    """Write labelled sets by split, with absolute paths: path, label, subtype, patient, split, digest."""
+    write_csv(path, COLUMNS, manifest_rows(sets, Path.absolute))
+
+
+def manifest_rows(
+    sets: Mapping[str, RadiographSet], path_of: Callable[[Path], Path | str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest of labelled sets by split.
+
+    Args:
+        sets: the sets by split.
+        path_of: how a file, of an image or of arrays, is written down.
+    """
+    for split, radiographs in sets.items():
+        if isinstance(radiographs.images, np.ndarray):
+            parts = [name.rpartition("::") for name in radiographs.names]
+            names = [f"{path_of(Path(file))}::{row}" if mark else row for file, mark, row in parts]
+        else:
+            names = [str(path_of(file)) for file in radiographs.images]
+        labels = [radiographs.class_names[label] for label in radiographs.require_labels()]
+        columns = (names, labels, radiographs.subtypes, radiographs.patients, radiographs.digests)
+        for name, label, subtype, patient, digest in zip(*columns, strict=True):
+            yield dict(zip(COLUMNS, (name, label, subtype, patient, split, digest), strict=True))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -114,28 +134,3 @@ def _set_from_rows(
 def _told(rows: list[dict[str, str]], column: str, otherwise: np.ndarray) -> np.ndarray:
     values = [row.get(column) or own for row, own in zip(rows, otherwise, strict=True)]
     return np.array(values, dtype=object)
-
-
-def _manifest_rows(radiographs: RadiographSet, split: str) -> Iterator[dict[str, Any]]:
-    if not len(radiographs):
-        return
-    if isinstance(radiographs.images, np.ndarray):
-        names = [_absolute_array_name(name) for name in radiographs.names]
-    else:
-        names = [str(file.absolute()) for file in radiographs.images]
-    labels = [radiographs.class_names[label] for label in radiographs.require_labels()]
-    columns = (names, labels, radiographs.subtypes, radiographs.patients, radiographs.digests)
-    for name, label, subtype, patient, digest in zip(*columns, strict=True):
-        yield {
-            "path": name,
-            "label": label,
-            "subtype": subtype,
-            "patient": patient,
-            "split": split,
-            "digest": digest,
-        }
-
-
-def _absolute_array_name(name: str) -> str:
-    file, mark, member = name.rpartition("::")
-    return f"{Path(file).absolute()}{mark}{member}" if mark else name

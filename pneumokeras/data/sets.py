@@ -256,6 +256,26 @@ class RadiographSet:
         return html_table([("radiographs", self)])
 
 
+def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
+    """All radiographs of several labelled sets in one, in order."""
+    if len(sets) == 1:
+        return sets[0]
+    arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
+    together: tuple[Path, ...] | np.ndarray
+    if len(arrays) == len(sets):
+        together = np.concatenate(arrays)
+    else:
+        together = tuple(file for radiographs in sets for file in radiographs.images)
+    return replace(
+        sets[0],
+        names=np.concatenate([radiographs.names for radiographs in sets]),
+        labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
+        patients=np.concatenate([radiographs.patients for radiographs in sets]),
+        subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
+        images=together,
+    )
+
+
 def said_of(skipped: Sequence[Skipped]) -> str:
     """A sentence on radiographs that were left out, with the first few reasons."""
     what = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"

@@ -15,7 +15,7 @@ from pneumokeras.models.transfer import TransferHyperModel
 
 IMAGES = 512
 STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=3, learning_rate=1e-5)]
-TIMES_FASTER = 2.5
+TIMES_FASTER = {"resnet50": 2.5, "efficientnetb0": 2.0}  # more of the latter lies in its last stage
 LOSSES_WITHIN = 1e-3
 
 
@@ -40,4 +40,4 @@ def test_an_epoch_costs_the_upper_part_only(name, chest_xray, tmp_path, monkeypa
     print(f"  stored maps {median(seconds[True]):5.1f}  {[round(s, 1) for s in seconds[True]]}")
     print(f"  {ratio:.2f} times as fast; largest difference of the losses {difference:.1e}")
     assert difference < LOSSES_WITHIN
-    assert ratio >= TIMES_FASTER
+    assert ratio >= TIMES_FASTER[name]

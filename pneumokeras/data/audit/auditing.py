@@ -25,9 +25,8 @@ from pneumokeras.data.audit.results import (
     Shortcut,
 )
 from pneumokeras.data.audit.yardsticks import Separation, separation, shift_features
-from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, RadiographSet, Splits, load_radiographs
+from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, Splits, find_radiographs
 from pneumokeras.data.radiographs import resize
-from pneumokeras.errors import DataError
 
 UNUSUAL = 6.0
 """From how many robust standard deviations from the median an exposure is unusual."""
@@ -69,10 +68,11 @@ def audit(
     """
     if isinstance(data, Splits):
         source = data.source
-        sets = {split: found for split, found in zip(SPLITS, data, strict=True) if len(found)}
+        sets = {split: part for split, part in zip(SPLITS, data, strict=True) if len(part)}
     else:
         source = str(data)
-        sets = _as_published(data, classes, patient_pattern)
+        found = find_radiographs(data, classes=classes, patient_pattern=patient_pattern)
+        sets = {split or WHOLE: radiographs for split, radiographs in found.items()}
     collection = Collection.of(sets)
     measurements = measure(collection)
     names = np.array([_shown_name(name, source) for name in collection.names], dtype=object)
@@ -110,28 +110,6 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in decoded
     )
-
-
-def _as_published(
-    path: str | PathLike[str], classes: tuple[str, str], patient_pattern: str | None
-) -> dict[str, RadiographSet]:
-    """The sets by split; a set without splits under `WHOLE`."""
-    found = {}
-    refusal: DataError | None = None
-    for split in SPLITS:
-        try:
-            radiographs = load_radiographs(
-                path, split=split, classes=classes, patient_pattern=patient_pattern
-            )
-        except DataError as error:  # there is no such split, or the data cannot be used at all
-            refusal = error
-            continue
-        if not radiographs.split:
-            return {WHOLE: radiographs}
-        found[split] = radiographs
-    if refusal is not None and not found:
-        raise refusal
-    return found
 
 
 def _shown_name(name: str, source: str) -> str:

@@ -10,9 +10,9 @@ from hashlib import blake2b
 import cv2
 import numpy as np
 
-from pneumokeras.data.audit.headers import Header, read_header
+from pneumokeras.data.audit.formats import FileFormat, format_of
 from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.data.radiographs import resize
+from pneumokeras.data.radiographs import decode_radiograph, read_content, resize
 from pneumokeras.errors import DataError
 
 THUMBNAIL_SIDE = 32  # pixels
@@ -117,7 +117,7 @@ class Measurements:
 @dataclass(frozen=True, eq=False)
 class _Measured:
     digest: str
-    header: Header
+    kind: FileFormat
     misnamed: bool
     statistics: np.ndarray
     thumbnail: np.ndarray
@@ -143,7 +143,7 @@ def measure(collection: Collection) -> Measurements:
     return Measurements(
         indices=np.array(list(measured), dtype=int),
         digests=np.array([one.digest for one in measured.values()], dtype=object),
-        formats=np.array([one.header.title for one in measured.values()], dtype=object),
+        formats=np.array([one.kind.title for one in measured.values()], dtype=object),
         misnamed=np.array([one.misnamed for one in measured.values()], dtype=bool),
         statistics=statistics,
         thumbnails=thumbnails,
@@ -154,27 +154,29 @@ def measure(collection: Collection) -> Measurements:
 def _measure_one(collection: Collection, index: int) -> _Measured | str:
     """What is measured of one radiograph, or what is wrong with it."""
     radiographs, row = collection.origins[index]
-    header, misnamed = Header("array", "gray"), False
-    if not isinstance(radiographs.images, np.ndarray):
+    kind, misnamed = FileFormat("array", "gray"), False
+    if isinstance(radiographs.images, np.ndarray):
+        pixels = radiographs.read(row)
+    else:
         path = radiographs.images[row]
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = read_content(path)
+        except DataError:
             return "unreadable"
-        if not content:
+        if not content.size:
             return "empty"
-        header = read_header(content)
-        misnamed = not header.fits(path.suffix.lower())
-        if not header.complete:
+        kind = format_of(content.tobytes())
+        misnamed = not kind.fits(path.suffix.lower())
+        if not kind.complete:
             return "truncated"
-    try:
-        pixels = radiographs.read(row)
-    except DataError:
-        return "undecodable"
+        try:
+            pixels = decode_radiograph(content, path)
+        except DataError:
+            return "undecodable"
     mark = np.array(pixels.shape).tobytes()  # 2 x 8 pixels are not the same radiograph as 4 x 4
     return _Measured(
         digest=blake2b(pixels.tobytes(), digest_size=16, salt=mark).hexdigest(),
-        header=header,
+        kind=kind,
         misnamed=misnamed,
         statistics=_statistics(pixels),
         thumbnail=resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)),

@@ -19,30 +19,30 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}  # between the markers of frames, but tables and 
 
 
 @dataclass(frozen=True)
-class Header:
-    """A file's format.
+class FileFormat:
+    """What kind of image a file holds.
 
     Attributes:
-        format: such as JPEG; empty where the bytes are of no format known here.
+        name: such as JPEG; empty where the bytes are of no format known here.
         mode: such as `gray` or `gray 16-bit`; empty where it is not looked up.
         complete: whether the format's end mark is there, or the format has none.
     """
 
-    format: str
+    name: str
     mode: str = ""
     complete: bool = True
 
     @property
     def title(self) -> str:
         """Format and mode, such as "PNG gray 16-bit"."""
-        return f"{self.format} {self.mode}".strip() or "other"
+        return f"{self.name} {self.mode}".strip() or "other"
 
     def fits(self, suffix: str) -> bool:
         """Whether files of this format are called so; `suffix` is in lower case, as in ".png"."""
-        return suffix in _SUFFIXES.get(self.format, (suffix,))
+        return suffix in _SUFFIXES.get(self.name, (suffix,))
 
 
-def read_header(content: bytes) -> Header:
+def format_of(content: bytes) -> FileFormat:
     """The format of a file.
 
     Args:
@@ -53,18 +53,18 @@ def read_header(content: bytes) -> Header:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(content)
     if content[128:132] == b"DICM":
-        return Header("DICOM")
-    return Header(next((name for magic, name in _MAGIC.items() if content.startswith(magic)), ""))
+        return FileFormat("DICOM")
+    return FileFormat(next((name for magic, name in _MAGIC.items() if content.startswith(magic)), ""))
 
 
-def _png(content: bytes) -> Header:
+def _png(content: bytes) -> FileFormat:
     if len(content) < 26:
-        return Header("PNG", complete=False)
+        return FileFormat("PNG", complete=False)
     depth, colour = content[24], content[25]
-    return Header("PNG", _mode(_PNG_MODES.get(colour, ""), depth), complete=b"IEND" in content)
+    return FileFormat("PNG", _mode(_PNG_MODES.get(colour, ""), depth), complete=b"IEND" in content)
 
 
-def _jpeg(content: bytes) -> Header:
+def _jpeg(content: bytes) -> FileFormat:
     """Go from segment to segment to the first scan, behind which the end mark counts.
 
     Earlier ones belong to thumbnails, which cameras and viewers put into the first segments.
@@ -72,17 +72,17 @@ def _jpeg(content: bytes) -> Header:
     mode, place = "", 2
     while place + 4 <= len(content):
         if content[place] != 0xFF:
-            return Header("JPEG", mode)  # garbled: decoding will tell
+            return FileFormat("JPEG", mode)  # garbled: decoding will tell
         marker = content[place + 1]
         if marker == 0xFF:  # padding
             place += 1
             continue
         if marker == _SCAN:
-            return Header("JPEG", mode, complete=content.find(_END, place) > 0)
+            return FileFormat("JPEG", mode, complete=content.find(_END, place) > 0)
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and place + 10 <= len(content):
             mode = _mode(_JPEG_MODES.get(content[place + 9], ""), content[place + 4])
         place += 2 + max(2, struct.unpack_from(">H", content, place + 2)[0])
-    return Header("JPEG", mode, complete=False)
+    return FileFormat("JPEG", mode, complete=False)
 
 
 def _mode(name: str, depth: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumokeras.data.audit.headers import Header, read_header
+from pneumokeras.data.audit.formats import FileFormat, format_of
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
 COLOUR = np.dstack([GRAY, GRAY[::-1], GRAY])
@@ -44,7 +44,7 @@ def with_thumbnail(jpeg):
     ],
 )
 def test_format_and_mode_are_told_by_content(content, title):
-    header = read_header(content)
+    header = format_of(content)
     assert header.title == title
     assert header.complete
 
@@ -53,25 +53,25 @@ def test_format_and_mode_are_told_by_content(content, title):
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
 def test_a_file_without_its_end_is_incomplete(suffix, share):
     content = encoded(suffix, COLOUR)
-    assert not read_header(content[: int(share * len(content))]).complete
+    assert not format_of(content[: int(share * len(content))]).complete
 
 
 def test_the_end_of_an_embedded_thumbnail_is_not_the_end_of_the_file():
     content = with_thumbnail(encoded(".jpg", COLOUR))
-    assert not read_header(content[: int(0.9 * len(content))]).complete
+    assert not format_of(content[: int(0.9 * len(content))]).complete
 
 
 def test_bytes_behind_the_end_do_no_harm():
-    assert read_header(encoded(".jpg", GRAY) + bytes(16)).complete
-    assert read_header(encoded(".png", GRAY) + b"\n").complete
+    assert format_of(encoded(".jpg", GRAY) + bytes(16)).complete
+    assert format_of(encoded(".png", GRAY) + b"\n").complete
 
 
 def test_a_format_fits_its_own_endings_only():
-    assert Header("JPEG").fits(".jpg")
-    assert not Header("PNG").fits(".jpeg")
-    assert Header("").fits(".jpeg")  # nothing is known of it: decoding will tell
+    assert FileFormat("JPEG").fits(".jpg")
+    assert not FileFormat("PNG").fits(".jpeg")
+    assert FileFormat("").fits(".jpeg")  # nothing is known of it: decoding will tell
 
 
 @given(st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]), st.binary(max_size=80))
 def test_no_bytes_make_it_fail(start, rest):
-    assert isinstance(read_header(start + rest), Header)
+    assert isinstance(format_of(start + rest), FileFormat)
