@@ -12,11 +12,12 @@ from typing import Any
 import cv2
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from pneumokeras.evaluation import Interval
 from pneumokeras.evaluation.presentation import describe_point, score_name
 from pneumokeras.figures import CROSS, TICK, Display, heatmap_pixels
+from pneumokeras.pages import environment
 from pneumokeras.report.contents import TRIAL_COLUMNS, Examples, ReportContents
 
 PICTURE_SIDE = (
@@ -93,7 +94,7 @@ def render_page(contents: ReportContents, displays: Mapping[str, Display]) -> st
     negative, positive = (name.lower() for name in contents.evaluation.predictions.class_names)
     words = {"negative": negative, "positive": positive}
     return (
-        _environment()
+        _templates()
         .get_template("index.html.jinja")
         .render(
             contents=contents,
@@ -117,15 +118,9 @@ def render_page(contents: ReportContents, displays: Mapping[str, Display]) -> st
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pneumokeras.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+def _templates() -> Environment:
+    templates = environment("pneumokeras.report")
+    templates.filters |= {
         "value": _value,
         "range": _range,
         "percent": "{:.0%}".format,
@@ -133,7 +128,7 @@ def _environment() -> Environment:
         "score_name": score_name,
         "describe_point": describe_point,
     }
-    return environment
+    return templates
 
 
 def _sections(contents: ReportContents, displays: Mapping[str, Display]) -> dict[str, str]:

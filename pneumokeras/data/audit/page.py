@@ -6,7 +6,9 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
+
+from pneumokeras.pages import environment
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit.results import Audit, DuplicateGroup, Shift
@@ -22,13 +24,13 @@ def render_page(audit: Audit) -> str:
         name: f"data:image/jpeg;base64,{base64.b64encode(picture).decode('ascii')}"
         for name, picture in audit.pictures.items()
     }
-    template = _environment().get_template("audit.html.jinja")
+    template = _templates().get_template("audit.html.jinja")
     return template.render(audit=audit, pictures=pictures, listed=LISTED, shown_groups=SHOWN_GROUPS)
 
 
 def render_summary(audit: Audit) -> str:
     """Findings and counts as a piece of HTML for a notebook."""
-    return _environment().get_template("summary.html.jinja").render(audit=audit)
+    return _templates().get_template("summary.html.jinja").render(audit=audit)
 
 
 def names_shown(duplicates: Sequence[DuplicateGroup], shifts: Iterable[Shift]) -> set[str]:
@@ -42,13 +44,7 @@ def members_shown(group: DuplicateGroup) -> tuple[str, ...]:
     return group.names[: 1 if group.kind == "exact" else 2]
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pneumokeras.data.audit"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": "{:,}".format, "auc": "{:.2f}".format, "members_shown": members_shown}
-    return environment
+def _templates() -> Environment:
+    templates = environment("pneumokeras.data.audit")
+    templates.filters |= {"number": "{:,}".format, "auc": "{:.2f}".format, "members_shown": members_shown}
+    return templates
