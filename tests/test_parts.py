@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pneumokeras.errors import ModelError
+from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
 from pneumokeras.models.parts import cut, fingerprint, stage_ends, trainable_layers
 from pneumokeras.models.saved import describe, load_model, save_model
@@ -55,6 +56,12 @@ def efficientnet():
 
 def test_every_backbone_of_the_table_has_its_stages(model):
     assert stage_ends(model) == STAGE_ENDS[model.name]
+
+
+@pytest.mark.parametrize("side", [32, 48, 75, 100])
+def test_small_and_odd_sizes_have_the_same_stages(side):
+    hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(side, side, 1))
+    assert stage_ends(hypermodel.frozen_backbone()) == STAGE_ENDS["mobilenetv3small"]
 
 
 @pytest.mark.parametrize("what", ["head", "stage5", "stage4", "top 20", "all"])
@@ -181,6 +188,7 @@ class TestOwnBackbone:
         save_model(model, tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(again(RADIOGRAPHS), model(RADIOGRAPHS), atol=1e-6)
+        assert grad_cam(again, RADIOGRAPHS[:2]).shape == (2, SIDE, SIDE)
 
     def test_its_own_layers_are_left_alone(self):
         network = self.nested()

@@ -133,12 +133,12 @@ class SearchProgress:
         left = progress.wanted - progress.found - progress.done
         if self._status is not None and left:
             rate = f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
-            self._status.update(f"features: {left} views to go{rate if progress.done else ''}")
+            self._status.update(f"features: {left:,} views to go{rate if progress.done else ''}")
         if not self._silent and not progress.done:
-            self._print(f"features: {progress.found} of {progress.wanted} views found")
+            self._print(f"features: {progress.found:,} of {progress.wanted:,} views found")
         elif not self._silent and not left:
             rate = f"{progress.images_per_second:.1f} images/s"
-            self._print(f"features: {progress.done} views computed in {progress.precision}, {rate}")
+            self._print(f"features: {progress.done:,} views computed in {progress.precision}, {rate}")
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)

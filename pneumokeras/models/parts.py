@@ -24,7 +24,7 @@ from pneumokeras.errors import ModelError
 from pneumokeras.models.backbones import frozen, set_weights
 from pneumokeras.models.saved import describe
 
-_NEXT_STAGE = 0.6
+_NEXT_STAGE = 0.7
 """A map whose side is below this share of its stage's begins the next stage; padding changes it by less."""
 
 

@@ -1,7 +1,7 @@
 """What four fixed views cost in validation AUC, against fresh augmentation in every epoch.
 
-`make bench`; a quarter of an hour on two cores. With as many views as epochs no epoch sees a view again, which
-is what `views=None` does, only that its features can be stored.
+`make bench`; a quarter of an hour on two cores. With as many views as epochs no epoch sees a view again, as
+with `views=None`, only that these can be stored.
 """
 
 from statistics import mean
