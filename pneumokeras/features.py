@@ -54,9 +54,9 @@ class ExtractionProgress:
 
     @property
     def seconds_left(self) -> float:
-        """At the rate so far."""
+        """At the rate so far; 0 as long as there is none."""
         left = self.wanted - self.found - self.done
-        return left / self.images_per_second if left else 0.0
+        return left / self.images_per_second if self.done else 0.0
 
 
 @dataclass(frozen=True, eq=False)

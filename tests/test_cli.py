@@ -15,6 +15,7 @@ from rich.console import Console
 from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
 from pneumokeras.cli.tune import FineTuning
+from pneumokeras.features import ExtractionProgress
 from pneumokeras.searching import TuningProgress
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
@@ -280,6 +281,21 @@ def test_a_terminal_sees_one_line_that_moves():
         show(TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0))
         time.sleep(0.3)
     assert "trial 3/10, best val_auc 0.981, 0:42 left" in screen.getvalue()
+
+
+def test_a_terminal_sees_how_an_extraction_goes():
+    screen = io.StringIO()
+    with SearchProgress(Console(file=screen, force_terminal=True, width=100), silent=False) as show:
+        show(ExtractionProgress(4694, 2694, 0, 0.0, "float32"))
+        time.sleep(0.3)
+        show(ExtractionProgress(4694, 2694, 1000, 50.0, "float32"))
+        time.sleep(0.3)
+        show(ExtractionProgress(4694, 2694, 2000, 50.0, "float32"))
+    shown = screen.getvalue()
+    assert "features: 2,694 of 4,694 views found" in shown
+    assert "features: 2,000 views to go" in shown
+    assert "features: 1,000 views to go, 50 images/s, 0:20 left" in shown
+    assert "features: 2,000 views computed in float32, 50.0 images/s" in shown
 
 
 def test_tensorflow_says_nothing_on_stderr(run, phantom_folder):
