@@ -285,7 +285,9 @@ def test_a_terminal_sees_one_line_that_moves():
 
 def test_a_terminal_sees_how_an_extraction_goes():
     screen = io.StringIO()
-    with SearchProgress(Console(file=screen, force_terminal=True, width=100), silent=False) as show:
+    with SearchProgress(
+        Console(file=screen, force_terminal=True, width=100, highlight=False), silent=False
+    ) as show:
         show(ExtractionProgress(4694, 2694, 0, 0.0, "float32"))
         time.sleep(0.3)
         show(ExtractionProgress(4694, 2694, 1000, 50.0, "float32"))
