@@ -172,6 +172,7 @@ def tune(
         "seed": seed,
     }
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
+    begun_in = folder.record().get("precision") if folder.record_path.exists() else None
     folder.open(settings=settings, data=_data_record(splits), command=_command(), seed=seed)
     splits.write_csv(folder.splits_path)
     if folder.finished():
@@ -184,6 +185,7 @@ def tune(
             generator,
             folder,
             stages=fine_tune,
+            precision=begun_in or precision,
             cache=cache,
             confirm=confirm,
             progress=progress,
@@ -247,6 +249,7 @@ def _search_and_fit(
     run: Run,
     *,
     stages: Sequence[Stage],
+    precision: str,
     cache: bool,
     confirm: Confirm | None,
     progress: Progress | None,
@@ -268,7 +271,8 @@ def _search_and_fit(
     stores = bool(stages) and cache
     if stores:
         stores = may_store(hypermodel.build(keras_tuner.HyperParameters()), images, stages, confirm=confirm)
-    way = _way(hypermodel, images, precision=settings["precision"], cache=cache, progress=progress)
+    way = _way(hypermodel, images, precision=precision, cache=cache, progress=progress)
+    run.note(precision=way.precision)  # the trials of a search that is gone on with must compare
     build = _with_batch_sizes(way.build, settings["batch_size"])
     extracted = time.perf_counter()
     reporter = Reporter(progress, settings)
@@ -329,7 +333,6 @@ def _search_and_fit(
             "fit": time.perf_counter() - searched,
         },
         best_epoch=best_epoch(fitted.history, settings["objective"]) + 1,
-        precision=way.precision,
         model=describe(model).json(),
     )
     return TuningResult(

@@ -17,6 +17,7 @@ from pneumokeras.inference import predict
 from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import load_model
 from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.runs import open_run
 from pneumokeras.store import cache_folder, clear_cache, stored_features
 from pneumokeras.training import FeatureBatches, ImageBatches, fit_on
 from pneumokeras.tuning import tune
@@ -401,3 +402,27 @@ def test_a_model_trained_whole_stores_nothing(layers, cache, spot_splits):
     plain, kept = (predict(model, spot_splits.test, cache=cache).probabilities for cache in (False, True))
     np.testing.assert_array_equal(kept, plain)
     assert stored_features() == []
+
+
+def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def searched(**options):
+        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        return tune(hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run", **options)
+
+    def killed(*args):
+        raise Killed
+
+    monkeypatch.setattr(features_module, "_PROBE_FROM", 1)
+    monkeypatch.setattr(features_module, "SMALLEST_COSINE", 0.0)
+    monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[-1], 32))
+    with monkeypatch.context() as search, pytest.raises(Killed):
+        search.setattr("pneumokeras.tuning.search", killed)
+        searched()
+    assert open_run(tmp_path / "run").record()["precision"] == "bfloat16"
+    clear_cache()
+    monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[0], 32))
+    searched()
+    assert open_run(tmp_path / "run").record()["precision"] == "bfloat16"
