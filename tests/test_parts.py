@@ -85,6 +85,34 @@ def test_a_part_that_is_not_there_is_refused(efficientnet, what):
         cut(efficientnet, what)
 
 
+def test_dropout_before_the_first_weights_belongs_to_the_trained_part():
+    model = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
+    parts = cut(model, "head")
+    assert parts.lower.output_shape == (None, *model.get_layer("features").output.shape[1:])
+    assert parts.upper.get_layer("dropout").rate == model.get_layer("dropout").rate > 0
+
+
+@pytest.mark.parametrize(("name", "stages"), [("VGG16", 5), ("MobileNetV2", 5), ("Xception", 5)])
+def test_further_networks_have_their_stages(name, stages):
+    network = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(96, 96, 3))
+    assert len(stage_ends(network)) == stages
+    assert stage_ends(network)[-1] == network.layers[-1].name
+
+
+def test_a_nested_model_is_refused():
+    inputs = keras.Input((SIDE, SIDE, 1))
+    nested = keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Conv2D(2, 3)])
+    pooled = keras.layers.GlobalAveragePooling2D()(nested(inputs))
+    with pytest.raises(ModelError, match="one flat graph"):
+        cut(keras.Model(inputs, keras.layers.Dense(1)(pooled)), "head")
+
+
+def test_a_model_of_any_size_has_no_stages():
+    inputs = keras.Input((None, None, 1))
+    with pytest.raises(ModelError, match="fixed size"):
+        stage_ends(keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs)))
+
+
 def test_batchnorm_is_never_trained(efficientnet):
     for layer in cut(efficientnet, "all").upper.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -147,6 +175,23 @@ class TestFingerprint:
         again = load_model(tmp_path / "model.keras")
         assert fingerprint(cut(again, "head").lower) == fingerprint(cut(efficientnet, "head").lower)
 
+    def test_a_layers_name_does_not_hide_what_it_does(self):
+        def network(kind, name):
+            inputs = keras.Input((8, 8, 1))
+            return keras.Model(inputs, keras.layers.Activation(kind, name=name)(inputs))
+
+        assert fingerprint(network("relu", "relu")) != fingerprint(network("tanh", "tanh"))
+        assert fingerprint(network("relu", "relu")) == fingerprint(network("relu", "another"))
+
+    def test_the_precision_of_a_layer_changes_it(self):
+        def network(policy):
+            inputs = keras.Input((8, 8, 1))
+            return keras.Model(
+                inputs, keras.layers.Conv2D(1, 3, kernel_initializer="ones", dtype=policy)(inputs)
+            )
+
+        assert fingerprint(network("float32")) != fingerprint(network("mixed_bfloat16"))
+
     def test_a_weight_a_layer_or_a_link_changes_it(self):
         def network(size=3, residual=True, weight=1.0):
             inputs = keras.Input((8, 8, 1))
@@ -184,7 +229,7 @@ class TestOwnBackbone:
         pooled = keras.Model(model.input, model.get_layer("features").output)(RADIOGRAPHS)
         np.testing.assert_allclose(pooled, network(RADIOGRAPHS).numpy().mean(axis=(1, 2)), atol=1e-5)
         assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-        assert describe(model).frozen_dropout == {"backbone_inner_dropout": 0.3}
+        assert describe(model).frozen_dropout == {"backbone_inner_inner_dropout": 0.3}
         save_model(model, tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(again(RADIOGRAPHS), model(RADIOGRAPHS), atol=1e-6)
@@ -228,6 +273,35 @@ class TestOwnBackbone:
         network = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
         with pytest.raises(ModelError, match="plain Keras cannot load"):
             TransferHyperModel(network, input_shape=(SIDE, SIDE, 1))
+
+    def test_nested_blocks_may_have_layers_of_equal_names(self):
+        def block(name):
+            layers = [keras.Input((None, None, 4)), keras.layers.Conv2D(4, 3, name="conv")]
+            return keras.Sequential(layers, name=name)
+
+        inputs = keras.Input((SIDE, SIDE, 1))
+        maps = block("two")(block("one")(keras.layers.Conv2D(4, 3)(inputs)))
+        network = keras.Model(inputs, maps)
+        body = TransferHyperModel(network, input_shape=(SIDE, SIDE, 1)).frozen_backbone()
+        np.testing.assert_allclose(body(RADIOGRAPHS), network(RADIOGRAPHS), atol=1e-5)
+
+    @pytest.mark.parametrize("layer", [keras.layers.RandomFlip, keras.layers.GaussianNoise])
+    def test_layers_that_augment_are_refused(self, layer):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        options = (0.5,) if layer is keras.layers.GaussianNoise else ()
+        network = keras.Model(inputs, layer(*options)(inputs))
+        with pytest.raises(ModelError, match="acts in training"):
+            TransferHyperModel(network, input_shape=(SIDE, SIDE, 1))
+
+    def test_a_python_function_as_activation_is_refused(self):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        network = keras.Model(inputs, keras.layers.Conv2D(1, 3, activation=lambda x: x)(inputs))
+        with pytest.raises(ModelError, match="plain Keras cannot load"):
+            TransferHyperModel(network, input_shape=(SIDE, SIDE, 1))
+
+    def test_colour_is_refused_by_a_network_of_gray(self):
+        with pytest.raises(ModelError, match="gray images"):
+            TransferHyperModel(self.nested(), input_shape=(SIDE, SIDE, 3)).frozen_backbone()
 
     def test_a_subclassed_model_is_refused(self):
         class Subclassed(keras.Model):

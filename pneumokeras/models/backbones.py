@@ -7,6 +7,7 @@ of a file, or random ones. So all three meet the same graph.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import zipfile
@@ -107,22 +108,48 @@ def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
             f"{network.name} goes from {shapes[0]} to {shapes[1]}: leave its pooling and head out."
         )
     for layer in flat.layers:
-        if isinstance(layer, keras.layers.Lambda) or not type(layer).__module__.startswith("keras."):
+        what = f"{network.name} holds {type(layer).__name__} {layer.name!r}"
+        if not _loads_in_plain_keras(layer):
             raise ModelError(
-                f"{network.name} holds {type(layer).__name__} {layer.name!r}, which plain Keras cannot load. "
-                "Expected built-in layers and keras.ops only."
+                f"{what}, which plain Keras cannot load. Expected built-in layers and keras.ops only."
+            )
+        if acts_in_training(layer) and not isinstance(layer, keras.layers.Dropout):
+            raise ModelError(
+                f"{what}, which acts in training, but a backbone is frozen. Leave it out: loaders augment."
             )
     sides = [side for side in flat.input_shape[1:3] if side]
     return Backbone(network.name, "", expects="own", image_size=max(sides, default=224)), flat
 
 
 def _one_level_flatter(network: keras.Model) -> keras.Model:
-    """The same layers, those of nested models called one by one."""
+    """The same network, with the layers of nested models copied and called one by one."""
+
+    def unfolded(layer: keras.Layer) -> keras.Layer:
+        if not isinstance(layer, keras.Model):
+            return layer
+        copy = keras.models.clone_model(
+            layer,
+            clone_function=lambda inner: type(inner).from_config(
+                inner.get_config() | {"name": f"{layer.name}_{inner.name}"}
+            ),
+        )
+        set_weights(copy, layer.get_weights())
+        return copy
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         return layer.call(*args) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
 
-    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+    return keras.models.clone_model(network, clone_function=unfolded, call_function=call)
+
+
+def _loads_in_plain_keras(layer: keras.Layer) -> bool:
+    if isinstance(layer, keras.layers.Lambda) or not type(layer).__module__.startswith("keras."):
+        return False
+    try:
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer), safe_mode=True)
+    except (TypeError, ValueError):  # a Python function as activation, for one
+        return False
+    return True
 
 
 def bare_network(
@@ -187,6 +214,11 @@ def frozen(layer: keras.Layer, *, name: str | None = None) -> keras.Layer:
     return copy
 
 
+def acts_in_training(layer: keras.Layer) -> bool:
+    """Whether a layer without weights does something in training that it does not do afterwards."""
+    return not layer.weights and "training" in inspect.signature(layer.call).parameters
+
+
 class _LayerNames:
     """Names that two builds agree on: Keras' automatic ones count every layer of the process.
 
@@ -220,6 +252,8 @@ def _preprocessed(
     if preprocessing == "rescale":
         tensor = keras.layers.Rescaling(1 / 255, name="rescale")(tensor)
     gray = inputs.shape[-1] == 1
+    if not gray and network_shape[-1] == 1:
+        raise ModelError("The network takes gray images. Expected input_shape (height, width, 1).")
     if gray and network_shape[-1] == 3:
         tensor = keras.layers.Concatenate(name="gray_to_three_channels")([tensor] * 3)
     return _as_expected(tensor, backbone.expects, gray=gray) if preprocessing == "native" else tensor

@@ -21,7 +21,7 @@ import numpy as np
 from keras import Operation
 
 from pneumokeras.errors import ModelError
-from pneumokeras.models.backbones import frozen, set_weights
+from pneumokeras.models.backbones import acts_in_training, frozen, set_weights
 from pneumokeras.models.saved import describe
 
 _NEXT_STAGE = 0.7
@@ -57,7 +57,7 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
         model: a flat functional model, a backbone or one with a head.
 
     Raises:
-        ModelError: if it has no feature map.
+        ModelError: if it has no feature map, or takes images of any size.
     """
     sources = _sources(model)
     maps = [operation for operation in _cuts(model, sources) if len(operation.output.shape) == 4]
@@ -65,13 +65,11 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
         raise ModelError(
             f"{model.name} has no feature map. Expected a network of (n, rows, columns, channels)."
         )
-    stages: list[list[Operation]] = [[maps[0]]]
-    for operation in maps[1:]:
-        if _side(operation) <= _NEXT_STAGE * _side(stages[-1][0]):
-            stages.append([])
-        stages[-1].append(operation)
+    if any(None in operation.output.shape[1:] for operation in maps):
+        raise ModelError(f"{model.name} takes images of any size. Expected one of a fixed size.")
+    *lower, _ = _stages(model, maps)
     ends = []
-    for stage in stages[1:-1]:
+    for stage in lower:
         merges = [place for place, operation in enumerate(stage) if len(sources[operation.name]) > 1]
         after = stage[merges[-1] :] if merges else stage
         ends.append(min(reversed(after), key=lambda operation: math.prod(operation.output.shape[1:])).name)
@@ -144,7 +142,10 @@ def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
         return copy
 
     def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:
-        original = keras.Model(inputs, outputs)
+        try:
+            original = keras.Model(inputs, outputs)
+        except ValueError as error:  # a layer that is called more than once has no one place
+            raise ModelError(f"{model.name} cannot be cut for {what}: {error}") from error
         copy = keras.models.clone_model(original, clone_function=copied)
         set_weights(copy, original.get_weights())
         return copy
@@ -156,20 +157,26 @@ def fingerprint(model: keras.Model) -> str:
     """A hash of what a model computes: its layers, how they are linked, their weights; names do not count."""
     config = model.get_config()
     numbers = {layer["name"]: number for number, layer in enumerate(config["layers"])}
-    structure = json.dumps(_nameless(config, numbers), sort_keys=True)
-    digest = blake2b(structure.encode(), digest_size=16)
+
+    def linked(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: linked(part) for key, part in value.items()}
+        if not isinstance(value, list | tuple):
+            return value
+        is_link = len(value) == 3 and isinstance(value[0], str)  # layer, call and tensor
+        return [numbers[value[0]], *value[1:]] if is_link else [linked(part) for part in value]
+
+    def own(layer: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: part for key, part in layer["config"].items() if key not in ("name", "trainable")}
+
+    structure = [
+        [[layer["class_name"], own(layer), linked(layer["inbound_nodes"])] for layer in config["layers"]],
+        linked([config["input_layers"], config["output_layers"]]),
+    ]
+    digest = blake2b(json.dumps(structure, sort_keys=True).encode(), digest_size=16)
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _nameless(value: Any, numbers: Mapping[str, int]) -> Any:
-    if isinstance(value, Mapping):
-        kept = {key: part for key, part in value.items() if key not in ("name", "trainable")}
-        return {key: _nameless(part, numbers) for key, part in kept.items()}
-    if isinstance(value, list | tuple):
-        return [_nameless(part, numbers) for part in value]
-    return numbers.get(value, value) if isinstance(value, str) else value
 
 
 def _cuts(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
@@ -177,7 +184,7 @@ def _cuts(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation
     last_use = {name: position for position, inputs in enumerate(sources.values()) for name in inputs}
     cuts, open_until = [], 0
     for position, operation in enumerate(model.operations):
-        if open_until <= position:
+        if open_until <= position and isinstance(operation.output, keras.KerasTensor):
             cuts.append(operation)
         open_until = max(open_until, last_use.get(operation.name, position))
     return cuts
@@ -197,6 +204,34 @@ def _sources(model: keras.Model) -> dict[str, set[str]]:
         return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
     except (KeyError, NotImplementedError) as error:
         raise ModelError(f"{model.name} has no graph to cut. Expected a functional Keras model.") from error
+
+
+def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:
+    """The cuts of each stage. What learns nothing, such as a last pooling, is no stage of its own."""
+    runs: list[list[Operation]] = []
+    for operation in maps:
+        if not runs or _side(operation) <= _NEXT_STAGE * _side(runs[-1][0]):
+            runs.append([])
+        runs[-1].append(operation)
+    stages: list[list[Operation]] = []
+    start = 0
+    for run in runs:
+        end = model.operations.index(run[-1]) + 1
+        if any(map(_learns, model.operations[start:end])):
+            stages.append(run)
+        elif stages:
+            stages[-1] += run
+        start = end
+    return stages or [maps]
+
+
+def _learns(operation: Operation) -> bool:
+    return bool(getattr(operation, "weights", ())) and not isinstance(operation, keras.layers.Normalization)
+
+
+def _differs_in_training(layer: keras.Layer) -> bool:
+    """Whether a layer learns, or acts in training only, as dropout does."""
+    return bool(layer.weights) or acts_in_training(layer)
 
 
 def _side(operation: Operation) -> int:
