@@ -22,6 +22,9 @@ from pneumokeras.models.parts import fingerprint
 from pneumokeras.store import FeatureStore, Rows
 
 PRECISIONS = ("float32", "bfloat16")
+VERSION = 1
+"""To be raised when radiographs are decoded, resized or augmented differently."""
+
 SMALLEST_COSINE = 0.999
 """Features in bfloat16 must point this nearly to where those in float32 point, for every image tried."""
 
@@ -120,9 +123,9 @@ class Extractor:
         cache: Path | None = None,
     ):
         self._network = network
+        self._named = {"backbone": backbone, "weights": weights}
         self._setting = {
-            "backbone": backbone,
-            "weights": weights,
+            "version": VERSION,
             "input_shape": list(network.input_shape[1:]),
             "network": fingerprint(network),
         }
@@ -131,9 +134,9 @@ class Extractor:
         self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
 
     def missing_bytes(self, sets: Sequence[Views]) -> int:
-        """How much would have to be written for these sets."""
+        """How much would have to be written for these sets, if what is stored is undamaged."""
         keys = _keys(sets)
-        store, rows = self._fullest(sets, keys)
+        store, rows = self._fullest(sets, keys, verify=False)
         return len(_once_each(keys, ~rows.found)) * store.row_bytes
 
     def has_stored(self, sets: Sequence[Views]) -> bool:
@@ -193,12 +196,15 @@ class Extractor:
 
     def _store(self, sets: Sequence[Views], precision: str) -> FeatureStore:
         setting = self._setting | {"pad": sets[0].loader.pad, "precision": precision}
-        return FeatureStore(setting, self._network.output_shape[1:], cache=self._cache)
+        return FeatureStore(setting, self._network.output_shape[1:], named=self._named, cache=self._cache)
 
-    def _fullest(self, sets: Sequence[Views], keys: Sequence[bytes]) -> tuple[FeatureStore, Rows]:
+    def _fullest(
+        self, sets: Sequence[Views], keys: Sequence[bytes], *, verify: bool = True
+    ) -> tuple[FeatureStore, Rows]:
         """Of the stores that may be used, the one that has most of the rows; the first if none has any."""
         stores = [self._store(sets, precision) for precision in self._precisions]
-        return max(((store, store.find(keys)) for store in stores), key=lambda pair: int(pair[1].found.sum()))
+        found = [(store, store.find(keys, verify=verify)) for store in stores]
+        return max(found, key=lambda pair: int(pair[1].found.sum()))
 
     def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
         if precision not in self._functions:

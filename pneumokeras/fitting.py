@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from pneumokeras.training import (
 
 ASK_FROM = 500_000_000
 """Bytes to be stored before anybody is asked."""
+
+_BYTES = 2  # of a number in a feature map
 
 Confirm = Callable[[int, Path], bool]
 """Asked before much is stored: how many bytes, and where. False for training without a store."""
@@ -96,7 +99,8 @@ def fit(
         generator: the augmentation; by default `RadiographDataGenerator()`.
         class_weights: `"balanced"`, computed from `train`; or a weight for 0 and for 1; or `None`.
         seed: of order, augmentation and restored dropout. Initial weights follow `set_seed`.
-        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on.
+        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on; with stages, after
+            each stage.
         cache: store feature maps for stages, see `pneumokeras.features`.
         confirm: asked before much is stored; by default nobody is.
         progress: called after every batch whose feature maps are computed.
@@ -124,6 +128,7 @@ def fit(
     images.preload()
     if not stages:
         return fit_on(model, images, epochs=epochs, checkpoint=checkpoint)
+    require_parts(model, stages)
     stores = cache and may_store(model, images, stages, confirm=confirm)
     return fit_stages(model, images, stages, cache=stores, checkpoint=checkpoint, progress=progress)
 
@@ -157,7 +162,7 @@ def fit_stages(
         progress: as for `fit`.
     """
     histories = [] if before is None else [before.history | {"stage": [1.0] * len(before.history["loss"])}]
-    best, weights = _score(histories, objective), model.get_weights()
+    best, weights = _best(histories, objective), model.get_weights()
     for stage in stages:
         if began is not None:
             began(stage)
@@ -167,14 +172,26 @@ def fit_stages(
         history = fit_on(trained, data, epochs=stage.epochs, objective=objective, callbacks=callbacks).history
         parts.write_back(model)
         histories.append(history | {"stage": [float(len(histories) + 1)] * len(history["loss"])})
-        score = _score(histories, objective)
+        score = _best(histories, objective)
         if score != best:
             best, weights = score, model.get_weights()
             if checkpoint is not None:
                 model.save_weights(checkpoint)
     if stages:
         model.set_weights(weights)
+    if best is None:
+        best_epoch(histories[-1], objective)  # says that the fit diverged
     return FitResult(model, _joined(histories))
+
+
+def require_parts(model: keras.Model, stages: Sequence[Stage]) -> None:
+    """Make sure that a model has all the parts that stages train, before anything is trained.
+
+    Raises:
+        ModelError: if a stage names no part of the model.
+    """
+    for stage in stages:
+        trainable_layers(model, stage.trainable)
 
 
 def may_store(
@@ -187,18 +204,14 @@ def may_store(
     """Whether the feature maps of all stages may be stored.
 
     Returns:
-        False if there is no fixed number of views, or `confirm` says no.
+        False if there is no fixed number of views, the generator is somebody's own, or `confirm` says no.
 
     Raises:
         DataError: if the disk has no room for them.
-        ModelError: if a stage names no part of the model.
     """
-    for stage in stages:
-        trainable_layers(model, stage.trainable)
-    if images.train.views is None:
+    if not images.train.storable:
         return False
-    lowers = [cut(model, stage.trainable).lower for stage in stages]
-    size = sum(_extractor(model, lower).missing_bytes(_sets(images)) for lower in lowers if lower.weights)
+    size = _bytes_to_store(model, images, stages)
     folder = cache_folder()
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if size > (free := shutil.disk_usage(existing).free):
@@ -209,6 +222,23 @@ def may_store(
     return size < ASK_FROM or confirm is None or confirm(size, folder)
 
 
+def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[Stage]) -> int:
+    """What the stages will add to the store. A lower part that a stage before has trained is stored anew."""
+    sets = _sets(images)
+    untrained: dict[frozenset[str], int] = {}
+    retrained = 0
+    trained: frozenset[str] = frozenset()
+    for stage in stages:
+        lower = cut(model, stage.trainable).lower
+        names = frozenset(layer.name for layer in lower.layers if layer.weights)
+        if names & trained:
+            retrained += math.prod(lower.output_shape[1:]) * _BYTES * sum(len(views) for views in sets)
+        elif names:
+            untrained[names] = _extractor(model, lower).missing_bytes(sets)
+        trained |= trainable_layers(model, stage.trainable)
+    return retrained + sum(untrained.values())
+
+
 def _what_is_trained(
     model: keras.Model,
     parts: Parts,
@@ -217,7 +247,7 @@ def _what_is_trained(
     progress: Callable[[ExtractionProgress], None] | None,
 ) -> tuple[keras.Model, TrainingData]:
     """The upper part on stored feature maps, or both parts on images."""
-    if cache and images.train.views and parts.lower.weights:
+    if cache and images.train.storable and parts.lower.weights:
         extractor = _extractor(model, parts.lower)
         features = extractor.features(_sets(images), progress=progress)
         return parts.upper, FeatureBatches(images, *features.rows)
@@ -250,12 +280,14 @@ def _compile(part: keras.Model, model: keras.Model, learning_rate: float) -> Non
     )
 
 
-def _score(histories: Sequence[Mapping[str, list[float]]], objective: str) -> float | None:
-    """The best so far; `None` before the first epoch."""
-    scores = [history[objective][best_epoch(history, objective)] for history in histories]
+def _best(histories: Sequence[Mapping[str, list[float]]], objective: str) -> float | None:
+    """The best score of all epochs; `None` if none had one."""
+    scores = [score for history in histories for score in history[objective] if not math.isnan(score)]
     best = max if OBJECTIVES[objective] == "max" else min
-    return best(scores) if scores else None
+    return best(scores, default=None)
 
 
 def _joined(histories: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
-    return {name: [value for history in histories for value in history[name]] for name in histories[0]}
+    """One after the other, as far as all of them tell the same figures."""
+    shared = [name for name in histories[0] if all(name in history for history in histories)]
+    return {name: [value for history in histories for value in history[name]] for name in shared}

@@ -8,6 +8,7 @@ Processes that share a store never wait for each other; at worst a row is there 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -85,15 +86,24 @@ class FeatureStore:
 
     Args:
         setting: everything that decides what the features are, but for the image; plain JSON, with the key
-            `backbone`.
+            `precision`.
         shape: of one row.
+        named: what people call this, for `pneumokeras cache list`; it decides nothing.
         cache: the cache's folder; by default `cache_folder()`.
     """
 
-    def __init__(self, setting: Mapping[str, Any], shape: tuple[int, ...], *, cache: Path | None = None):
-        name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=8).hexdigest()
+    def __init__(
+        self,
+        setting: Mapping[str, Any],
+        shape: tuple[int, ...],
+        *,
+        named: Mapping[str, Any],
+        cache: Path | None = None,
+    ):
+        name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=16).hexdigest()
         self.setting = setting
-        self.folder = (cache or cache_folder()) / "features" / f"{setting['backbone']}-{name}"
+        self.named = named
+        self.folder = _features_folder(cache) / name
         self.shape = shape
         self.dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
@@ -111,11 +121,12 @@ class FeatureStore:
         """Whether anything was ever stored here."""
         return (self.folder / _SETTING).exists()
 
-    def find(self, keys: Sequence[bytes]) -> Rows:
-        """Look up rows; each one's checksum is compared with what is on disk.
+    def find(self, keys: Sequence[bytes], *, verify: bool = True) -> Rows:
+        """Look up rows.
 
         Args:
             keys: `(n,)` keys of 16 bytes.
+            verify: read each one and compare it with its checksum.
         """
         wanted: dict[bytes, list[int]] = {}
         for index, key in enumerate(keys):
@@ -123,10 +134,15 @@ class FeatureStore:
         places = np.full((len(keys), 2), -1)
         shards: list[np.ndarray] = []
         for file in sorted(self.folder.glob("*.keys")):
-            records, rows = self._shard(file)
+            try:
+                records, rows = self._shard(file)
+            except FileNotFoundError:  # the cache was cleared meanwhile
+                continue
             for number, record in enumerate(records):
                 indices = wanted.get(record["key"].tobytes())
-                if indices and places[indices[0], 0] < 0 and crc32(rows[number].data) == record["checksum"]:
+                if not indices or places[indices[0], 0] >= 0:
+                    continue
+                if not verify or crc32(rows[number].data) == record["checksum"]:
                     places[indices] = len(shards), number
             shards.append(rows)
         return Rows(self.shape, shards, places)
@@ -154,7 +170,7 @@ class FeatureStore:
         shard = self.folder / uuid.uuid4().hex
         try:
             if not self.exists():
-                write_json(self.folder / _SETTING, {**self.setting, "shape": list(self.shape)})
+                write_json(self.folder / _SETTING, {**self.named, **self.setting, "shape": list(self.shape)})
             with shard.with_suffix(".rows").open("wb") as rows, shard.with_suffix(".keys").open("wb") as keys:
                 for batch, features in batches:
                     features = self._as_kept(features)
@@ -176,7 +192,7 @@ class FeatureStore:
             kept = np.ascontiguousarray(features, self.dtype)
         if np.isinf(kept).any() and np.isfinite(features).all():
             raise DataError(
-                f"The features of {self.setting['backbone']} exceed what float16 holds (65,504). "
+                f"The features of {self.named['backbone']} exceed what float16 holds (65,504). "
                 "Go without the store, with --no-cache."
             )
         return kept
@@ -188,18 +204,31 @@ def cache_folder() -> Path:
 
 
 def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
-    """What lies in the cache, by name."""
+    """What lies in the cache. What another process clears meanwhile, or what is damaged, is passed over."""
     found = []
-    for path in sorted(((cache or cache_folder()) / "features").glob(f"*/{_SETTING}")):
-        sizes = {file: file.stat().st_size for file in path.parent.iterdir()}
-        rows = sum(size // _RECORD.itemsize for file, size in sizes.items() if file.suffix == ".keys")
-        found.append(StoredFeatures(path.parent, read_json(path), rows, sum(sizes.values())))
-    return found
+    for folder in _stores(cache):
+        with contextlib.suppress(OSError, ValueError):
+            setting = read_json(folder / _SETTING)
+            sizes = {file: file.stat().st_size for file in folder.iterdir()}
+            rows = sum(size // _RECORD.itemsize for file, size in sizes.items() if file.suffix == ".keys")
+            found.append(StoredFeatures(folder, setting, rows, sum(sizes.values())))
+    return sorted(found, key=lambda features: (features.setting["backbone"], features.folder))
 
 
 def clear_cache(cache: Path | None = None) -> int:
     """Remove all stored features; returns how many bytes they took."""
-    stored = stored_features(cache)
-    for features in stored:
-        shutil.rmtree(features.folder)
-    return sum(features.size for features in stored)
+    size = 0
+    for folder in _stores(cache):
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                size += file.stat().st_size
+        shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+def _features_folder(cache: Path | None) -> Path:
+    return (cache or cache_folder()) / "features"
+
+
+def _stores(cache: Path | None) -> list[Path]:
+    return [path for path in _features_folder(cache).glob("*") if path.is_dir()]

@@ -22,7 +22,7 @@ from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, c
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor, Views
 from pneumokeras.files import read_csv, read_json, write_csv, write_json
-from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store
+from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts
 from pneumokeras.inference import predictions_of
 from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe, load_model, save_model
@@ -268,9 +268,11 @@ def _search_and_fit(
         pad=settings["pad"],
         channels=hypermodel.input_shape[-1],
     )
-    stores = bool(stages) and cache
-    if stores:
-        stores = may_store(hypermodel.build(keras_tuner.HyperParameters()), images, stages, confirm=confirm)
+    stores = False
+    if stages:
+        example = hypermodel.build(keras_tuner.HyperParameters())
+        require_parts(example, stages)
+        stores = cache and may_store(example, images, stages, confirm=confirm)
     way = _way(hypermodel, images, precision=precision, cache=cache, progress=progress)
     run.note(precision=way.precision)  # the trials of a search that is gone on with must compare
     build = _with_batch_sizes(way.build, settings["batch_size"])
@@ -360,7 +362,7 @@ def _way(
 ) -> _Way:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
     views = images.train.views
-    if not (cache and views and isinstance(hypermodel, TransferHyperModel)):
+    if not (cache and views and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
         return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()

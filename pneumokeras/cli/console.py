@@ -131,14 +131,20 @@ class SearchProgress:
 
     def _extraction(self, progress: ExtractionProgress) -> None:
         left = progress.wanted - progress.found - progress.done
+        going = f"features: {left:,} views to go"
+        if progress.done:
+            going += f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
         if self._status is not None and left:
-            rate = f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
-            self._status.update(f"features: {left:,} views to go{rate if progress.done else ''}")
-        if not self._silent and not progress.done:
+            self._status.update(going)
+        if self._silent:
+            return
+        if not progress.done:
             self._print(f"features: {progress.found:,} of {progress.wanted:,} views found")
-        elif not self._silent and not left:
+        elif not left:
             rate = f"{progress.images_per_second:.1f} images/s"
             self._print(f"features: {progress.done:,} views computed in {progress.precision}, {rate}")
+        elif self._status is None and time.monotonic() - self._said > A_WHILE:
+            self._print(going)
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)

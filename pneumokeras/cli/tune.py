@@ -52,7 +52,9 @@ class FineTuning(click.ParamType):
         """`"stage5:5:1e-5"` -> the arguments of a `Stage`."""
         if isinstance(value, dict):
             return value
-        match = re.fullmatch(r"(head|all|stage\d+|top ?\d+)(?::([1-9]\d*)(?::([\d.]+(?:e-?\d+)?))?)?", value)
+        match = re.fullmatch(
+            r"(head|all|stage\d+|top ?\d+)(?::([1-9]\d*)(?::(\d*\.?\d+(?:e-?\d+)?))?)?", value
+        )
         if match is None:
             self.fail(
                 f"{value!r}: expected what to train, epochs, learning rate, as in stage5:5:1e-5.", param, ctx
@@ -177,8 +179,13 @@ def tune(
     from pneumokeras.fitting import Stage
     from pneumokeras.tuning import tune as search
 
-    if model == "compact-cnn" and (weights, preprocessing) != ("imagenet", "native"):
-        raise click.UsageError("--weights and --preprocessing belong to a backbone, not to compact-cnn.")
+    of_a_backbone = (weights, preprocessing, settings["precision"])
+    if model == "compact-cnn" and of_a_backbone != ("imagenet", "native", "auto"):
+        raise click.UsageError(
+            "--weights, --preprocessing and --precision belong to a backbone, not to compact-cnn."
+        )
+    if no_cache and settings["precision"] == "bfloat16":
+        raise click.UsageError("--precision bfloat16 is for stored features, but --no-cache stores none.")
     hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
     if model != "compact-cnn" and weights == "none":
         talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")

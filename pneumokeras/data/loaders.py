@@ -24,18 +24,6 @@ MEMORY_LIMIT = 2 * 2**30
 """Decoded pixels are kept between epochs as long as a set takes at most this many bytes."""
 
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
-_AUGMENTATIONS = (
-    "rotation_range",
-    "width_shift_range",
-    "height_shift_range",
-    "zoom_range",
-    "shear_range",
-    "horizontal_flip",
-    "vertical_flip",
-    "brightness_range",
-    "channel_shift_range",
-    "fill_mode",
-)
 _MODEL_DOES_IT = (
     "rescale",
     "preprocessing_function",
@@ -307,6 +295,15 @@ class RadiographLoader(PyDataset):
             for _ in pool.map(read, range(len(self.radiographs))):
                 pass
 
+    @property
+    def storable(self) -> bool:
+        """Whether `view_key` tells all that a view depends on; of somebody's own generator it cannot."""
+        return self.views is not None and type(self.generator) in (
+            RadiographDataGenerator,
+            ImageDataGenerator,
+            type(None),
+        )
+
     @cached_property
     def _augmentation(self) -> dict[str, Any]:
         return augmentation_settings(self.generator)
@@ -338,11 +335,13 @@ def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
     """What a generator draws from, as plain JSON."""
-    values = {name: getattr(generator, name, None) for name in _AUGMENTATIONS}
-    return {"generator": type(generator).__name__} | {
+    values = {name: value for name, value in vars(generator).items() if not name.startswith("_")}
+    plain = {
         name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
         for name, value in values.items()
+        if isinstance(value, str | int | float | list | tuple | np.ndarray | None)
     }
+    return {"generator": type(generator).__name__} | plain
 
 
 def _refuse_preprocessing(generator: ImageDataGenerator | None) -> None:

@@ -111,8 +111,8 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
 def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
     """Cut a model where the first layer to be trained begins.
 
-    BatchNorm stays in inference mode, its scale and offset as they are, or the few images of a batch would
-    ruin its statistics.
+    The backbone's BatchNorm stays in inference mode, its scale and offset as they are, or the few images of
+    a batch would ruin its statistics.
 
     Args:
         model: a flat functional model with a head.
@@ -120,14 +120,20 @@ def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
         seed: of the restored dropout.
 
     Raises:
-        ModelError: if there is no such part.
+        ModelError: if there is no such part, or the model is not one flat graph.
     """
-    trainable = trainable_layers(model, what)
-    first = next(layer for layer in model.layers if layer.name in trainable and layer.weights)
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ModelError(
+            f"{model.name} holds a nested model. Expected one flat graph, as a HyperModel builds."
+        )
+    trainable, head = trainable_layers(model, what), trainable_layers(model, "head")
     order = model.operations.index
-    entrance = [operation for operation in _cuts(model, _sources(model)) if order(operation) < order(first)][
-        -1
-    ]
+    first = min(
+        (order(layer) for layer in model.layers if layer.name in trainable and _differs_in_training(layer)),
+        default=len(model.operations) - 1,
+    )
+    cuts = _cuts(model, _sources(model))
+    entrance = [operation for operation in cuts if order(operation) < first][-1]
     rates = describe(model).frozen_dropout
     seeds = {name: seed + number for number, name in enumerate(reversed([*rates]))}
 
@@ -138,7 +144,7 @@ def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
         if layer.name in rates:
             config |= {"rate": rates[layer.name], "seed": seeds[layer.name]}
         copy = type(layer).from_config(config)
-        copy.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        copy.trainable = layer.name in head or not isinstance(layer, keras.layers.BatchNormalization)
         return copy
 
     def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:
