@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pneumokeras.data.audit.duplicates import exact_groups, near_groups
+from pneumokeras.data.duplicates import exact_groups, near_groups
 from pneumokeras.data.audit.measuring import STATISTICS, Collection, Measurements, measure
 from pneumokeras.data.audit.page import names_shown
 from pneumokeras.data.audit.results import (

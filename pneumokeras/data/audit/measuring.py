@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import cv2
 import numpy as np
 
 from pneumokeras.data.audit.formats import FileFormat, format_of
 from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.data.radiographs import decode_radiograph, read_content, resize
+from pneumokeras.data.duplicates import THUMBNAIL_SIDE, pixel_digest, thumbnail_of
+from pneumokeras.data.radiographs import decode_radiograph, read_content
 from pneumokeras.errors import DataError
 
-THUMBNAIL_SIDE = 32  # pixels
 BORDER_SHARE = 1 / 16
 BLACK, WHITE = 8, 248  # gray levels under and from which a pixel counts as black and white
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -173,13 +172,12 @@ def _measure_one(collection: Collection, index: int) -> _Measured | str:
             pixels = decode_radiograph(content, path)
         except DataError:
             return "undecodable"
-    mark = np.array(pixels.shape).tobytes()  # 2 x 8 pixels are not the same radiograph as 4 x 4
     return _Measured(
-        digest=blake2b(pixels.tobytes(), digest_size=16, salt=mark).hexdigest(),
+        digest=pixel_digest(pixels),
         kind=kind,
         misnamed=misnamed,
         statistics=_statistics(pixels),
-        thumbnail=resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)),
+        thumbnail=thumbnail_of(pixels),
     )
 
 
