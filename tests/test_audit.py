@@ -312,6 +312,23 @@ class TestCommand:
         assert call(folder, "--strict").exit_code == 1
         assert call(folder).exit_code == 0
 
+    @pytest.mark.parametrize("option", ["--json", "--html"])
+    def test_what_cannot_be_written_is_said_before_the_work(self, option, in_tmp, monkeypatch):
+        monkeypatch.setattr("pneumokeras.data.audit.audit", None)
+        (in_tmp / "file").touch()
+        (in_tmp / "folder").mkdir()
+        for name, reason in (("file/a", "file is not a folder"), ("folder", "folder is a folder")):
+            result = call(in_tmp, option, name)
+            assert result.exit_code == 2
+            assert f"{name} cannot be written: {in_tmp / reason}" in result.stderr.replace("\n", " ")
+            assert result.stderr.count("\n") == 1
+
+    def test_a_folder_that_is_not_ours_is_said_before_the_work(self, in_tmp, monkeypatch):
+        monkeypatch.setattr("os.access", lambda place, mode: False)
+        result = call(in_tmp, "--json", "new/a.json")
+        assert f"new/a.json cannot be written: {in_tmp} is not yours" in result.stderr
+        assert not (in_tmp / "new").exists()
+
     def test_a_path_that_does_not_exist_is_wrong_input(self, tmp_path):
         result = call(tmp_path / "absent")
         assert result.exit_code == 2

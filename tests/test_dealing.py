@@ -319,15 +319,17 @@ class TestCommand:
             (["absent", "out.csv"], "absent does not exist"),
             (["{set}", "out.csv", "--val", "0.6", "--test", "0.5"], "leave something to train on"),
             (["{set}", "out.csv", "--folds", "40"], "radiographs: that class has"),
-            (["{set}", "folder.csv", "--force"], "already exists"),
+            (["{set}", "folder.csv", "--force"], "folder.csv is a folder"),
+            (["{set}", "file/out.csv"], "file is not a folder"),
         ],
     )
     def test_wrong_usage_is_one_line_and_writes_nothing(self, arguments, what, class_folders, in_tmp):
         (in_tmp / "folder.csv").mkdir()
+        (in_tmp / "file").touch()
         result = call("data", "split", *(argument.format(set=class_folders) for argument in arguments))
         assert result.exit_code == 2
         assert what in result.stderr and len(result.stderr.splitlines()) == 1
-        assert [path.name for path in in_tmp.iterdir()] == ["folder.csv"]
+        assert sorted(path.name for path in in_tmp.iterdir()) == ["file", "folder.csv"]
 
 
 def test_the_published_radiographs_are_split_within_one_percent(chest_xray):

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_outputs import OutputFile
 from pneumokeras.cli.options import PATH, reading_options
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write all of it as JSON.")
-@click.option("--html", "html_file", type=FILE, metavar="FILE", help="Write one page with pictures.")
+@click.option("--json", "json_file", type=OutputFile(), metavar="FILE", help="Write all of it as JSON.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write one page with pictures.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
 @reading_options
 @talking

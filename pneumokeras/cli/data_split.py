@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, program, talking
+from pneumokeras.cli.data_outputs import OutputFile
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.argument("out", type=PATH, metavar="OUT.csv")
+@click.argument("out", type=OutputFile(), metavar="OUT.csv")
 @click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of val.")
 @click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share of test.")
 @click.option(
