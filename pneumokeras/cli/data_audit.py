@@ -56,7 +56,9 @@ def _audit_lines(audit: Audit) -> Iterator[str]:
     """Counts, figures and findings, for people."""
     for split, counts in audit.counts.items():
         classes = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-        yield f"{split:<6} {classes}; {audit.patients[split]:,} patients"
+        number = audit.patients[split]
+        patients = "patients unknown" if number is None else f"{number:,} patient{'' if number == 1 else 's'}"
+        yield f"{split:<6} {classes}; {patients}"
     if audit.shortcut:
         yield f"shortcut AUC {audit.shortcut.auc:.2f}: {', '.join(audit.shortcut.alone)}"
     for shift in audit.shifts:

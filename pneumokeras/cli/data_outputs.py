@@ -17,7 +17,7 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, if its folder is there to be written in or can be made."""
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if os.path.isdir(path):
             self.fail(f"{path} cannot be written: {path.absolute()} is a folder.", param, ctx)
         place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
