@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 import pneumokeras as pk
 from pneumokeras.cli import main
-from pneumokeras.data.audit.auditing import printable
 from pneumokeras.data.audit.formats import FileFormat
 from pneumokeras.errors import DataError
 from pneumokeras.files import read_json, write_csv
@@ -326,6 +325,18 @@ class TestSeparations:
         assert audit.shortcut.auc > 0.98
         assert severities(audit, "shortcut") == {"serious"}
 
+    def test_the_shortcut_is_measured_on_train_wherever_a_manifest_has_it(self, spot_splits, tmp_path):
+        rows = []
+        for split, part in (("test", spot_splits.test), ("train", spot_splits.train)):
+            for name, pixels, label in zip(part.names, part.images, part.labels, strict=True):
+                file = f"{name.replace('/', '-')}.png"
+                cv2.imwrite(str(tmp_path / file), pixels)
+                rows.append({"path": file, "label": part.class_names[label], "split": split})
+        write_csv(tmp_path / "set.csv", ("path", "label", "split"), rows)
+        audit = pk.audit(tmp_path / "set.csv")
+        assert audit.shortcut.split == "train"
+        assert list(audit.counts) == ["train", "test"]
+
     def test_the_same_seed_gives_the_same_audit(self, phantom_folder):
         assert pk.audit(phantom_folder, seed=3).json() == pk.audit(phantom_folder, seed=3).json()
 
@@ -405,8 +416,11 @@ class TestPage:
         assert content == json.loads(json.dumps(audit.json()))
         assert content["duplicates"][0]["crosses_splits"]
 
-    def test_a_name_can_be_shown_anywhere(self):
-        assert printable("a\n\x1b[31m\udcff ü") == "a\\n\\x1b[31m\\xff ü"
+    def test_a_name_can_be_shown_anywhere(self, folder, tmp_path):
+        shutil.copy(files_of(folder)[0], folder / "test" / "NORMAL" / "a\n\x1b[31m\udcff ü.jpeg")
+        audit = pk.audit(folder)
+        assert audit.duplicates[0].names[1] == "test/NORMAL/a\\n\\x1b[31m\\udcff ü.jpeg"
+        assert "\x1b" not in page_of(audit, tmp_path) + call(folder).output
 
 
 class TestCommand:

@@ -28,7 +28,7 @@ from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, RadiographSet, Splits
 from pneumokeras.data.duplicates import exact_groups, near_groups
 from pneumokeras.data.radiographs import resize
 from pneumokeras.data.splitting import are_named
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, one_line
 
 UNUSUAL = 6.0
 """From how many robust standard deviations from the median an exposure is unusual."""
@@ -71,7 +71,7 @@ def audit(
     else:
         source = str(data)
         found = find_radiographs(data, classes=classes, patient_pattern=patient_pattern)
-    sets = {split or WHOLE: radiographs for split, radiographs in found.items() if len(radiographs)}
+    sets = {split or WHOLE: found[split] for split in (*SPLITS, "") if len(found.get(split, ()))}
     if not sets:
         raise DataError(f"{source or 'This'} holds no radiographs. Expected some of two classes.")
     collection = Collection.of(sets)
@@ -81,7 +81,7 @@ def audit(
     shifts = tuple(_shifts(collection, measurements, names, seed))
     heights, widths = measurements.sizes.T
     return Audit(
-        source=printable(source),
+        source=one_line(source),
         class_names=collection.class_names,
         counts={split: found.counts for split, found in sets.items()},
         patients={split: _number_of_patients(found) for split, found in sets.items()},
@@ -104,15 +104,6 @@ def audit(
     )
 
 
-def printable(text: str) -> str:
-    """A name as it can be shown anywhere: control characters and bytes that are no UTF-8 as escapes."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in decoded
-    )
-
-
 def _shown_names(collection: Collection, source: str) -> np.ndarray:
     """A name for each radiograph that no other has: arrays of two splits may be called the same."""
     names = [_shown_name(name, source) for name in collection.names]
@@ -129,8 +120,8 @@ def _shown_name(name: str, source: str) -> str:
     path = Path(name)
     for folder in (Path(source), Path(source).parent) if source else ():
         if path.is_relative_to(folder):
-            return printable(path.relative_to(folder).as_posix())
-    return printable(name)
+            return one_line(path.relative_to(folder).as_posix())
+    return one_line(name)
 
 
 def _number_of_patients(radiographs: RadiographSet) -> int | None:
@@ -222,7 +213,7 @@ def _shared_patients(collection: Collection) -> Iterator[SharedPatient]:
         images = Counter(found)
         if len(images) > 1:
             suspected = all(patient in file for file in files[patient])
-            yield SharedPatient(printable(patient), dict(images), suspected)
+            yield SharedPatient(one_line(patient), dict(images), suspected)
 
 
 def _shortcut(collection: Collection, measurements: Measurements, seed: int) -> Shortcut | None:
