@@ -63,9 +63,9 @@ def jpeg_that_claims(width, height):
     return bytes(content)
 
 
-def cut_and_closed():
+def cut_and_closed(restart_interval=0):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    content = cv2.imencode(".jpeg", noise)[1].tobytes()
+    content = cv2.imencode(".jpeg", noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, restart_interval])[1].tobytes()
     return content[: len(content) // 2] + b"\xff\xd9"
 
 
@@ -81,6 +81,7 @@ BAD_FILES = {
     "cut.jpeg": encoded()[:-40],
     "cut_early.jpeg": encoded()[:200],
     "cut_and_closed.jpeg": cut_and_closed(),
+    "cut_between_restarts.jpeg": cut_and_closed(restart_interval=4),
     "without_frame.jpeg": b"\xff\xd8\xff\xda\0\0",
     "endless_fill.jpeg": b"\xff\xd8" + b"\xff" * 5000,
     "endless_scans.jpeg": endless_scans(),
