@@ -114,6 +114,26 @@ def test_a_tiny_val_is_replaced_by_a_tenth_of_train_and_val_and_that_is_said(tmp
     assert not set(splits.train.patients) & set(splits.val.patients)
 
 
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_dealt_out_here_keeps_equal_contents_together(tmp_path, bare, seed):
+    root = write_folder(tmp_path / "data", train=(60, 60))
+    files = sorted((root / "train").rglob("*.png"))
+    for number, file in enumerate(files):
+        (file.parent / f"person{500 + number}_bacteria_1.png").write_bytes(file.read_bytes())
+    splits = load_splits(root / "train" if bare else root, seed=seed)
+    assert not set(splits.train.digests) & set(splits.val.digests)
+    assert not any("same content" in notice for notice in splits.notices)
+
+
+def test_what_is_dealt_out_here_keeps_the_kinds_of_pneumonia_in_proportion(tmp_path):
+    write_class(tmp_path / "NORMAL", 100)
+    write_class(tmp_path / "PNEUMONIA", 80, start=100, name="person{}_bacteria_1.png")
+    write_class(tmp_path / "PNEUMONIA", 20, start=180, name="person{}_virus_1.png")
+    splits = load_splits(tmp_path)
+    assert [np.sum(radiographs.subtypes == "virus") for radiographs in splits] == [16, 2, 2]
+
+
 def test_a_missing_val_is_a_tenth_of_train(tmp_path):
     splits = load_splits(write_folder(tmp_path, train=(300, 700)))
     assert splits.val.counts == {"NORMAL": 30, "PNEUMONIA": 70}
@@ -480,6 +500,19 @@ def npz_faults():
     }
 
 
+def test_arrays_of_different_sizes_are_not_put_into_one_set(tmp_path):
+    images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2
+    np.savez(
+        tmp_path / "a.npz",
+        train_images=images,
+        train_labels=labels,
+        val_images=images[:, :4],
+        val_labels=labels,
+    )
+    with pytest.raises(DataError, match="4 x 8, 8 x 8"):
+        load_splits(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize("message", npz_faults())
 def test_a_faulty_npz_is_one_line_that_names_it(tmp_path, message):
     np.savez(tmp_path / "a.npz", **npz_faults()[message])
@@ -636,6 +669,18 @@ def test_a_row_that_the_npz_does_not_have_is_refused(tmp_path, row):
     write_npz(tmp_path / "a.npz", test=4)
     with pytest.raises(DataError, match="does not have"):
         read_manifest(write_manifest(tmp_path, f"path,label\na.npz::{row},NORMAL\n"))
+
+
+def test_rows_of_an_npz_in_another_folder_are_found_again_from_the_run(tmp_path, monkeypatch):
+    file = write_npz(tmp_path / "a.npz", train=300, val=100, test=4)
+    load_splits(file).write_csv(tmp_path / "here" / "rows.csv")
+    text = (tmp_path / "here" / "rows.csv").read_text().replace(str(file), "../a.npz")
+    (tmp_path / "here" / "rows.csv").write_text(text)
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "far" / "away")
+    load_splits(tmp_path / "here" / "rows.csv").write_csv("splits.csv")
+    again = read_manifest("splits.csv")["test"]
+    assert np.array_equal(again.digests, load_radiographs(file).digests)
 
 
 @pytest.mark.parametrize("source", ["folder", "npz"])
@@ -885,7 +930,7 @@ def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
     for class_name in BOTH:
         (tmp_path / "train" / class_name).mkdir(parents=True)
         for index in range(2500):
-            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").touch()
+            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").write_text(f"{class_name} {index}")
     start = perf_counter()
     splits = load_splits(tmp_path)
     assert len(splits.train) + len(splits.val) == 5000
@@ -897,7 +942,7 @@ def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
 
 def test_the_kaggle_set_gets_a_val_of_a_tenth(chest_xray):
     splits = load_splits(chest_xray, seed=0)
-    assert [len(radiographs) for radiographs in splits] == [4694, 522, 312]
+    assert [len(radiographs) for radiographs in splits] == [4695, 521, 312]
     assert not set(splits.train.patients) & set(splits.val.patients)
     rates = [radiographs.labels.mean() for radiographs in (splits.train, splits.val)]
     assert abs(rates[0] - rates[1]) < 0.01

@@ -257,12 +257,19 @@ class RadiographSet:
 
 
 def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
-    """All radiographs of several labelled sets in one, in order."""
+    """All radiographs of several labelled sets in one, in order.
+
+    Raises:
+        DataError: if they are arrays of different sizes.
+    """
     if len(sets) == 1:
         return sets[0]
     arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
     together: tuple[Path, ...] | np.ndarray
     if len(arrays) == len(sets):
+        sizes = sorted({f"{height} x {width}" for _, height, width in (array.shape for array in arrays)})
+        if len(sizes) > 1:
+            raise DataError(f"Expected arrays of one size to put into one set. Received {', '.join(sizes)}.")
         together = np.concatenate(arrays)
     else:
         together = tuple(file for radiographs in sets for file in radiographs.images)
@@ -273,6 +280,7 @@ def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
         images=together,
+        skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
     )
 
 

@@ -145,7 +145,7 @@ def _notices(
     notices = list(record["data"]["notices"])
     if data is not None:
         notices = [f"Of the training data: {notice}" for notice in notices]
-        if _are_phantoms(Path(data)):
+        if are_phantoms(radiographs.images):
             notices.insert(
                 0, "These radiographs are synthetic drawings: the figures say nothing about patients."
             )
@@ -167,12 +167,6 @@ def _notices(
                 f"(same content), such as {Path(seen[0]).name}: figures flatter."
             )
     return notices
-
-
-def _are_phantoms(data: Path) -> bool:
-    """Whether these are phantoms: all of a folder of them, one split or class, or a list beside them."""
-    path = data.resolve()
-    return any(are_phantoms(folder) for folder in (path, *path.parents[:2]))
 
 
 def _seen_in_training(run: Run, radiographs: RadiographSet) -> list[str]:
