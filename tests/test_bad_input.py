@@ -416,6 +416,7 @@ def test_bad_radiographs_are_left_out_listed_and_said(folder_with_bad_files):
     assert [len(radiographs) for radiographs in splits] == [60, 60, 12]
     assert {os.path.basename(bad.name) for bad in splits.skipped} == set(BAD_FILES)
     assert all(bad.name in bad.reason for bad in splits.skipped)
+    assert not any("--skip-bad" in bad.reason for bad in splits.skipped)
     assert splits.notices[0].startswith(f"{len(BAD_FILES)} radiographs are left out: ")
     for radiographs in splits:
         assert radiographs.pixels((16, 16)).shape == (len(radiographs), 16, 16)

@@ -19,7 +19,9 @@ SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 MAX_BYTES = 2**29
 """What the file of a radiograph may take."""
 
-_EXPECTED = "Expected a JPEG, PNG, TIFF, BMP or DICOM image; remove or replace the file."
+_EXPECTED = (
+    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; replace the file, or leave out such ones with --skip-bad."
+)
 _DETECTOR_DEPTHS = (8, 10, 12, 14, 16)
 _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 # Measured on published radiographs brought to 224 pixels: reduced to no less than 1.1 times the target, they
@@ -64,15 +66,15 @@ def read_content(path: str | PathLike[str]) -> np.ndarray:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-            raise DataError(f"{path} is not a file. {_EXPECTED}")
+            raise DataError(f"{path} is not a file.", _EXPECTED)
         if status.st_size > MAX_BYTES:
-            raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most. {_EXPECTED}")
+            raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most.", _EXPECTED)
         return np.fromfile(path, dtype=np.uint8)
     except DataError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"Cannot read {path}: {reason}. Is it there, and may you read it?") from error
+        raise DataError(f"Cannot read {path}: {reason}.", "Is it there, and may you read it?") from error
 
 
 def decode_radiograph(
@@ -97,12 +99,12 @@ def decode_radiograph(
         DataError: as `read_radiograph`.
     """
     if not content.size:
-        raise DataError(f"{name} is empty. {_EXPECTED}")
+        raise DataError(f"{name} is empty.", _EXPECTED)
     try:
         header = read_header(content.data)
         pixels = dicom.decode(content) if header.kind == "DICOM" else _decoded(content, header, image_size)
     except DataError as error:
-        raise DataError(f"{name} {error} {_EXPECTED}") from error
+        raise DataError(f"{name} {error}", _EXPECTED) from error
     return pixels if image_size is None else resize(pixels, image_size, pad=pad)
 
 

@@ -296,7 +296,7 @@ def _fault(file: Path) -> str | None:
     try:
         read_radiograph(file, image_size=_TRIAL_SIZE)
     except DataError as error:
-        return str(error)
+        return error.fault
     return None
 
 
