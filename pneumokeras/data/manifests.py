@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from os.path import normpath
@@ -116,21 +116,23 @@ def _set_from_rows(
     pattern: str | None,
 ) -> RadiographSet:
     names = [row["path"] for row in rows]
+    patients = [row.get("patient") or "" for row in rows]
     y = np.array([labels[row["label"]] for row in rows], dtype=np.int64)
     if any(ARRAY_MARK in name for name in names):
         radiographs = replace(rows_of_npz(names, folder, classes=classes), labels=y)
+        radiographs = replace(radiographs, patients=_told(patients, radiographs.patients))
     else:
-        files = [folder / name for name in names]
         radiographs = RadiographSet.from_files(
-            files, labels=y, class_names=classes, patient_pattern=pattern, root=folder
+            [folder / name for name in names],
+            labels=y,
+            class_names=classes,
+            patients=patients,
+            patient_pattern=pattern,
+            root=folder,
         )
-    return replace(
-        radiographs,
-        patients=_told(rows, "patient", radiographs.patients),
-        subtypes=_told(rows, "subtype", radiographs.subtypes),
-    )
+    subtypes = [row.get("subtype") or "" for row in rows]
+    return replace(radiographs, subtypes=_told(subtypes, radiographs.subtypes))
 
 
-def _told(rows: list[dict[str, str]], column: str, otherwise: np.ndarray) -> np.ndarray:
-    values = [row.get(column) or own for row, own in zip(rows, otherwise, strict=True)]
-    return np.array(values, dtype=object)
+def _told(told: Iterable[str], otherwise: np.ndarray) -> np.ndarray:
+    return np.array([one or other for one, other in zip(told, otherwise, strict=True)], dtype=object)

@@ -69,6 +69,7 @@ class RadiographSet:
         *,
         labels: Sequence[int] | np.ndarray | None = None,
         class_names: tuple[str, str] = CLASS_NAMES,
+        patients: Sequence[str] | None = None,
         patient_pattern: str | None = None,
         root: Path | None = None,
     ) -> RadiographSet:
@@ -78,6 +79,7 @@ class RadiographSet:
             paths: the files, in the order wanted.
             labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
             class_names: names of class 0 and class 1.
+            patients: `(n,)` strings; where one is empty, or without them, the file itself is asked.
             patient_pattern: regular expression searched in each file's name; its group `patient`, or its
                 first group, is the patient. By default what a DICOM header says (hashed), then the Kaggle
                 set's naming.
@@ -92,7 +94,7 @@ class RadiographSet:
         return cls(
             names=np.array([str(file) for file in files], dtype=object),
             labels=None if labels is None else _checked_labels(labels, len(files)),
-            patients=patients_of(files, patient_pattern, root),
+            patients=patients_of(files, patient_pattern, root, told=patients),
             images=files,
             class_names=class_names,
             subtypes=subtypes_of(files),
