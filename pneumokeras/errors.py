@@ -32,6 +32,14 @@ class DataError(PneumokerasError, ValueError):
         return one_line(" ".join(filter(None, self.args)))
 
 
+class OutputError(PneumokerasError, OSError):
+    """A file cannot be written where it is wanted; made of number, reason and name as any `OSError`."""
+
+    def __str__(self) -> str:
+        """What was wanted and why it cannot be, on one line."""
+        return one_line(f"Cannot write {self.filename}: {self.strerror}. Name another place, or make room.")
+
+
 class ModelError(PneumokerasError, ValueError):
     """A model, its weights or its settings cannot be used as asked."""
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pneumokeras.errors import OutputError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -23,19 +25,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         A path in the same folder and with the same suffix. If the block raises, whatever was written
         there is removed and `path` is as it was.
+
+    Raises:
+        OutputError: if nothing can be written there.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         _flush_to_disk(temporary)
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        with _naming(target):
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Say of what goes wrong which file was wanted, not which temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(target)) from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
