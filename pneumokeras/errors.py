@@ -55,7 +55,7 @@ class TuningError(PneumokerasError, RuntimeError):
 
 
 def one_line(text: str) -> str:
-    r"""`text` with all that cannot be shown, such as line breaks and undecodable bytes, written as in `\n`."""
+    r"""`text` with what cannot be shown, such as line breaks and undecodable bytes, written as in `\n`."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

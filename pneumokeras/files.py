@@ -92,8 +92,13 @@ def write_csv(
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """Read the rows of the CSV file at `path`, each a mapping from column to text."""
+    return list(csv_reader(path))
+
+
+def csv_reader(path: str | os.PathLike[str]) -> csv.DictReader[str]:
+    """The rows of the CSV file at `path` one after the other, with the lines they stand in."""
     text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    return csv.DictReader(io.StringIO(text, newline=""))
 
 
 def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting: Literal[0, 1]) -> str:

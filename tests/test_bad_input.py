@@ -233,7 +233,6 @@ def test_any_name_of_a_bad_file_is_one_printable_line(tmp_path, name):
 
 def test_links_that_turn_in_circles_are_left_out(tmp_path):
     write_classes(tmp_path, 3)
-    (tmp_path / "NORMAL" / "self.jpeg").symlink_to("self.jpeg")
     (tmp_path / "NORMAL" / "one").symlink_to("other")
     (tmp_path / "NORMAL" / "other").symlink_to("one")
     (tmp_path / "NORMAL" / "up").symlink_to("..")
@@ -269,6 +268,12 @@ def test_without_class_folders_the_name_says_the_class(tmp_path, names, labels):
     found = load_radiographs(tmp_path)
     by_name = dict(zip(found.names, found.labels, strict=True))
     assert [by_name[str(tmp_path / name)] for name in names] == labels
+
+
+def test_kinds_of_pneumonia_may_be_the_classes_of_files_without_folders(tmp_path):
+    for number, name in enumerate(["person1_bacteria_1.jpeg", "person2_virus_1.jpeg"]):
+        (tmp_path / name).write_bytes(encoded(seed=number))
+    assert list(load_radiographs(tmp_path, classes=("bacteria", "virus")).labels) == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["scan.png", "abnormal.png", "normal_virus.png", "normal-pneumonia.png"])

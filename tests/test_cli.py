@@ -173,7 +173,6 @@ class TestPredict:
     def test_an_empty_folder_is_one_line(self, run, tmp_path):
         assert "No images under" in error_line(call("predict", run[0], tmp_path))
 
-
     def test_bad_files_can_be_left_out_and_are_named(self, run, phantom_folder, tmp_path):
         good = next((phantom_folder / "test" / "NORMAL").iterdir())
         (tmp_path / "good.jpeg").write_bytes(good.read_bytes())

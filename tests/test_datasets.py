@@ -362,8 +362,24 @@ def test_linked_class_folders_and_files_are_followed(tmp_path):
     (tmp_path / "data" / "test" / "NORMAL").mkdir(parents=True)
     (tmp_path / "data" / "test" / "PNEUMONIA").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "test" / "NORMAL" / "a.png").symlink_to(elsewhere[0])
-    (tmp_path / "data" / "test" / "NORMAL" / "broken.png").symlink_to(tmp_path / "nowhere.png")
     assert load_radiographs(tmp_path / "data").counts == {"NORMAL": 1, "PNEUMONIA": 3}
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path):
+    write_class(tmp_path / "NORMAL", 2)
+    (tmp_path / "NORMAL" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    radiographs = load_radiographs(tmp_path, skip_bad=True)
+    assert len(radiographs) == 2
+    assert [Path(bad.name).name for bad in radiographs.skipped] == ["broken.png"]
+
+
+def test_images_beside_the_folders_of_classes_are_left_out_and_counted(tmp_path):
+    write_folder(tmp_path, train=(100, 100), val=(50, 50))
+    write_class(tmp_path, 2, start=900)
+    write_class(tmp_path / "train", 3, start=902)
+    assert load_splits(tmp_path).notices == (
+        "Left out, since they lie beside the folders of splits or classes: 5 images.",
+    )
 
 
 def test_patients_of_train_in_test_are_said(tmp_path):
@@ -648,8 +664,8 @@ def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
         ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,dev\n", "line 3: split 'dev'"),
         ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,\n", "1 rows have no split"),
         ("file,label\na.png,NORMAL\n", "path and label, found file, label"),
-        ("path,label\n", "no rows"),
-        ("", "no rows"),
+        ("path,label\n", "has no rows"),
+        ("", "path and label, found none"),
         ("label,path\nNORMAL\n", "line 2: no path"),
         ("path,label\n,NORMAL\n", "line 2: no path"),
         ("path,label\na.png\n", "line 2: label"),
@@ -662,6 +678,19 @@ def test_a_faulty_manifest_is_one_line_that_says_where(tmp_path, text, message):
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         read_manifest(write_manifest(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_hand_made_manifest_is_read_with_spaces_other_cases_and_names_of_folders(tmp_path, images):
+    text = " Path, label , SPLIT\nimages/scan_0.png, normal,Validation\nimages/scan_1.png,Pneumonia ,VAL\n"
+    (split, radiographs) = read_manifest(write_manifest(tmp_path, text)).popitem()
+    assert split == "val"
+    assert list(radiographs.labels) == [0, 1]
+
+
+def test_blank_lines_count_where_a_line_is_named(tmp_path, images):
+    text = "path,label\n\nimages/scan_0.png,NORMAL\n\nimages/scan_1.png,SICK\n"
+    with pytest.raises(DataError, match="line 5: label 'SICK'"):
+        read_manifest(write_manifest(tmp_path, text))
 
 
 @pytest.mark.parametrize("row", ["test/99", "test/x", "test/-1", "train/0", "test"])
@@ -930,7 +959,9 @@ def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
     for class_name in BOTH:
         (tmp_path / "train" / class_name).mkdir(parents=True)
         for index in range(2500):
-            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").write_text(f"{class_name} {index}")
+            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").write_text(
+                f"{class_name} {index}"
+            )
     start = perf_counter()
     splits = load_splits(tmp_path)
     assert len(splits.train) + len(splits.val) == 5000

@@ -72,7 +72,7 @@ def test_a_place_where_nothing_can_be_written_is_one_line_that_names_it(tmp_path
 
 def test_a_folder_in_a_files_place_is_one_line(tmp_path):
     (tmp_path / "report.json").mkdir()
-    with pytest.raises(OutputError, match="Cannot write .*report.json: Is a directory"):
+    with pytest.raises(OutputError, match=r"Cannot write .*report\.json: Is a directory"):
         write_bytes(tmp_path / "report.json", b"")
     assert list(tmp_path.iterdir()) == [tmp_path / "report.json"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.data.arrays import ARRAY_MARK, read_npz
-from pneumokeras.data.folders import images_under, read_folder
+from pneumokeras.data.folders import images_beside, images_under, read_folder
 from pneumokeras.data.manifests import read_manifest, write_manifest
 from pneumokeras.data.names import PATIENT_PATTERN
 from pneumokeras.data.phantoms import are_phantoms
@@ -158,6 +158,9 @@ def load_splits(
         skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
     if skipped:
         notices.append(said_of(skipped))
+    beside = images_beside(Path(path), classes=classes) if Path(path).is_dir() else 0
+    if beside:
+        notices.append(f"Left out, since they lie beside the folders of splits or classes: {beside} images.")
     if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         notices.append("These radiographs are synthetic drawings: their figures say nothing about patients.")
     if "train" not in found and "" not in found:

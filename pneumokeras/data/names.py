@@ -40,7 +40,7 @@ def patients_of(
     """
     if told is not None:
         patients = np.array(told, dtype=object)
-        unknown = np.flatnonzero(patients == "")
+        unknown = np.flatnonzero(patients == "").tolist()
         patients[unknown] = patients_of([files[index] for index in unknown], pattern, root)
         return patients
     expression = _expression(PATIENT_PATTERN if pattern is None else pattern)
@@ -50,9 +50,7 @@ def patients_of(
         raise DataError(f"Patient pattern {pattern!r} matches no file name, such as {files[0].name}.")
     found = [match[group] if match else None for match in matches]
     if pattern is None:
-        found = [
-            dicom.patient_of(file) or patient for file, patient in zip(files, found, strict=True)
-        ]
+        found = [dicom.patient_of(file) or patient for file, patient in zip(files, found, strict=True)]
     return np.array(
         [patient or _path_within(root, file) for file, patient in zip(files, found, strict=True)],
         dtype=object,

@@ -20,7 +20,7 @@ MAX_BYTES = 2**29
 """What the file of a radiograph may take."""
 
 _EXPECTED = (
-    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; replace the file, or leave out such ones with --skip-bad."
+    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; replace it, or leave such files out with --skip-bad."
 )
 _DETECTOR_DEPTHS = (8, 10, 12, 14, 16)
 _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}

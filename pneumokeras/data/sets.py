@@ -19,6 +19,8 @@ from pneumokeras.errors import DataError
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
+SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What folders and manifests call the splits, in lower case."""
 
 _TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
 _REASONS_SAID = 5
