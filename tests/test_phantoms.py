@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import shutil
 import sys
 from collections import Counter, defaultdict
 
@@ -248,8 +249,16 @@ def test_an_unknown_label_is_refused():
 
 def test_whoever_loads_them_is_told_that_they_are_drawings(tmp_path):
     write_phantoms(tmp_path / "phantoms", count=24, size=64)
-    notices = load_splits(tmp_path / "phantoms").notices
-    assert any("synthetic drawings" in notice for notice in notices)
+    written = load_splits(tmp_path / "phantoms")
+    written.write_csv(tmp_path / "anew.csv")
+    for path in (tmp_path / "phantoms", tmp_path / "phantoms" / "train", tmp_path / "anew.csv"):
+        assert any("synthetic drawings" in notice for notice in load_splits(path).notices)
+
+
+def test_other_radiographs_are_not_called_drawings(tmp_path):
+    write_phantoms(tmp_path / "phantoms", count=24, size=64)
+    shutil.copytree(tmp_path / "phantoms" / "train", tmp_path / "train")
+    assert not any("drawings" in notice for notice in load_splits(tmp_path).notices)
 
 
 def drawn(seed, *, label=0, size=256, **nuisance):

@@ -134,8 +134,15 @@ def draw_phantom(
     return Phantom(image=image, mask=mask, label=label, acquisition=acquisition)
 
 
-def are_phantoms(folder: Path) -> bool:
-    """Whether a folder is one that `write_phantoms` wrote."""
+def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
+    """Whether some of a set's images lie where `write_phantoms` wrote them, in `folder/{split}/{class}`."""
+    if isinstance(images, np.ndarray):
+        return False
+    folders = {path.resolve().parent.parent for path in {file.parent for file in images}}
+    return any(_is_written_here(folder) for folder in folders)
+
+
+def _is_written_here(folder: Path) -> bool:
     note = folder / README_NAME
     return note.is_file() and note.read_text(encoding="utf-8", errors="replace") == README
 
