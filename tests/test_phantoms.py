@@ -19,7 +19,7 @@ from pneumokeras.data.anatomy import draw_patient
 from pneumokeras.data.datasets import load_splits
 from pneumokeras.data.nuisance import Nuisance
 from pneumokeras.data.phantoms import draw_phantom, write_phantoms
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, OutputError
 
 COUNT = 60
 
@@ -430,3 +430,9 @@ def test_the_command_takes_the_nuisance(tmp_path):
     result = CliRunner().invoke(main, ["data", "phantoms", str(tmp_path / "set"), *options])
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "set" / "nuisance.csv").read_text().splitlines()) == 13
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match="Cannot write .*file/phantoms"):
+        write_phantoms(tmp_path / "file" / "phantoms")

@@ -20,7 +20,7 @@ from pneumokeras.data import anatomy
 from pneumokeras.data.anatomy import Patient, Projection, draw_patient
 from pneumokeras.data.nuisance import NO_NUISANCE, Acquisition, Nuisance
 from pneumokeras.data.phantom_dicom import dicom_bytes
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, OutputError
 from pneumokeras.files import write_csv
 
 WORKING_SIZE = 256  # pixels; smaller radiographs are drawn at this size and area-averaged
@@ -191,8 +191,7 @@ def write_phantoms(
         raise DataError(
             f"{folder} already holds something. Phantoms are written into a new or empty folder only."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with _scratch_folder_beside(folder) as scratch:
         staged = Path(scratch) / folder.name
         staged.mkdir()
         (staged / README_NAME).write_text(README, encoding="utf-8")
@@ -204,6 +203,14 @@ def write_phantoms(
             folder.rmdir()  # it is empty, or this refuses
         staged.rename(folder)
     return PhantomSummary(folder=folder, counts=_plan(count), num_patients=num_patients)
+
+
+def _scratch_folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-")
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(folder)) from error
 
 
 def _check_size(size: int) -> None:
