@@ -434,5 +434,5 @@ def test_the_command_takes_the_nuisance(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OutputError, match="Cannot write .*file/phantoms"):
-        write_phantoms(tmp_path / "file" / "phantoms")
+    with pytest.raises(OutputError, match=r"Cannot write .*file/phantoms"):
+        write_phantoms(tmp_path / "file" / "phantoms", count=12)
