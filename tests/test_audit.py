@@ -214,7 +214,7 @@ class TestDuplicates:
 
     def test_arrays_of_one_name_in_two_splits_are_told_apart(self, spot_splits):
         train, test = (
-            pk.RadiographSet.from_arrays(part.images[::-1], part.labels[::-1])
+            pk.RadiographSet.from_arrays(part.images[::-1].copy(), part.labels[::-1])
             for part in (spot_splits.train, spot_splits.test)
         )
         test.images[3] = train.images[5]
