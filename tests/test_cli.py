@@ -261,7 +261,9 @@ class TestFineTuning:
     def test_a_stage_is_written_as_one_word(self, text, stage):
         assert FineTuning().convert(text, None, None) == stage
 
-    @pytest.mark.parametrize("text", ["conv5", "stage5:0", "stage5:5:fast", "stage5:5:1e-5:6", ""])
+    @pytest.mark.parametrize(
+        "text", ["conv5", "stage5:0", "stage5:5:fast", "stage5:5:1e-5:6", "stage5:5:1.2.3", ""]
+    )
     def test_anything_else_is_one_line(self, text, phantom_folder):
         said = error_line(call("tune", "--data", phantom_folder, "--fine-tune", text))
         assert "as in stage5:5:1e-5" in said
@@ -269,6 +271,12 @@ class TestFineTuning:
     @pytest.mark.parametrize("text", ["0", "32,", "32;64", "many"])
     def test_batch_sizes_are_whole_numbers(self, text, phantom_folder):
         assert "32,64,128" in error_line(call("tune", "--data", phantom_folder, "--batch-size", text))
+
+    @pytest.mark.parametrize(
+        "options", [["--model", "compact-cnn"], ["--model", "resnet50", "--weights", "none", "--no-cache"]]
+    )
+    def test_a_precision_that_would_do_nothing_is_refused(self, options, phantom_folder):
+        error_line(call("tune", "--data", phantom_folder, "--precision", "bfloat16", *options))
 
     def test_where_nobody_can_be_asked_the_size_is_told(self, tmp_path):
         with Talk().searching() as progress, pytest.raises(click.UsageError, match=r"1\.9 GB.*--yes"):

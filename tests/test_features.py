@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import threading
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras import features as features_module
 from pneumokeras.data.datasets import RadiographSet
@@ -128,6 +130,29 @@ class TestReuse:
         extracted(network, spot_splits.val)
         assert extracted(network, spot_splits.val, pad=True).computed == 32
 
+    def test_what_people_call_a_network_does_not_matter(self, cache, network, spot_splits):
+        extracted(network, spot_splits.val)
+        asked = Asked()
+        again = Extractor(network, backbone="another", weights="a file", precision="float32")
+        again.features([Views(loader_of(spot_splits.val))], progress=asked)
+        assert asked.computed == 0
+
+    def test_all_that_a_generator_draws_from_tells_views_apart(self, spot_splits):
+        def keys(**options):
+            generator = ImageDataGenerator(fill_mode="constant", width_shift_range=0.2, **options)
+            return Views(RadiographLoader(spot_splits.val, SIDE, generator=generator, views=2), 2).view_keys()
+
+        assert keys(cval=0) == keys(cval=0)
+        assert set(keys(cval=0)[32:]).isdisjoint(keys(cval=255)[32:])
+
+    def test_views_of_somebodys_own_generator_are_not_stored(self, cache, spot_splits, tmp_path):
+        class Own(ImageDataGenerator):
+            pass
+
+        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        tune(hypermodel, spot_splits, generator=Own(), max_trials=1, epochs=1, run=tmp_path / "run")
+        assert stored_features() == []
+
     def test_several_sets_are_told_of_as_one(self, cache, network, spot_splits):
         extracted(network, spot_splits.val)
         asked = Asked()
@@ -187,6 +212,39 @@ class TestDamage:
         network = keras.Model(inputs, keras.layers.Rescaling(1e4)(inputs))
         with pytest.raises(DataError, match="float16"):
             extractor_of(network).features([Views(loader_of(spot_splits.val))])
+
+
+def test_a_cache_with_a_damaged_folder_can_be_listed_and_cleared(cache, network, spot_splits):
+    extracted(network, spot_splits.val)
+    damaged = cache / "features" / "damaged"
+    damaged.mkdir()
+    (damaged / "setting.json").write_text("{")
+    (damaged / "a.rows").write_bytes(bytes(10))
+    assert len(stored_features()) == 1
+    clear_cache()
+    assert list((cache / "features").iterdir()) == []
+
+
+def test_the_cache_can_be_cleared_while_it_is_used(cache, network, spot_splits):
+    failures = []
+
+    def repeat(work):
+        for _ in range(40):
+            try:
+                work()
+            except DataError:  # one line that says so
+                pass
+            except Exception as error:
+                failures.append(error)
+
+    extractor, sets = extractor_of(network), [Views(loader_of(spot_splits.val))]
+    work = [lambda: extractor.features(sets), clear_cache, stored_features]
+    threads = [threading.Thread(target=repeat, args=[one]) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 EXTRACT = """

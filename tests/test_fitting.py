@@ -102,6 +102,33 @@ class TestStages:
         with pytest.raises(DataError, match="at least 1 epoch"):
             Stage("head", **options)
 
+    def test_a_stage_that_diverges_is_taken_back(self, model, spot_splits):
+        stages = [*STAGES[:1], Stage("head", epochs=2, learning_rate=float("inf"))]
+        fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
+        assert all(np.isfinite(array).all() for array in model.get_weights())
+
+    def test_if_every_stage_diverges_that_is_said(self, model, spot_splits):
+        with pytest.raises(ModelError, match="Lower the learning rate"):
+            stages = [Stage("head", epochs=2, learning_rate=float("inf"))]
+            fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
+
+    def test_dropout_before_the_first_weights_acts_on_stored_features_too(self, spot_splits):
+        def losses(rate):
+            keras.utils.set_random_seed(0)
+            hypermodel = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1), dropout=(rate, rate, 0.1))
+            model = hypermodel.build(keras_tuner.HyperParameters())
+            return fit(model, spot_splits.train, spot_splits.val, stages=STAGES[:1], views=1).history["loss"]
+
+        assert losses(0.9) != pytest.approx(losses(0.0), abs=1e-5)
+
+    def test_figures_that_only_some_stages_have_are_left_out(self, model, spot_splits):
+        first = fit(model, spot_splits.train, spot_splits.val, stages=STAGES[:1], views=1)
+        first.history["own"] = [0.0, 0.0]
+        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
+        history = fitting.fit_stages(model, images, STAGES[1:], before=first).history
+        assert "own" not in history
+        assert len(history["loss"]) == 4
+
 
 class TestAsking:
     @pytest.fixture
@@ -142,6 +169,18 @@ class TestAsking:
         assert questions == [((2 * 64 + 32) * 2 * 2 * 48 * 2, cache)]
         assert len(extractions) == agreed
 
+    def test_stages_above_the_same_lower_part_are_counted_once(self, model, spot_splits):
+        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
+        one, two = (fitting._bytes_to_store(model, images, [Stage("stage5")] * count) for count in (1, 2))
+        assert one == two == 96 * 2 * 2 * 48 * 2
+
+    def test_what_a_stage_before_has_trained_will_be_stored_anew(self, model, spot_splits):
+        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
+        fit(model, spot_splits.train, spot_splits.val, stages=[Stage("stage5", 1)], views=1)
+        stages = [Stage("stage4"), Stage("stage5")]
+        below_stage4 = fitting._bytes_to_store(model, images, stages[:1])
+        assert fitting._bytes_to_store(model, images, stages) == below_stage4 + 96 * 2 * 2 * 48 * 2
+
     def test_what_is_stored_already_is_not_asked_for(self, model, spot_splits, monkeypatch):
         self.fitted(model, spot_splits, views=1)
         monkeypatch.setattr(fitting, "ASK_FROM", 1)
@@ -160,6 +199,14 @@ class TestAsking:
     def test_fresh_augmentation_is_never_stored(self, model, spot_splits, extractions):
         self.fitted(model, spot_splits, views=None)
         assert extractions == []
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_part_that_is_not_there_is_refused_before_the_search(cache, spot_splits, tmp_path):
+    hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+    with pytest.raises(ModelError, match="stage9"):
+        tune(hypermodel, spot_splits, fine_tune=[Stage("stage9")], run=tmp_path / "run", cache=cache)
+    assert not (tmp_path / "run" / "trials.csv").exists()
 
 
 def test_tune_fine_tunes_its_winner(spot_splits, tmp_path):
