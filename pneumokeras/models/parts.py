@@ -110,15 +110,16 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
     return frozenset(names[first:])
 
 
-def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
+def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 0) -> Parts:
     """Cut a model where the first layer to be trained begins.
 
-    BatchNorm stays in inference mode, its scale and offset as they are, or the few images of a batch would
-    ruin its statistics.
+    By default BatchNorm stays in inference mode, its scale and offset as they are, or the few images of a
+    batch would ruin its statistics.
 
     Args:
         model: a flat functional model with a head.
         what: what is trainable, as for `trainable_layers`.
+        batch_norm: `"keep"`; or `"update"` to train it and its statistics in the upper part, too.
         seed: of the restored dropout.
 
     Raises:
@@ -140,7 +141,7 @@ def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
         if layer.name in rates:
             config |= {"rate": rates[layer.name], "seed": seeds[layer.name]}
         copy = type(layer).from_config(config)
-        copy.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        copy.trainable = batch_norm == "update" or not isinstance(layer, keras.layers.BatchNormalization)
         return copy
 
     def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:
