@@ -198,10 +198,10 @@ def test_a_sweep_gives_the_figures_of_a_published_matrix():
 
 
 def test_a_sweep_has_no_figure_where_there_is_nothing_to_divide_by():
-    (row,) = thresholds.sweep([0, 1], [0.1, 0.2], [0.5])
+    (row,) = thresholds.sweep([0, 1], [0.1, 0.2], thresholds=[0.5])
     assert np.isnan(row.precision)
     assert row.fn == 1
-    (row,) = thresholds.sweep([1], [0.9], [0.5])
+    (row,) = thresholds.sweep([1], [0.9], thresholds=[0.5])
     assert np.isnan([row.specificity, row.balanced_accuracy]).all()
 
 

@@ -155,7 +155,7 @@ POLICIES: Mapping[str, type[ThresholdPolicy]] = {
 
 @dataclass(frozen=True, eq=False)
 class _Choices:
-    """What each threshold makes of the radiographs it may be chosen on; counts, so that equals are equal."""
+    """What each threshold makes of the radiographs it may be chosen on; in integers, so that equals are equal."""
 
     thresholds: np.ndarray
     tp: np.ndarray
@@ -186,7 +186,7 @@ def _choices(y_true: ArrayLike, probabilities: ArrayLike, among: Sequence[float]
             "Expected radiographs of both classes to choose a threshold on,"
             f" received {negatives.size} NORMAL and {positives.size} PNEUMONIA."
         )
-    thresholds = np.sort(among) if among else candidate_thresholds(probabilities)
+    thresholds = np.sort(among) if len(among) else candidate_thresholds(probabilities)
     tp = positives.size - np.searchsorted(positives, thresholds, side="left")
     tn = np.searchsorted(negatives, thresholds, side="left")
     return _Choices(thresholds, tp, tn, positives.size, negatives.size)
@@ -255,7 +255,7 @@ class SweptThreshold:
 
 
 def sweep(
-    y_true: ArrayLike, probabilities: ArrayLike, thresholds: Sequence[float] = SWEEP
+    y_true: ArrayLike, probabilities: ArrayLike, *, thresholds: Sequence[float] = SWEEP
 ) -> tuple[SweptThreshold, ...]:
     """A table of what happens at each of some thresholds.
 
