@@ -155,7 +155,7 @@ POLICIES: Mapping[str, type[ThresholdPolicy]] = {
 
 @dataclass(frozen=True, eq=False)
 class _Choices:
-    """What each threshold makes of the radiographs it may be chosen on; in integers, so that equals are equal."""
+    """What each threshold makes of the radiographs, in integers, so that equals are equal."""
 
     thresholds: np.ndarray
     tp: np.ndarray
