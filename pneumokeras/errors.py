@@ -1,9 +1,5 @@
 """What can go wrong, as few kinds as a caller can tell apart."""
 
-import re
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
 
 class PneumokerasError(Exception):
     """Anything pneumokeras refuses or fails at, said in one line: what, what was expected, what to do.
@@ -16,11 +12,32 @@ class PneumokerasError(Exception):
 
 
 class DataError(PneumokerasError, ValueError):
-    """A folder, file or array is not the radiographs it was taken for."""
+    """A folder, file or array is not the radiographs it was taken for.
+
+    Args:
+        fault: what is wrong.
+        advice: what to do about it, where many such faults may be listed and one advice is enough.
+    """
+
+    def __init__(self, fault: str, advice: str = ""):
+        super().__init__(fault, advice)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, on one line, whatever the file names quoted in it hold."""
+        return one_line(self.args[0])
 
     def __str__(self) -> str:
-        """The message on one line, whatever the file names quoted in it hold."""
-        return one_line(super().__str__())
+        """The whole message on one line."""
+        return one_line(" ".join(filter(None, self.args)))
+
+
+class OutputError(PneumokerasError, OSError):
+    """A file cannot be written where it is wanted; made of number, reason and name as any `OSError`."""
+
+    def __str__(self) -> str:
+        """What was wanted and why it cannot be, on one line."""
+        return one_line(f"Cannot write {self.filename}: {self.strerror}. Name another place, or make room.")
 
 
 class ModelError(PneumokerasError, ValueError):
@@ -38,5 +55,8 @@ class TuningError(PneumokerasError, RuntimeError):
 
 
 def one_line(text: str) -> str:
-    r"""`text` with line breaks, other control characters and undecodable bytes written out, as in `\n`."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    r"""`text` with what cannot be shown, such as line breaks and undecodable bytes, written as in `\n`."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )

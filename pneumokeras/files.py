@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pneumokeras.errors import OutputError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -23,19 +25,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         A path in the same folder and with the same suffix. If the block raises, whatever was written
         there is removed and `path` is as it was.
+
+    Raises:
+        OutputError: if nothing can be written there.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         _flush_to_disk(temporary)
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        with _naming(target):
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Say of what goes wrong which file was wanted, not which temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(target)) from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -76,8 +92,13 @@ def write_csv(
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """Read the rows of the CSV file at `path`, each a mapping from column to text."""
+    return list(csv_reader(path))
+
+
+def csv_reader(path: str | os.PathLike[str]) -> csv.DictReader[str]:
+    """The rows of the CSV file at `path` one after the other, with the lines they stand in."""
     text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    return csv.DictReader(io.StringIO(text, newline=""))
 
 
 def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting: Literal[0, 1]) -> str:

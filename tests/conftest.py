@@ -76,6 +76,8 @@ def spot_splits():
             image[row : row + 8, column : column + 8] += 120 * label
         patients = [f"{split}{number // 2}" for number in range(count)]
         names = [f"{split}/{number}" for number in range(count)]
-        return RadiographSet.from_arrays(images.astype(np.uint8), labels, names=names, patients=patients)
+        pixels = images.astype(np.uint8)
+        pixels.setflags(write=False)  # all tests share them
+        return RadiographSet.from_arrays(pixels, labels, names=names, patients=patients)
 
     return Splits(drawn(64, "train"), drawn(32, "val"), drawn(24, "test"), source="spots")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import pneumokeras as pk
 from pneumokeras.cli import main
-from pneumokeras.data.audit.auditing import printable
+from pneumokeras.data.audit.formats import FileFormat
 from pneumokeras.errors import DataError
 from pneumokeras.files import read_json, write_csv
 
@@ -71,6 +71,26 @@ class TestFiles:
         assert audit.is_serious
         assert sum(audit.formats.values()) == 60
 
+    def test_why_a_file_is_bad_is_said_in_page_and_json(self, folder, tmp_path):
+        place = folder / "train" / "NORMAL"
+        whole = files_of(folder)[0].read_bytes()
+        (place / "cut.jpeg").write_bytes(whole[: len(whole) // 2])
+        (place / "empty.jpeg").write_bytes(b"")
+        (place / "text.jpeg").write_text("hello")
+        cv2.imwrite(str(place / "floats.tiff"), np.zeros((8, 8), np.float32))
+        audit = pk.audit(folder)
+        reasons = {Path(file.name).name: file.reason for file in audit.bad_files}
+        assert reasons["cut.jpeg"] == "Its end mark is missing: the file was cut, or not copied whole."
+        assert reasons["empty.jpeg"].startswith("It is empty.")
+        assert reasons["floats.tiff"].startswith("It cannot be decoded: it holds float32, not 8 or 16 bits")
+        assert str(folder) not in "".join(reasons.values())
+        assert all(reason in Outline(page_of(audit, tmp_path)).text for reason in reasons.values())
+        assert {bad["reason"] for bad in audit.json()["bad_files"]} == set(reasons.values())
+
+    def test_a_dicom_file_is_misnamed_with_another_ending_and_not_without_one(self):
+        assert not FileFormat("DICOM").fits(".jpeg")
+        assert FileFormat("DICOM").fits(".dcm") and FileFormat("DICOM").fits("")
+
     def test_a_file_that_a_manifest_names_in_vain_is_a_finding(self, folder, tmp_path):
         rows = [
             {"path": file, "label": name}
@@ -108,6 +128,7 @@ class TestFiles:
         assert audit.heights is None
         assert len(audit.bad_files) == 2
         assert "unknown" in page_of(audit, tmp_path)
+        assert "Brightness" not in page_of(audit, tmp_path)
 
     def test_files_are_left_as_they_were(self, folder):
         before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -139,6 +160,15 @@ class TestCounts:
         assert audit.counts["train"] == {"NORMAL": 32, "PNEUMONIA": 32}
         assert audit.formats == {"array gray": 120}
         assert audit.shortcut.auc > 0.8  # a bright spot raises the brightness
+
+    def test_a_split_of_an_npz_that_is_empty_is_no_split(self, spot_splits, tmp_path):
+        train = spot_splits.train
+        nothing = {"test_images": train.images[:0], "test_labels": train.labels[:0]}
+        np.savez(tmp_path / "a.npz", train_images=train.images, train_labels=train.labels, **nothing)
+        assert list(pk.audit(tmp_path / "a.npz").counts) == ["train"]
+        np.savez(tmp_path / "b.npz", **nothing)
+        with pytest.raises(DataError, match=r"b\.npz holds no radiographs"):
+            pk.audit(tmp_path / "b.npz")
 
     def test_a_path_that_does_not_exist_is_one_line(self):
         with pytest.raises(DataError, match="does not exist"):
@@ -175,6 +205,24 @@ class TestDuplicates:
         assert severities(audit, "duplicates-within-split") == {"worth knowing"}
         assert not audit.is_serious
 
+    def test_copies_named_as_in_the_same_split_are_in_the_same_split(self, folder):
+        file = files_of(folder)[0]
+        for name in ("there.jpeg", "there too.jpeg"):
+            shutil.copy(file, folder / "test" / "NORMAL" / name)
+        (within,) = texts(pk.audit(folder), "duplicates-within-split")
+        assert within.endswith("such as test/NORMAL/there too.jpeg and test/NORMAL/there.jpeg.")
+
+    def test_arrays_of_one_name_in_two_splits_are_told_apart(self, spot_splits):
+        train, test = (
+            pk.RadiographSet.from_arrays(part.images[::-1].copy(), part.labels[::-1])
+            for part in (spot_splits.train, spot_splits.test)
+        )
+        test.images[3] = train.images[5]
+        audit = pk.audit(replace(spot_splits, train=train, test=test))
+        (group,) = audit.duplicates
+        assert group.names == ("train: image 5", "test: image 3")
+        assert audit.pictures.keys() >= {"train: image 5"}
+
     def test_a_copy_under_the_other_class_is_a_conflict(self, folder):
         shutil.copy(files_of(folder)[0], folder / "train" / "PNEUMONIA" / "renamed.jpeg")
         audit = pk.audit(folder)
@@ -192,7 +240,7 @@ class TestPatients:
         assert shared.patient == patient
         assert shared.images["test"] == 1
         assert texts(audit, "patients-across-splits")[0].startswith(
-            "Suspected: 1 patient in both train and test"
+            "Suspected: 1 patient is in both train and test"
         )
 
     def test_a_radiograph_without_a_patient_is_nobody_s(self, spot_splits):
@@ -200,6 +248,49 @@ class TestPatients:
         unnamed = replace(spot_splits.test, names=np.array(names), patients=np.array(names))
         audit = pk.audit(replace(spot_splits, val=unnamed, test=unnamed))
         assert audit.shared_patients == ()
+
+    def test_a_patient_whom_a_manifest_names_is_not_just_suspected(self, folder, tmp_path):
+        columns = ("path", "label", "patient", "split")
+        rows = [
+            {"path": file, "label": name, "patient": f"child {number // 2}", "split": split}
+            for split in ("train", "test")
+            for name in ("NORMAL", "PNEUMONIA")
+            for number, file in enumerate(files_of(folder, split, name))
+        ]
+        write_csv(tmp_path / "set.csv", columns, rows)
+        audit = pk.audit(tmp_path / "set.csv")
+        assert not any(shared.suspected for shared in audit.shared_patients)
+        (text,) = texts(audit, "patients-across-splits")
+        assert "patients are in both train and test, such as child 0" in text
+        assert "uspected" not in text and "Suspected" not in page_of(audit, tmp_path)
+
+    @pytest.fixture
+    def nameless(self, tmp_path):
+        """Radiographs of which nobody says whose they are."""
+        rng = np.random.default_rng(0)
+        for split in ("train", "test"):
+            for name in ("NORMAL", "PNEUMONIA"):
+                (tmp_path / "set" / split / name).mkdir(parents=True)
+                for number in range(8):
+                    pixels = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+                    cv2.imwrite(str(tmp_path / "set" / split / name / f"scan{number}.png"), pixels)
+        return tmp_path / "set"
+
+    def test_where_no_patient_is_known_none_is_counted(self, nameless, tmp_path):
+        audit = pk.audit(nameless)
+        assert audit.patients == {"train": None, "test": None}
+        page = Outline(page_of(audit, tmp_path)).text
+        assert "No patient is known" in page and "No patient was found" not in page
+        assert "8 NORMAL, 8 PNEUMONIA; patients unknown" in call(nameless).stdout
+
+    def test_one_patient_for_everything_is_serious(self, nameless):
+        audit = pk.audit(nameless, patient_pattern="(scan)")
+        assert texts(audit, "few-patients") == [
+            "All 16 radiographs of train are of 1 patient: too few to split, or to judge a model by.",
+            "All 16 radiographs of test are of 1 patient: too few to split, or to judge a model by.",
+        ]
+        assert severities(audit, "few-patients") == {"serious"}
+        assert not texts(pk.audit(nameless), "few-patients")
 
 
 class TestSeparations:
@@ -233,6 +324,18 @@ class TestSeparations:
         audit = pk.audit(replace(spot_splits, train=replace(train, images=images)))
         assert audit.shortcut.auc > 0.98
         assert severities(audit, "shortcut") == {"serious"}
+
+    def test_the_shortcut_is_measured_on_train_wherever_a_manifest_has_it(self, spot_splits, tmp_path):
+        rows = []
+        for split, part in (("test", spot_splits.test), ("train", spot_splits.train)):
+            for name, pixels, label in zip(part.names, part.images, part.labels, strict=True):
+                file = f"{name.replace('/', '-')}.png"
+                cv2.imwrite(str(tmp_path / file), pixels)
+                rows.append({"path": file, "label": part.class_names[label], "split": split})
+        write_csv(tmp_path / "set.csv", ("path", "label", "split"), rows)
+        audit = pk.audit(tmp_path / "set.csv")
+        assert audit.shortcut.split == "train"
+        assert list(audit.counts) == ["train", "test"]
 
     def test_the_same_seed_gives_the_same_audit(self, phantom_folder):
         assert pk.audit(phantom_folder, seed=3).json() == pk.audit(phantom_folder, seed=3).json()
@@ -281,6 +384,25 @@ class TestPage:
         assert sources
         assert all(source.startswith(("data:", "#")) for source in sources)
 
+    def test_brightness_is_a_table(self, audit, tmp_path):
+        tables = Outline(page_of(audit, tmp_path)).text.split("Brightness")
+        assert len(tables) == 2
+        assert all(split in tables[1] for split in ("train", "val", "test"))
+
+    def test_one_set_is_not_compared_with_itself(self, folder, tmp_path):
+        page = page_of(pk.audit(folder / "train"), tmp_path)
+        text = Outline(page).text
+        assert "more than one split" not in text
+        assert "Train and test" not in text and 'href="#shift"' not in page
+        assert "radiographs in all" not in text
+
+    def test_a_list_that_is_cut_says_so(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("pneumokeras.data.audit.page.LISTED", 1)
+        monkeypatch.setattr("pneumokeras.data.audit.page.SHOWN_GROUPS", 1)
+        for file in files_of(folder)[:4]:
+            shutil.copy(file, file.with_name(f"again {file.name}"))
+        assert "The first 1 of 3" in Outline(page_of(pk.audit(folder), tmp_path)).text
+
     def test_the_summary_has_findings_and_counts(self, audit):
         text = Outline(audit._repr_html_()).text
         assert all(finding.text in text for finding in audit.findings)
@@ -294,8 +416,11 @@ class TestPage:
         assert content == json.loads(json.dumps(audit.json()))
         assert content["duplicates"][0]["crosses_splits"]
 
-    def test_a_name_can_be_shown_anywhere(self):
-        assert printable("a\n\x1b[31m\udcff ü") == "a\\n\\x1b[31m\\xff ü"
+    def test_a_name_can_be_shown_anywhere(self, folder, tmp_path):
+        shutil.copy(files_of(folder)[0], folder / "test" / "NORMAL" / "a\n\x1b[31m\udcff ü.jpeg")
+        audit = pk.audit(folder)
+        assert audit.duplicates[0].names[1] == "test/NORMAL/a\\n\\x1b[31m\\udcff ü.jpeg"
+        assert "\x1b" not in page_of(audit, tmp_path) + call(folder).output
 
 
 class TestCommand:
@@ -311,6 +436,23 @@ class TestCommand:
         (folder / "train" / "NORMAL" / "empty.jpeg").write_bytes(b"")
         assert call(folder, "--strict").exit_code == 1
         assert call(folder).exit_code == 0
+
+    @pytest.mark.parametrize("option", ["--json", "--html"])
+    def test_what_cannot_be_written_is_said_before_the_work(self, option, in_tmp, monkeypatch):
+        monkeypatch.setattr("pneumokeras.data.audit.audit", None)
+        (in_tmp / "file").touch()
+        (in_tmp / "folder").mkdir()
+        for name, reason in (("file/a", "file is not a folder"), ("folder", "folder is a folder")):
+            result = call(in_tmp, option, name)
+            assert result.exit_code == 2
+            assert f"{name} cannot be written: {in_tmp / reason}" in result.stderr.replace("\n", " ")
+            assert result.stderr.count("\n") == 1
+
+    def test_a_folder_that_is_not_ours_is_said_before_the_work(self, in_tmp, monkeypatch):
+        monkeypatch.setattr("os.access", lambda place, mode: False)
+        result = call(in_tmp, "--json", "new/a.json")
+        assert f"new/a.json cannot be written: {in_tmp} is not yours" in result.stderr
+        assert not (in_tmp / "new").exists()
 
     def test_a_path_that_does_not_exist_is_wrong_input(self, tmp_path):
         result = call(tmp_path / "absent")

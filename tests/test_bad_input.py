@@ -63,9 +63,9 @@ def jpeg_that_claims(width, height):
     return bytes(content)
 
 
-def cut_and_closed():
+def cut_and_closed(restart_interval=0):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    content = cv2.imencode(".jpeg", noise)[1].tobytes()
+    content = cv2.imencode(".jpeg", noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, restart_interval])[1].tobytes()
     return content[: len(content) // 2] + b"\xff\xd9"
 
 
@@ -81,6 +81,7 @@ BAD_FILES = {
     "cut.jpeg": encoded()[:-40],
     "cut_early.jpeg": encoded()[:200],
     "cut_and_closed.jpeg": cut_and_closed(),
+    "cut_between_restarts.jpeg": cut_and_closed(restart_interval=4),
     "without_frame.jpeg": b"\xff\xd8\xff\xda\0\0",
     "endless_fill.jpeg": b"\xff\xd8" + b"\xff" * 5000,
     "endless_scans.jpeg": endless_scans(),
@@ -232,7 +233,6 @@ def test_any_name_of_a_bad_file_is_one_printable_line(tmp_path, name):
 
 def test_links_that_turn_in_circles_are_left_out(tmp_path):
     write_classes(tmp_path, 3)
-    (tmp_path / "NORMAL" / "self.jpeg").symlink_to("self.jpeg")
     (tmp_path / "NORMAL" / "one").symlink_to("other")
     (tmp_path / "NORMAL" / "other").symlink_to("one")
     (tmp_path / "NORMAL" / "up").symlink_to("..")
@@ -268,6 +268,12 @@ def test_without_class_folders_the_name_says_the_class(tmp_path, names, labels):
     found = load_radiographs(tmp_path)
     by_name = dict(zip(found.names, found.labels, strict=True))
     assert [by_name[str(tmp_path / name)] for name in names] == labels
+
+
+def test_kinds_of_pneumonia_may_be_the_classes_of_files_without_folders(tmp_path):
+    for number, name in enumerate(["person1_bacteria_1.jpeg", "person2_virus_1.jpeg"]):
+        (tmp_path / name).write_bytes(encoded(seed=number))
+    assert list(load_radiographs(tmp_path, classes=("bacteria", "virus")).labels) == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["scan.png", "abnormal.png", "normal_virus.png", "normal-pneumonia.png"])
@@ -415,6 +421,7 @@ def test_bad_radiographs_are_left_out_listed_and_said(folder_with_bad_files):
     assert [len(radiographs) for radiographs in splits] == [60, 60, 12]
     assert {os.path.basename(bad.name) for bad in splits.skipped} == set(BAD_FILES)
     assert all(bad.name in bad.reason for bad in splits.skipped)
+    assert not any("--skip-bad" in bad.reason for bad in splits.skipped)
     assert splits.notices[0].startswith(f"{len(BAD_FILES)} radiographs are left out: ")
     for radiographs in splits:
         assert radiographs.pixels((16, 16)).shape == (len(radiographs), 16, 16)

@@ -173,6 +173,23 @@ class TestPredict:
     def test_an_empty_folder_is_one_line(self, run, tmp_path):
         assert "No images under" in error_line(call("predict", run[0], tmp_path))
 
+    def test_bad_files_can_be_left_out_and_are_named(self, run, phantom_folder, tmp_path):
+        good = next((phantom_folder / "test" / "NORMAL").iterdir())
+        (tmp_path / "good.jpeg").write_bytes(good.read_bytes())
+        (tmp_path / "bad.jpeg").write_text("no image")
+        assert "--skip-bad" in error_line(call("predict", run[0], tmp_path))
+        result = call("predict", run[0], tmp_path, "--skip-bad")
+        assert result.exit_code == 0, result.output
+        assert [line.split()[-1] for line in result.stdout.splitlines()] == [str(tmp_path / "good.jpeg")]
+        assert f"1 radiograph is left out: {tmp_path / 'bad.jpeg'} cannot be decoded" in result.stderr
+
+    def test_no_name_gives_orders_to_the_terminal(self, run, phantom_folder, tmp_path):
+        good = next((phantom_folder / "test" / "NORMAL").iterdir())
+        (tmp_path / "\x1b[2J\n.jpeg").write_bytes(good.read_bytes())
+        result = call("predict", run[0], tmp_path)
+        assert len(result.stdout.splitlines()) == 1
+        assert "\x1b" not in result.stdout
+
 
 class TestPhantoms:
     def test_they_are_written_as_counted(self, tmp_path):

@@ -114,6 +114,26 @@ def test_a_tiny_val_is_replaced_by_a_tenth_of_train_and_val_and_that_is_said(tmp
     assert not set(splits.train.patients) & set(splits.val.patients)
 
 
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_dealt_out_here_keeps_equal_contents_together(tmp_path, bare, seed):
+    root = write_folder(tmp_path / "data", train=(60, 60))
+    files = sorted((root / "train").rglob("*.png"))
+    for number, file in enumerate(files):
+        (file.parent / f"person{500 + number}_bacteria_1.png").write_bytes(file.read_bytes())
+    splits = load_splits(root / "train" if bare else root, seed=seed)
+    assert not set(splits.train.digests) & set(splits.val.digests)
+    assert not any("same content" in notice for notice in splits.notices)
+
+
+def test_what_is_dealt_out_here_keeps_the_kinds_of_pneumonia_in_proportion(tmp_path):
+    write_class(tmp_path / "NORMAL", 100)
+    write_class(tmp_path / "PNEUMONIA", 80, start=100, name="person{}_bacteria_1.png")
+    write_class(tmp_path / "PNEUMONIA", 20, start=180, name="person{}_virus_1.png")
+    splits = load_splits(tmp_path)
+    assert [np.sum(radiographs.subtypes == "virus") for radiographs in splits] == [16, 2, 2]
+
+
 def test_a_missing_val_is_a_tenth_of_train(tmp_path):
     splits = load_splits(write_folder(tmp_path, train=(300, 700)))
     assert splits.val.counts == {"NORMAL": 30, "PNEUMONIA": 70}
@@ -342,8 +362,24 @@ def test_linked_class_folders_and_files_are_followed(tmp_path):
     (tmp_path / "data" / "test" / "NORMAL").mkdir(parents=True)
     (tmp_path / "data" / "test" / "PNEUMONIA").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "test" / "NORMAL" / "a.png").symlink_to(elsewhere[0])
-    (tmp_path / "data" / "test" / "NORMAL" / "broken.png").symlink_to(tmp_path / "nowhere.png")
     assert load_radiographs(tmp_path / "data").counts == {"NORMAL": 1, "PNEUMONIA": 3}
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path):
+    write_class(tmp_path / "NORMAL", 2)
+    (tmp_path / "NORMAL" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    radiographs = load_radiographs(tmp_path, skip_bad=True)
+    assert len(radiographs) == 2
+    assert [Path(bad.name).name for bad in radiographs.skipped] == ["broken.png"]
+
+
+def test_images_beside_the_folders_of_classes_are_left_out_and_counted(tmp_path):
+    write_folder(tmp_path, train=(100, 100), val=(50, 50))
+    write_class(tmp_path, 2, start=900)
+    write_class(tmp_path / "train", 3, start=902)
+    assert load_splits(tmp_path).notices == (
+        "Left out, since they lie beside the folders of splits or classes: 5 images.",
+    )
 
 
 def test_patients_of_train_in_test_are_said(tmp_path):
@@ -478,6 +514,19 @@ def npz_faults():
         "one label for each of 4 images. Received 3": {"test_images": images, "test_labels": labels[:3]},
         "Cannot read": {"test_images": np.array([images, None], dtype=object), "test_labels": labels},
     }
+
+
+def test_arrays_of_different_sizes_are_not_put_into_one_set(tmp_path):
+    images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2
+    np.savez(
+        tmp_path / "a.npz",
+        train_images=images,
+        train_labels=labels,
+        val_images=images[:, :4],
+        val_labels=labels,
+    )
+    with pytest.raises(DataError, match="4 x 8, 8 x 8"):
+        load_splits(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("message", npz_faults())
@@ -615,8 +664,8 @@ def test_a_manifest_without_split_is_dealt_out_by_patient(tmp_path):
         ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,dev\n", "line 3: split 'dev'"),
         ("path,label,split\na.png,NORMAL,train\nb.png,NORMAL,\n", "1 rows have no split"),
         ("file,label\na.png,NORMAL\n", "path and label, found file, label"),
-        ("path,label\n", "no rows"),
-        ("", "no rows"),
+        ("path,label\n", "has no rows"),
+        ("", "path and label, found none"),
         ("label,path\nNORMAL\n", "line 2: no path"),
         ("path,label\n,NORMAL\n", "line 2: no path"),
         ("path,label\na.png\n", "line 2: label"),
@@ -631,11 +680,36 @@ def test_a_faulty_manifest_is_one_line_that_says_where(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_hand_made_manifest_is_read_with_spaces_other_cases_and_names_of_folders(tmp_path, images):
+    text = " Path, label , SPLIT\nimages/scan_0.png, normal,Validation\nimages/scan_1.png,Pneumonia ,VAL\n"
+    (split, radiographs) = read_manifest(write_manifest(tmp_path, text)).popitem()
+    assert split == "val"
+    assert list(radiographs.labels) == [0, 1]
+
+
+def test_blank_lines_count_where_a_line_is_named(tmp_path, images):
+    text = "path,label\n\nimages/scan_0.png,NORMAL\n\nimages/scan_1.png,SICK\n"
+    with pytest.raises(DataError, match="line 5: label 'SICK'"):
+        read_manifest(write_manifest(tmp_path, text))
+
+
 @pytest.mark.parametrize("row", ["test/99", "test/x", "test/-1", "train/0", "test"])
 def test_a_row_that_the_npz_does_not_have_is_refused(tmp_path, row):
     write_npz(tmp_path / "a.npz", test=4)
     with pytest.raises(DataError, match="does not have"):
         read_manifest(write_manifest(tmp_path, f"path,label\na.npz::{row},NORMAL\n"))
+
+
+def test_rows_of_an_npz_in_another_folder_are_found_again_from_the_run(tmp_path, monkeypatch):
+    file = write_npz(tmp_path / "a.npz", train=300, val=100, test=4)
+    load_splits(file).write_csv(tmp_path / "here" / "rows.csv")
+    text = (tmp_path / "here" / "rows.csv").read_text().replace(str(file), "../a.npz")
+    (tmp_path / "here" / "rows.csv").write_text(text)
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "far" / "away")
+    load_splits(tmp_path / "here" / "rows.csv").write_csv("splits.csv")
+    again = read_manifest("splits.csv")["test"]
+    assert np.array_equal(again.digests, load_radiographs(file).digests)
 
 
 @pytest.mark.parametrize("source", ["folder", "npz"])
@@ -885,7 +959,9 @@ def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
     for class_name in BOTH:
         (tmp_path / "train" / class_name).mkdir(parents=True)
         for index in range(2500):
-            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").touch()
+            (tmp_path / "train" / class_name / f"scan_{class_name}_{index}.png").write_text(
+                f"{class_name} {index}"
+            )
     start = perf_counter()
     splits = load_splits(tmp_path)
     assert len(splits.train) + len(splits.val) == 5000
@@ -897,7 +973,7 @@ def test_five_thousand_files_are_found_and_split_in_seconds(tmp_path):
 
 def test_the_kaggle_set_gets_a_val_of_a_tenth(chest_xray):
     splits = load_splits(chest_xray, seed=0)
-    assert [len(radiographs) for radiographs in splits] == [4694, 522, 312]
+    assert [len(radiographs) for radiographs in splits] == [4695, 521, 312]
     assert not set(splits.train.patients) & set(splits.val.patients)
     rates = [radiographs.labels.mean() for radiographs in (splits.train, splits.val)]
     assert abs(rates[0] - rates[1]) < 0.01

@@ -4,12 +4,14 @@ import csv
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pneumokeras as pk
 from pneumokeras.cli import main
 from pneumokeras.data.datasets import RadiographSet, find_radiographs, load_splits
 from pneumokeras.data.dealing import pooled, split, write_manifest
@@ -153,12 +155,70 @@ def test_impossible_shares_are_refused(settings, what):
         split(hospital(0), **settings)
 
 
+def test_a_class_that_is_not_there_is_named():
+    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
+    with pytest.raises(DataError, match=r"no NORMAL radiographs to split \(40 in all\)"):
+        split(RadiographSet.from_arrays(images, np.ones(40)))
+
+
+def test_nothing_cannot_be_split():
+    with pytest.raises(DataError, match=r"no NORMAL radiographs to split \(0 in all\)"):
+        split(RadiographSet.from_arrays(np.empty((0, 4, 4), np.uint8), []))
+
+
+def test_patients_who_are_tied_by_copies_count_as_one():
+    images = np.repeat(np.arange(20 * 4, dtype=np.uint8).reshape(20, 2, 2), 2, axis=0)
+    images[::2] = 7
+    with pytest.raises(DataError, match="that class has 1 patient, or group"):
+        split(RadiographSet.from_arrays(images, np.arange(40) % 2), folds=2, test=0.0)
+
+
 @pytest.mark.parametrize("settings", [{}, {"folds": 2, "test": 0.0}])
 def test_a_single_patient_cannot_be_split(settings):
     images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
     lonely = RadiographSet.from_arrays(images, np.arange(40) % 2, patients=["one"] * 40)
-    with pytest.raises(DataError, match="has 1 patients, each of whom stays whole"):
+    with pytest.raises(DataError, match="has 1 patient, or group of patients with copies in common,"):
         split(lonely, **settings)
+
+
+class TestCopies:
+    """Twenty phantoms of each class, each with a copy under another patient's name."""
+
+    @staticmethod
+    def saved_again(image):
+        return image
+
+    @staticmethod
+    def halved_and_brightened(image):
+        small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        return np.clip(small.astype(int) + 10, 0, 255).astype(np.uint8)
+
+    @pytest.fixture(params=["saved_again", "halved_and_brightened"])
+    def twice(self, request, class_folders, tmp_path):
+        for name, pattern in (("NORMAL", "IM-{}-0001"), ("PNEUMONIA", "person{}_virus_1")):
+            (tmp_path / "set" / name).mkdir(parents=True)
+            files = sorted((class_folders / name).glob("*.jpeg"))[:20]
+            for number, file in enumerate(files):
+                shutil.copy(file, tmp_path / "set" / name)
+                copy = getattr(self, request.param)(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+                target = tmp_path / "set" / name / pattern.format(7000 + number)
+                cv2.imwrite(f"{target}.png", copy)
+        return tmp_path / "set"
+
+    def test_copies_in_other_files_are_on_one_side_and_that_is_said(self, twice):
+        splits = split(pooled(find_radiographs(twice).values()))
+        assert not [group for group in pk.audit(splits).duplicates if group.crosses_splits]
+        assert any("copies of others" in notice for notice in splits.notices)
+
+    def test_copies_are_on_one_side_in_folds_too(self, twice):
+        for fold in split(pooled(find_radiographs(twice).values()), folds=3):
+            assert not [group for group in pk.audit(fold).duplicates if group.crosses_splits]
+
+    def test_a_file_that_cannot_be_decoded_is_named(self, twice):
+        bad = next(twice.rglob("*.png"))
+        bad.write_bytes(b"hello")
+        with pytest.raises(DataError, match=bad.name):
+            split(pooled(find_radiographs(twice).values()))
 
 
 class TestManifest:
@@ -219,7 +279,7 @@ class TestCommand:
             assert f"{name:<6} {count} radiographs" in result.stdout
         assert {row["fold"] for row in rows if row["split"] != "test"} == {"0", "1", "2"}
         assert {row["fold"] for row in rows if row["split"] == "test"} == {""}
-        assert "repeat the content of another" in result.stderr
+        assert "copies of others" in result.stderr
         assert before == {file: file.read_bytes() for file in class_folders.rglob("*.jpeg")}
 
     def test_the_same_seed_writes_the_same_bytes_wherever_the_files_lie(self, class_folders, tmp_path):
@@ -242,6 +302,9 @@ class TestCommand:
         assert call("data", "split", class_folders, tmp_path / "out.csv", "--force").exit_code == 0
         assert len(rows_of(tmp_path / "out.csv")) == 65
 
+    def test_an_ending_in_capitals_is_an_ending(self, class_folders, tmp_path):
+        assert call("data", "split", class_folders, tmp_path / "OUT.CSV").exit_code == 0
+
     def test_what_is_split_is_never_replaced(self, class_folders, tmp_path):
         call("data", "split", class_folders, tmp_path / "out.csv")
         before = (tmp_path / "out.csv").read_bytes()
@@ -256,17 +319,19 @@ class TestCommand:
             (["absent", "out.csv"], "absent does not exist"),
             (["{set}", "out.csv", "--val", "0.6", "--test", "0.5"], "leave something to train on"),
             (["{set}", "out.csv", "--folds", "40"], "radiographs: that class has"),
-            (["{set}", "folder.csv", "--force"], "already exists"),
+            (["{set}", "folder.csv", "--force"], "folder.csv is a folder"),
+            (["{set}", "file/out.csv"], "file is not a folder"),
         ],
     )
     def test_wrong_usage_is_one_line_and_writes_nothing(self, arguments, what, class_folders, in_tmp):
         (in_tmp / "folder.csv").mkdir()
+        (in_tmp / "file").touch()
         result = call("data", "split", *(argument.format(set=class_folders) for argument in arguments))
         assert result.exit_code == 2
         assert what in result.stderr and len(result.stderr.splitlines()) == 1
-        assert [path.name for path in in_tmp.iterdir()] == ["folder.csv"]
+        assert sorted(path.name for path in in_tmp.iterdir()) == ["file", "folder.csv"]
 
 
 def test_the_published_radiographs_are_split_within_one_percent(chest_xray):
     splits = split(pooled(find_radiographs(chest_xray).values()), seed=7)
-    assert len(splits.notices) == 1 and "repeat the content" in splits.notices[0]
+    assert len(splits.notices) == 1 and "copies of others" in splits.notices[0]

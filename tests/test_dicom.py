@@ -1,9 +1,11 @@
 """A DICOM file becomes the gray levels its window shows, and its patient a name that says nobody."""
 
+import logging
 import os
 import re
 import stat
 import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
@@ -312,3 +315,45 @@ def test_neither_key_nor_identifier_gets_into_what_is_written(tmp_path, key):
     found = read_manifest(tmp_path / "splits.csv")
     assert np.array_equal(found["train"].patients, splits.train.patients)
     assert not set(splits.train.patients) & set(splits.val.patients)
+
+
+@pytest.mark.parametrize("name", ["IM00001", "scan.jpeg"])
+def test_a_dicom_file_of_any_name_says_whose_it_is(tmp_path, name):
+    for number in range(2):
+        write(tmp_path / str(number) / name, dataset(PatientID="4711"))
+    (tmp_path / "a.csv").write_text(f"path,label\n0/{name},NORMAL\n1/{name},PNEUMONIA\n")
+    one, other = read_manifest(tmp_path / "a.csv")[""].patients
+    assert one == other
+    assert one.startswith("patient-")
+
+
+def test_where_somebody_says_whose_it_is_no_key_is_needed(tmp_path, key):
+    key.parent.write_text("a file where the folder should be")
+    write(tmp_path / "a.dcm", dataset(PatientID="4711"))
+    (tmp_path / "a.csv").write_text("path,label,patient\na.dcm,NORMAL,ann\n")
+    assert list(read_manifest(tmp_path / "a.csv")[""].patients) == ["ann"]
+
+
+# What pydicom says of it
+
+
+def test_pydicom_says_nothing_beside_our_own_line(tmp_path, caplog, recwarn):
+    made = dataset(syntax=JPEG2000Lossless)
+    made.PixelData = encapsulate([b"no code stream"])
+    with pytest.raises(DataError):
+        read_radiograph(write(tmp_path / "a.dcm", made))
+    write(tmp_path / "long.dcm", dataset(PatientID="4711"))
+    content = (tmp_path / "long.dcm").read_bytes()
+    (tmp_path / "long.dcm").write_bytes(content.replace(b"LO\x04\x004711", b"LO\x50\x00" + 80 * b"7"))
+    (patient,) = RadiographSet.from_files([tmp_path / "long.dcm"]).patients
+    assert patient.startswith("patient-")
+    assert caplog.records == []
+    assert recwarn.list == []
+
+
+def test_whoever_uses_pydicom_elsewhere_hears_it_as_before(tmp_path):
+    logger, filters = logging.getLogger("pydicom"), list(warnings.filters)
+    level = logger.level
+    files = [write(tmp_path / f"{number}.dcm", dataset()) for number in range(20)]
+    RadiographSet.from_files(files).pixels((8, 8))
+    assert (logger.level, warnings.filters) == (level, filters)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pneumokeras.errors import OutputError, one_line
 from pneumokeras.files import read_csv, read_json, replacing, write_bytes, write_csv, write_json, write_text
 
 CELLS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"), max_size=20)
@@ -58,6 +59,22 @@ def test_a_file_that_the_block_removed_is_an_error_and_keeps_the_old_one(tmp_pat
     with pytest.raises(FileNotFoundError), replacing(file) as temporary:
         temporary.unlink()
     assert file.read_text() == "old"
+
+
+def test_a_place_where_nothing_can_be_written_is_one_line_that_names_it(tmp_path):
+    (tmp_path / "a\nfile").write_text("mine")
+    target = tmp_path / "a\nfile" / "report.json"
+    with pytest.raises(OutputError) as caught:
+        write_bytes(target, b"")
+    assert str(caught.value).startswith(f"Cannot write {one_line(str(target))}: ")
+    assert (tmp_path / "a\nfile").read_text() == "mine"
+
+
+def test_a_folder_in_a_files_place_is_one_line(tmp_path):
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(OutputError, match=r"Cannot write .*report\.json: Is a directory"):
+        write_bytes(tmp_path / "report.json", b"")
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.json"]
 
 
 @pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

@@ -34,7 +34,7 @@ def model_of(name, splits):
     return hypermodel.build(keras_tuner.HyperParameters())
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0"])
+@pytest.mark.parametrize("name", [pytest.param("resnet50", marks=pytest.mark.slow), "efficientnetb0"])
 def test_stored_feature_maps_give_the_losses_of_the_full_model(name, spot_splits):
     def losses(cache):
         model = model_of(name, spot_splits)

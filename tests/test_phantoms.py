@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import shutil
 import sys
 from collections import Counter, defaultdict
 
@@ -18,7 +19,7 @@ from pneumokeras.data.anatomy import draw_patient
 from pneumokeras.data.datasets import load_splits
 from pneumokeras.data.nuisance import Nuisance
 from pneumokeras.data.phantoms import draw_phantom, write_phantoms
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, OutputError
 
 COUNT = 60
 
@@ -248,8 +249,16 @@ def test_an_unknown_label_is_refused():
 
 def test_whoever_loads_them_is_told_that_they_are_drawings(tmp_path):
     write_phantoms(tmp_path / "phantoms", count=24, size=64)
-    notices = load_splits(tmp_path / "phantoms").notices
-    assert any("synthetic drawings" in notice for notice in notices)
+    written = load_splits(tmp_path / "phantoms")
+    written.write_csv(tmp_path / "anew.csv")
+    for path in (tmp_path / "phantoms", tmp_path / "phantoms" / "train", tmp_path / "anew.csv"):
+        assert any("synthetic drawings" in notice for notice in load_splits(path).notices)
+
+
+def test_other_radiographs_are_not_called_drawings(tmp_path):
+    write_phantoms(tmp_path / "phantoms", count=24, size=64)
+    shutil.copytree(tmp_path / "phantoms" / "train", tmp_path / "train")
+    assert not any("drawings" in notice for notice in load_splits(tmp_path).notices)
 
 
 def drawn(seed, *, label=0, size=256, **nuisance):
@@ -421,3 +430,9 @@ def test_the_command_takes_the_nuisance(tmp_path):
     result = CliRunner().invoke(main, ["data", "phantoms", str(tmp_path / "set"), *options])
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "set" / "nuisance.csv").read_text().splitlines()) == 13
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=r"Cannot write .*file/phantoms"):
+        write_phantoms(tmp_path / "file" / "phantoms", count=12)

@@ -168,10 +168,11 @@ def test_a_turned_jpeg_that_is_decoded_small_stands_upright(tmp_path):
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.98])
 @pytest.mark.parametrize("image_size", [None, (40, 40)])
-def test_a_jpeg_that_was_cut_and_closed_again_is_noticed(tmp_path, mode, kept, image_size):
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 5}, {"restart_marker_rows": 1}])
+def test_a_jpeg_that_was_cut_and_closed_again_is_noticed(tmp_path, mode, kept, image_size, options):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(stream, "JPEG")
+    Image.fromarray(noise).convert(mode).save(stream, "JPEG", **options)
     content = stream.getvalue()
     (tmp_path / "cut.jpeg").write_bytes(content[: int(kept * len(content))] + b"\xff\xd9")
     with pytest.raises(DataError, match="lower part is missing"):
@@ -179,13 +180,13 @@ def test_a_jpeg_that_was_cut_and_closed_again_is_noticed(tmp_path, mode, kept, i
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}])
 @pytest.mark.parametrize("trailer", [b"", b"what some cameras add" * 9])
-def test_a_whole_jpeg_that_ends_in_middle_gray_is_read(tmp_path, mode, progressive, trailer):
+def test_a_whole_jpeg_that_ends_in_middle_gray_is_read(tmp_path, mode, options, trailer):
     pixels = smooth(240, 320)
     pixels[-40:] = 128
     path = tmp_path / "a.jpeg"
-    Image.fromarray(pixels).convert(mode).save(path, progressive=progressive)
+    Image.fromarray(pixels).convert(mode).save(path, **options)
     path.write_bytes(path.read_bytes() + trailer)
     assert read_radiograph(path)[-1, -1] == 128
 

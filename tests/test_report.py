@@ -374,6 +374,20 @@ class TestReportRun:
         assert content["split"] == split
         assert any(notice.startswith("These radiographs are synthetic") for notice in report.notices)
 
+    def test_no_name_gives_orders_to_the_terminal_or_breaks_the_page(self, run, phantom_folder, tmp_path):
+        data = tmp_path / os.fsdecode(b"\xf6\x1b[2J")
+        for folder in sorted((phantom_folder / "train").iterdir()):
+            (data / folder.name).mkdir(parents=True)
+            for number, file in enumerate(sorted(folder.iterdir())[:2]):
+                name = os.fsdecode(b"r\xf6ntgen\x1b[2J\n%d.jpeg" % number)
+                (data / folder.name / name).write_bytes(file.read_bytes())
+        report, _ = report_of(run, data=data, out=tmp_path / "out")
+        seen = [notice for notice in report.notices if "4 of these 4" in notice]
+        assert seen
+        assert seen[0].isprintable()
+        page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+        assert "\x1b" not in page
+
     def test_a_strangers_folder_is_refused_before_any_work(self, run, tmp_path, monkeypatch):
         monkeypatch.setattr("pneumokeras.report.making.predict", None)
         (tmp_path / "mine.txt").write_text("mine")

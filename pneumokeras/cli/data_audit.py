@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.data_outputs import OutputFile
 from pneumokeras.cli.options import PATH, reading_options
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write all of it as JSON.")
-@click.option("--html", "html_file", type=FILE, metavar="FILE", help="Write one page with pictures.")
+@click.option("--json", "json_file", type=OutputFile(), metavar="FILE", help="Write all of it as JSON.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write one page with pictures.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
 @reading_options
 @talking
@@ -57,7 +56,9 @@ def _audit_lines(audit: Audit) -> Iterator[str]:
     """Counts, figures and findings, for people."""
     for split, counts in audit.counts.items():
         classes = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-        yield f"{split:<6} {classes}; {audit.patients[split]:,} patients"
+        number = audit.patients[split]
+        patients = "patients unknown" if number is None else f"{number:,} patient{'' if number == 1 else 's'}"
+        yield f"{split:<6} {classes}; {patients}"
     if audit.shortcut:
         yield f"shortcut AUC {audit.shortcut.auc:.2f}: {', '.join(audit.shortcut.alone)}"
     for shift in audit.shifts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, program, talking
+from pneumokeras.cli.data_outputs import OutputFile
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.argument("out", type=PATH, metavar="OUT.csv")
+@click.argument("out", type=OutputFile(), metavar="OUT.csv")
 @click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of val.")
 @click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share of test.")
 @click.option(
@@ -45,13 +46,15 @@ def split(
 ) -> None:
     """Deal the patients of PATH out to train, val and test, and write who is where to OUT.csv.
 
-    Radiographs of one patient, or of one content, stay on one side; classes and subtypes keep their
+    Radiographs of one patient, and copies of one film, stay on one side; classes and subtypes keep their
     proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
     """
     from pneumokeras.data import dealing
     from pneumokeras.data.datasets import find_radiographs
     from pneumokeras.data.sets import said_of
 
+    if out.is_file() and not force:
+        raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
     dealing.check_manifest_path(out, overwrite=force)
     if out.exists() and path.exists() and out.samefile(path):
         raise click.UsageError(f"{out} is what is to be split; name another file.")
@@ -63,8 +66,11 @@ def split(
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
         talk.say(said_of(radiographs.skipped))
-    splits = dealing.split(radiographs, val=val, test=test, seed=seed)
-    in_folds = dealing.split(radiographs, val=val, test=test, seed=seed, folds=folds) if folds else []
+    films = dealing.films_of(radiographs)
+    splits = dealing.split(radiographs, val=val, test=test, seed=seed, films=films)
+    in_folds = (
+        dealing.split(radiographs, val=val, test=test, seed=seed, folds=folds, films=films) if folds else []
+    )
     for notice in splits.notices:
         talk.say(notice)
     for number, fold in enumerate(in_folds):

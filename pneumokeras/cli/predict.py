@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, skip_bad_option
+from pneumokeras.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import keras
@@ -27,21 +28,30 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
 )
+@skip_bad_option
 @talking
-def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | None, style: str) -> None:
+def predict(
+    talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | None, style: str, skip_bad: bool
+) -> None:
     """Predict files and folders with a run's model or a .keras file.
 
     A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
     """
     load_tensorflow()
     from pneumokeras.data.datasets import RadiographSet
+    from pneumokeras.data.sets import said_of
     from pneumokeras.inference import operating_points_of
     from pneumokeras.inference import predict as predict_set
     from pneumokeras.models.saved import describe, load_model
 
     loaded = load_model(model / "model.keras" if model.is_dir() else model)
     classes = describe(loaded).classes
-    radiographs = RadiographSet.from_files(list(_images(paths)), class_names=classes)
+    files = list(_images(paths))
+    radiographs = RadiographSet.from_files(files, class_names=classes, patients=[str(file) for file in files])
+    if skip_bad:
+        radiographs = radiographs.without_bad()
+    if radiographs.skipped:
+        talk.say(said_of(radiographs.skipped))
     predictions = predict_set(loaded, radiographs)
     point = operating_points_of(loaded).get("validation")
     threshold = point.threshold if point else 0.5
@@ -62,7 +72,6 @@ def predict(talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | 
 
 def _images(paths: Sequence[Path]) -> Iterator[Path]:
     from pneumokeras.data.datasets import images_under
-    from pneumokeras.errors import DataError
 
     for path in paths:
         found = sorted(images_under(path)) if path.is_dir() else [path]
@@ -90,4 +99,6 @@ def _formatted(rows: Sequence[Mapping[str, Any]], style: str) -> str:
         writer.writerows(rows)
         return text.getvalue().rstrip("\n")
     width = max(len(row["class"]) for row in rows)
-    return "\n".join(f"{row['probability']:.4f}  {row['class']:<{width}}  {row['path']}" for row in rows)
+    return "\n".join(
+        f"{row['probability']:.4f}  {row['class']:<{width}}  {one_line(row['path'])}" for row in rows
+    )

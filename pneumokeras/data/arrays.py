@@ -101,7 +101,7 @@ def _set_from_arrays(
 
 
 def rows_of_npz(names: list[str], folder: Path, *, classes: tuple[str, str]) -> RadiographSet:
-    """Rows of one `.npz` file as a set, without labels.
+    """Rows of one `.npz` file as a set, without labels, named as `read_npz` names them.
 
     Args:
         names: `FILE.npz::train/12` and so on, as `Splits.write_csv` names them.
@@ -115,15 +115,18 @@ def rows_of_npz(names: list[str], folder: Path, *, classes: tuple[str, str]) -> 
     files = {file for file, _, _ in parts}
     if len(files) != 1:
         raise DataError("A manifest of arrays must name the rows of one .npz file.")
-    found = read_npz(folder / files.pop(), classes=classes)
+    file = folder / files.pop()
+    found = read_npz(file, classes=classes)
     members = {
         f"{split}/{index}": image
         for split, radiographs in found.items()
         for index, image in enumerate(radiographs.images)
     }
-    patients = [member for _, _, member in parts]
+    wanted = [member for _, _, member in parts]
     try:
-        images = np.stack([members[member] for member in patients])
+        images = np.stack([members[member] for member in wanted])
     except (KeyError, ValueError) as error:
         raise DataError(f"The manifest names a row that {parts[0][0]} does not have ({error}).") from error
-    return RadiographSet.from_arrays(images, names=names, patients=patients, class_names=classes)
+    return RadiographSet.from_arrays(
+        images, names=[f"{file}::{member}" for member in wanted], patients=wanted, class_names=classes
+    )

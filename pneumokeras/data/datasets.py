@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.data.arrays import ARRAY_MARK, read_npz
-from pneumokeras.data.folders import images_under, read_folder
+from pneumokeras.data.folders import images_beside, images_under, read_folder
 from pneumokeras.data.manifests import read_manifest, write_manifest
 from pneumokeras.data.names import PATIENT_PATTERN
 from pneumokeras.data.phantoms import are_phantoms
 from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet, Skipped, html_table, joined, said_of
-from pneumokeras.data.splitting import split_by_patient
-from pneumokeras.errors import DataError
+from pneumokeras.data.splitting import split_by_patient, tie_duplicates
+from pneumokeras.errors import DataError, one_line
 
 __all__ = [
     "CLASS_NAMES",
@@ -130,7 +130,7 @@ def load_splits(
     PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on. A CSV manifest has the columns
     path and label, and may have patient, split and subtype. A val that is missing or too small to choose on
     (under 100 images, or 20 of a class) is replaced by a tenth of train and val. Nothing that is split here
-    puts a patient on two sides.
+    puts a patient or a content on two sides, and classes and subtypes are kept in proportion.
 
     Args:
         path: folder, `.npz` file or `.csv` manifest.
@@ -158,7 +158,10 @@ def load_splits(
         skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
     if skipped:
         notices.append(said_of(skipped))
-    if are_phantoms(Path(path)):
+    beside = images_beside(Path(path), classes=classes) if Path(path).is_dir() else 0
+    if beside:
+        notices.append(f"Left out, since they lie beside the folders of splits or classes: {beside} images.")
+    if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         notices.append("These radiographs are synthetic drawings: their figures say nothing about patients.")
     if "train" not in found and "" not in found:
         raise DataError(
@@ -186,6 +189,7 @@ def load_splits(
     _require_both_classes(splits.train, "train")
     _require_both_classes(splits.val, "val")
     notices += _warnings_about(splits)
+    notices = [one_line(notice) for notice in notices]
     for notice in notices:
         logger.info(notice)
     return replace(splits, notices=tuple(notices))
@@ -234,7 +238,11 @@ def _exists(path: Path) -> bool:
 
 def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -> dict[str, RadiographSet]:
     splits = split_by_patient(
-        radiographs.require_labels(), radiographs.patients, fractions=fractions, seed=seed
+        radiographs.require_labels(),
+        tie_duplicates(radiographs.patients, radiographs.digests),
+        fractions=fractions,
+        seed=seed,
+        subtypes=radiographs.subtypes,
     )
     return {split: replace(radiographs.subset(splits == split), split=split) for split in fractions}
 

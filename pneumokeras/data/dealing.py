@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from pneumokeras.data.arrays import ARRAY_MARK
 from pneumokeras.data.datasets import Splits
+from pneumokeras.data.duplicates import digests_of_films, pixel_digest, thumbnail_of
 from pneumokeras.data.manifests import COLUMNS, manifest_rows
 from pneumokeras.data.sets import SPLITS, RadiographSet, joined
 from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
@@ -25,13 +27,25 @@ TOLERANCE = 0.01
 
 @overload
 def split(
-    radiographs: RadiographSet, *, val: float = ..., test: float = ..., seed: int = ..., folds: None = ...
+    radiographs: RadiographSet,
+    *,
+    val: float = ...,
+    test: float = ...,
+    seed: int = ...,
+    folds: None = ...,
+    films: np.ndarray | None = ...,
 ) -> Splits: ...
 
 
 @overload
 def split(
-    radiographs: RadiographSet, *, val: float = ..., test: float = ..., seed: int = ..., folds: int
+    radiographs: RadiographSet,
+    *,
+    val: float = ...,
+    test: float = ...,
+    seed: int = ...,
+    folds: int,
+    films: np.ndarray | None = ...,
 ) -> list[Splits]: ...
 
 
@@ -42,13 +56,14 @@ def split(
     test: float = 0.1,
     seed: int = 0,
     folds: int | None = None,
+    films: np.ndarray | None = None,
 ) -> Splits | list[Splits]:
     """Deal a set of radiographs out to train, val and test.
 
-    Patients are kept whole, and so are radiographs of the same content with all their patients; classes and
-    subtypes are kept in proportion. The same seed gives the same
-    split whatever the order of the radiographs, on any machine. What falls to test depends on `seed` and
-    `test` alone.
+    Patients are kept whole, and so are copies of one film (the same decoded pixels, or near-duplicates as an
+    audit finds them) with all their patients; classes and subtypes are kept in proportion. The same seed
+    gives the same split whatever the order of the radiographs, on any machine. What falls to test depends on
+    `seed` and `test` alone.
 
     Args:
         radiographs: the set, with labels. Where a radiograph's patient is unknown it is its own.
@@ -56,14 +71,16 @@ def split(
         test: share of the radiographs for test, in [0, 1).
         seed: which of the possible splits.
         folds: deal what is not test out to so many folds instead; `val` then plays no part.
+        films: `(n,)` strings, equal for copies of one film; by default what `films_of` finds, for which each
+            radiograph is decoded once.
 
     Returns:
         The splits, with a sentence in `notices` on whatever a reader has to know of them. With `folds` a
         list of so many splits with the same test: in number k, val is fold k and train are the others.
 
     Raises:
-        DataError: if there are no labels, the shares are impossible, or there are too few patients to give
-            each split both classes.
+        DataError: if there are no labels, the shares are impossible, a radiograph cannot be decoded, or there
+            are too few patients to give each split both classes.
     """
     if min(val, test) < 0 or val + test >= 1:
         raise DataError(
@@ -72,22 +89,45 @@ def split(
     if folds is not None and folds < 2:
         raise DataError(f"Expected 2 folds or more. Received {folds}.")
     labels, subtypes = radiographs.require_labels(), radiographs.subtypes
-    patients = tie_duplicates(radiographs.patients, radiographs.digests)
+    for class_name, count in radiographs.counts.items():
+        if not count:
+            raise DataError(
+                f"There are no {class_name} radiographs to split ({len(radiographs)} in all). Expected both "
+                "classes; add images of the missing one."
+            )
+    films = films_of(radiographs) if films is None else films
+    patients = tie_duplicates(radiographs.patients, films)
     shares = {"train": 1 - val - test, "test": test, "val": val}
     fractions = {name: share for name, share in shares.items() if share}
     split_of = split_by_patient(labels, patients, fractions=fractions, seed=seed, subtypes=subtypes)
     if folds is None:
-        return _as_splits(radiographs, split_of, fractions)
+        return _as_splits(radiographs, films, split_of, fractions)
     rest = split_of != "test"
     fold_of = np.full(len(labels), -1)
     fold_of[rest] = fold_by_patient(
         labels[rest], patients[rest], folds=folds, seed=seed, subtypes=subtypes[rest]
     )
     fractions |= {"train": (1 - test) * (folds - 1) / folds, "val": (1 - test) / folds}
-    return [
-        _as_splits(radiographs, np.where(rest, np.where(fold_of == fold, "val", "train"), "test"), fractions)
-        for fold in range(folds)
-    ]
+    in_fold = [np.where(rest, np.where(fold_of == fold, "val", "train"), "test") for fold in range(folds)]
+    return [_as_splits(radiographs, films, split_of, fractions) for split_of in in_fold]
+
+
+def films_of(radiographs: RadiographSet) -> np.ndarray:
+    """Which film each radiograph shows: `(n,)` strings, equal for copies. Each is decoded once.
+
+    Raises:
+        DataError: if a radiograph cannot be decoded.
+    """
+
+    def looks(rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        return [(pixel_digest(pixels), thumbnail_of(pixels)) for pixels in map(radiographs.read, rows)]
+
+    # A few tasks of many files: handing a small file to a thread takes longer than decoding it.
+    parts = np.array_split(np.arange(len(radiographs)), 64)
+    with ThreadPoolExecutor() as pool:
+        found = [look for part in pool.map(looks, parts) for look in part]
+    digests, thumbnails = zip(*found, strict=True)
+    return digests_of_films(np.array(digests, dtype=object), np.stack(thumbnails))
 
 
 def write_manifest(
@@ -130,10 +170,10 @@ def check_manifest_path(path: Path, *, overwrite: bool) -> None:
     Raises:
         DataError: if it may not.
     """
-    if path.suffix != ".csv":
+    if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is no name for a manifest. Expected one that ends in .csv.")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise DataError(f"{path} already exists. Name another file, or replace a file with --force.")
+        raise DataError(f"{path} already exists. Name another file, or ask for a file to be replaced.")
 
 
 def pooled(sets: Iterable[RadiographSet]) -> RadiographSet:
@@ -141,36 +181,41 @@ def pooled(sets: Iterable[RadiographSet]) -> RadiographSet:
     return replace(joined(list(sets)), split="")
 
 
-def _as_splits(radiographs: RadiographSet, split_of: np.ndarray, fractions: dict[str, float]) -> Splits:
+def _as_splits(
+    radiographs: RadiographSet, films: np.ndarray, split_of: np.ndarray, fractions: dict[str, float]
+) -> Splits:
     parts = {name: replace(radiographs.subset(split_of == name), split=name) for name in SPLITS}
     for name in fractions:
-        _require_both_classes(parts[name], radiographs)
-    notices = tuple(_notices(radiographs, parts, fractions))
+        _require_both_classes(parts[name], radiographs, films)
+    notices = tuple(_notices(radiographs, films, parts, fractions))
     return Splits(parts["train"], parts["val"], parts["test"], notices=notices)
 
 
-def _require_both_classes(part: RadiographSet, radiographs: RadiographSet) -> None:
+def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films: np.ndarray) -> None:
     for label, (class_name, count) in enumerate(part.counts.items()):
         if not count:
-            patients = len(set(radiographs.patients[radiographs.require_labels() == label]))
+            tied = tie_duplicates(radiographs.patients, films)
+            groups = len(set(tied[radiographs.require_labels() == label]))
+            have = "1 patient, or group" if groups == 1 else f"{groups} patients, or groups"
             raise DataError(
-                f"{part.split} gets no {class_name} radiographs: that class has {patients} patients, each of "
-                "whom stays whole, with all whose radiographs are the same. Expected at least as many as "
-                "splits or folds; ask for fewer of them, or add patients."
+                f"{part.split} gets no {class_name} radiographs: that class has {have} of patients with "
+                "copies in common, to be kept whole. Expected at least as many as splits or folds; ask for "
+                "fewer of them, or add patients."
             )
 
 
 def _notices(
-    radiographs: RadiographSet, parts: dict[str, RadiographSet], fractions: dict[str, float]
+    radiographs: RadiographSet,
+    films: np.ndarray,
+    parts: dict[str, RadiographSet],
+    fractions: dict[str, float],
 ) -> Iterator[str]:
     if len(set(radiographs.patients)) == len(radiographs):
         yield "No patient has two radiographs, or none is known: each radiograph was dealt out by itself."
-    repeated = len(radiographs) - len(set(radiographs.digests))
-    if repeated:
-        yield (
-            f"{repeated} radiographs repeat the content of another: they stay on one side with all their "
-            "patients."
-        )
+    copies = len(radiographs) - len(set(films))
+    if copies:
+        subject = "1 radiograph is a copy" if copies == 1 else f"{copies} radiographs are copies"
+        yield f"{subject} of others: copies stay on one side with all their patients."
     rate = radiographs.require_labels().mean()
     for name, fraction in fractions.items():
         share, own_rate = len(parts[name]) / len(radiographs), parts[name].require_labels().mean()

@@ -5,8 +5,13 @@ Needs pydicom, the extra `pneumokeras[dicom]`, which is imported when the first 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pneumokeras.data.headers import require_size
+from pneumokeras.data.headers import is_dicom, require_size
 from pneumokeras.errors import DataError
 
 SUFFIXES = (".dcm", ".dicom")
@@ -53,10 +58,11 @@ def decode(content: np.ndarray) -> np.ndarray:
     if _DEFLATED in content[:4096].tobytes():  # inflating it would take up to a thousand times its size
         raise DataError("cannot be decoded: it is a deflated DICOM file. Store it undeflated.")
     try:
-        dataset = pydicom.dcmread(BytesIO(content.tobytes()))
-        _require_one_frame(dataset)
-        _require_decoder(dataset)
-        return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
+        with _SILENCE.around_pydicom():
+            dataset = pydicom.dcmread(BytesIO(content.tobytes()))
+            _require_one_frame(dataset)
+            _require_decoder(dataset)
+            return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
     except DataError:
         raise
     except Exception as error:  # damaged files make pydicom and its plugins raise nearly anything
@@ -72,32 +78,80 @@ def patient_of(path: Path) -> str | None:
     name, in a manifest or a report, can find the patient by trying identifiers.
 
     Args:
-        path: a DICOM file.
+        path: an image file.
 
     Returns:
-        Such as `patient-9f86d081884c7d65`, or `None` if the header cannot be read or names nobody.
+        Such as `patient-9f86d081884c7d65`, or `None` if it is no DICOM file, by its content, or its header
+        cannot be read or names nobody.
 
     Raises:
         DataError: if pydicom is missing, or the key cannot be read or made.
     """
+    try:
+        start = _start_of(path)
+        if not is_dicom(start) or _DEFLATED in start:
+            return None
+    except (OSError, ValueError):  # the file will be refused where it is read
+        return None
     try:
         pydicom = _pydicom()
     except DataError as error:
         raise DataError(f"{path} {error}") from error
     wanted = ["PatientID", "IssuerOfPatientID"]
     try:
-        with path.open("rb") as file:
-            if _DEFLATED in file.read(4096):
-                return None
-            file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted)
-        issuer, patient = (str(header.get(name) or "").strip() for name in reversed(wanted))
+        with _SILENCE.around_pydicom():
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+            issuer, patient = (str(header.get(name) or "").strip() for name in reversed(wanted))
     except Exception:  # see decode; the file will be refused there
         return None
     if not patient:
         return None
     identity = f"{issuer}\0{patient}".encode("utf-8", "surrogateescape")
     return f"patient-{blake2b(identity, key=_key(), digest_size=8).hexdigest()}"
+
+
+def _start_of(path: Path) -> bytes:
+    if not path.is_file():  # a pipe might never end
+        return b""
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
+class _Silence:
+    """Keeps pydicom from telling of damage beside our own line, in all threads that read at the same time.
+
+    What it warns and logs is set for the whole process: the first to come in turns it off, the last to leave
+    puts it back as it was.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo = ExitStack()
+
+    @contextmanager
+    def around_pydicom(self) -> Iterator[None]:
+        with self._lock:
+            if not self._inside:
+                self._turn_off()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._undo.close()
+
+    def _turn_off(self) -> None:
+        logger = logging.getLogger("pydicom")
+        self._undo.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)
+        self._undo.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module="pydicom")
+
+
+_SILENCE = _Silence()
 
 
 def _pydicom() -> ModuleType:

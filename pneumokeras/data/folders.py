@@ -10,10 +10,8 @@ from pathlib import Path
 
 from pneumokeras.data.names import label_of
 from pneumokeras.data.radiographs import SUFFIXES
-from pneumokeras.data.sets import SPLITS, RadiographSet
+from pneumokeras.data.sets import SPLIT_OF_NAME, SPLITS, RadiographSet
 from pneumokeras.errors import DataError
-
-_SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def read_folder(
@@ -34,7 +32,7 @@ def read_folder(
         DataError: if nothing usable is found, there are not exactly the two classes, or a folder cannot be
             read.
     """
-    splits = _subfolders(folder, lambda name: _SPLIT_OF_FOLDER.get(name.lower()))
+    splits = _subfolders(folder, lambda name: SPLIT_OF_NAME.get(name.lower()))
     if not splits:
         _refuse_outer_folder(folder, classes)
         return {"": _set_from_folder(folder, classes, patient_pattern, root=folder)}
@@ -43,6 +41,17 @@ def read_folder(
         for split in SPLITS
         if split in splits
     }
+
+
+def images_beside(folder: Path, *, classes: tuple[str, str]) -> int:
+    """How many images lie beside the folders of splits or classes, where `read_folder` passes them over."""
+    splits = [child for child in _visible_folders(folder) if child.name.lower() in SPLIT_OF_NAME]
+    return sum(
+        file.suffix.lower() in SUFFIXES and _is_visible(file.name) and not file.is_dir()
+        for place in (folder, *splits)
+        if _has_folders_of_radiographs(place, classes)
+        for file in place.iterdir()
+    )
 
 
 def _refuse_outer_folder(folder: Path, classes: tuple[str, str]) -> None:
@@ -58,7 +67,7 @@ def _refuse_outer_folder(folder: Path, classes: tuple[str, str]) -> None:
 
 
 def _has_folders_of_radiographs(folder: Path, classes: tuple[str, str]) -> bool:
-    wanted = {name.upper() for name in (*_SPLIT_OF_FOLDER, *classes)}
+    wanted = {name.upper() for name in (*SPLIT_OF_NAME, *classes)}
     return any(child.name.upper() in wanted for child in _visible_folders(folder))
 
 
@@ -122,7 +131,8 @@ def images_under(folder: Path) -> Iterator[Path]:
     """The image files in a folder and its subfolders, hidden ones left out, in no particular order.
 
     Linked subfolders are followed after the real ones, each folder is gone through once, and a link back
-    to a folder that lies around it is left out.
+    to a folder that lies around it is left out. A link that leads nowhere counts, and is an error where it
+    is read.
 
     Raises:
         DataError: if a folder cannot be read.
@@ -143,7 +153,7 @@ def images_under(folder: Path) -> Iterator[Path]:
             ]
             for name in filter(_is_visible, files):
                 file = Path(place, name)
-                if file.suffix.lower() in SUFFIXES and file.is_file():
+                if file.suffix.lower() in SUFFIXES:
                     yield file
 
 

@@ -51,7 +51,7 @@ def read_header(content: memoryview) -> Header:
         DataError: if it is none of the known kinds, ends within its header, or claims no pixels or more than
             `MAX_PIXELS`. The message goes on after the file's name.
     """
-    if bytes(content[128:132]) == b"DICM":
+    if is_dicom(content):
         return Header("DICOM")
     start = bytes(content[:8])
     for signature, kind, size_of in _KINDS:
@@ -63,6 +63,11 @@ def read_header(content: memoryview) -> Header:
             require_size(height, width)
             return Header(kind, height, width)
     raise DataError("cannot be decoded.")
+
+
+def is_dicom(content: bytes | memoryview) -> bool:
+    """Whether a file that begins so is a DICOM file."""
+    return bytes(content[128:132]) == b"DICM"
 
 
 def require_size(height: int, width: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from os.path import normpath
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.data.arrays import ARRAY_MARK, rows_of_npz
-from pneumokeras.data.sets import CLASS_NAMES, SPLITS, RadiographSet
+from pneumokeras.data.sets import CLASS_NAMES, SPLIT_OF_NAME, RadiographSet
 from pneumokeras.errors import DataError
-from pneumokeras.files import read_csv, write_csv
+from pneumokeras.files import csv_reader, write_csv
 
 COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
 
@@ -28,7 +28,7 @@ def read_manifest(
     Args:
         path: the `.csv` file, UTF-8 with or without a byte order mark, with any line ends; relative paths in
             it are taken from its folder.
-        classes: names of class 0 and class 1, as the column label has them.
+        classes: names of class 0 and class 1, as the column label has them in any case.
         patient_pattern: used where the manifest has no patient.
 
     Returns:
@@ -40,31 +40,32 @@ def read_manifest(
             is named twice.
     """
     path = Path(path)
-    rows = _rows(path)
-    labels = {name: value for value, name in enumerate(classes)}
+    class_of = {name.upper(): name for name in classes}
     first_line: dict[str, int] = {}
     by_split: dict[str, list[dict[str, str]]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in _rows(path):
         if not row["path"]:
             raise DataError(f"{path}, line {number}: no path. Expected the path of an image.")
-        if row["label"] not in labels:
+        label = class_of.get((row["label"] or "").strip().upper())
+        if label is None:
             raise DataError(
                 f"{path}, line {number}: label {row['label']!r}. Expected {classes[0]} or {classes[1]}."
             )
-        if row.get("split") and row["split"] not in SPLITS:
+        named = (row.get("split") or "").strip().lower()
+        if named and named not in SPLIT_OF_NAME:
             raise DataError(f"{path}, line {number}: split {row['split']!r}. Expected train, val or test.")
         before = first_line.setdefault(normpath(path.parent / row["path"]), number)
         if before != number:
             raise DataError(
                 f"{path}, line {number}: {row['path']} is in line {before} already. Expected each once."
             )
-        by_split.setdefault(row.get("split") or "", []).append(row)
+        by_split.setdefault(SPLIT_OF_NAME.get(named, ""), []).append(row | {"label": label})
     if "" in by_split and len(by_split) > 1:
         raise DataError(
             f"{path}: {len(by_split[''])} rows have no split while others have. Fill the column or drop it."
         )
     return {
-        split: replace(_set_from_rows(rows, path.parent, labels, classes, patient_pattern), split=split)
+        split: replace(_set_from_rows(rows, path.parent, classes, patient_pattern), split=split)
         for split, rows in by_split.items()
     }
 
@@ -95,42 +96,46 @@ def manifest_rows(
             yield dict(zip(COLUMNS, (name, label, subtype, patient, split, digest), strict=True))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows, each with the line it stands in."""
     try:
-        rows = read_csv(path)
+        reader = csv_reader(path)
+        columns = [column.strip().lower() for column in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}. Expected a CSV manifest.") from error
     except csv.Error as error:
         raise DataError(f"{path} is no manifest: {error}. Expected comma-separated values.") from error
-    if not rows or not {"path", "label"} <= set(rows[0]):
-        header = ", ".join(map(str, rows[0])) if rows else "no rows"
-        raise DataError(f"{path} is no manifest: expected the columns path and label, found {header}.")
+    if not {"path", "label"} <= set(columns):
+        found = ", ".join(columns) or "none"
+        raise DataError(f"{path} is no manifest: expected the columns path and label, found {found}.")
+    if not rows:
+        raise DataError(f"{path} has no rows. Expected one a radiograph.")
     return rows
 
 
 def _set_from_rows(
-    rows: list[dict[str, str]],
-    folder: Path,
-    labels: dict[str, int],
-    classes: tuple[str, str],
-    pattern: str | None,
+    rows: list[dict[str, str]], folder: Path, classes: tuple[str, str], pattern: str | None
 ) -> RadiographSet:
     names = [row["path"] for row in rows]
-    y = np.array([labels[row["label"]] for row in rows], dtype=np.int64)
+    patients = [row.get("patient") or "" for row in rows]
+    y = np.array([classes.index(row["label"]) for row in rows], dtype=np.int64)
     if any(ARRAY_MARK in name for name in names):
         radiographs = replace(rows_of_npz(names, folder, classes=classes), labels=y)
+        radiographs = replace(radiographs, patients=_told(patients, radiographs.patients))
     else:
-        files = [folder / name for name in names]
         radiographs = RadiographSet.from_files(
-            files, labels=y, class_names=classes, patient_pattern=pattern, root=folder
+            [folder / name for name in names],
+            labels=y,
+            class_names=classes,
+            patients=patients,
+            patient_pattern=pattern,
+            root=folder,
         )
-    return replace(
-        radiographs,
-        patients=_told(rows, "patient", radiographs.patients),
-        subtypes=_told(rows, "subtype", radiographs.subtypes),
-    )
+    subtypes = [row.get("subtype") or "" for row in rows]
+    return replace(radiographs, subtypes=_told(subtypes, radiographs.subtypes))
 
 
-def _told(rows: list[dict[str, str]], column: str, otherwise: np.ndarray) -> np.ndarray:
-    values = [row.get(column) or own for row, own in zip(rows, otherwise, strict=True)]
-    return np.array(values, dtype=object)
+def _told(told: Iterable[str], otherwise: np.ndarray) -> np.ndarray:
+    return np.array([one or other for one, other in zip(told, otherwise, strict=True)], dtype=object)

@@ -20,7 +20,9 @@ SUBTYPES = ("bacteria", "virus")
 """Kinds of pneumonia that are known by a word in the file's name."""
 
 
-def patients_of(files: Sequence[Path], pattern: str | None, root: Path | None) -> np.ndarray:
+def patients_of(
+    files: Sequence[Path], pattern: str | None, root: Path | None, *, told: Sequence[str] | None = None
+) -> np.ndarray:
     """Whose radiographs these are.
 
     Args:
@@ -28,6 +30,7 @@ def patients_of(files: Sequence[Path], pattern: str | None, root: Path | None) -
         pattern: regular expression searched in each file's name; its group `patient`, or its first group, is
             the patient. By default `PATIENT_PATTERN`, after what the header of a DICOM file says.
         root: folder that radiographs of unknown patients are named from; `None` takes the paths as they are.
+        told: `(n,)` strings, who somebody says they are; the files are asked only where it is empty.
 
     Returns:
         `(n,)` strings; where no patient is known, a name that no other file has.
@@ -35,6 +38,11 @@ def patients_of(files: Sequence[Path], pattern: str | None, root: Path | None) -
     Raises:
         DataError: if the regular expression is invalid, has no group, or matches no file.
     """
+    if told is not None:
+        patients = np.array(told, dtype=object)
+        unknown = np.flatnonzero(patients == "").tolist()
+        patients[unknown] = patients_of([files[index] for index in unknown], pattern, root)
+        return patients
     expression = _expression(PATIENT_PATTERN if pattern is None else pattern)
     group = "patient" if "patient" in expression.groupindex else 1
     matches = [expression.search(file.name) for file in files]
@@ -42,10 +50,7 @@ def patients_of(files: Sequence[Path], pattern: str | None, root: Path | None) -
         raise DataError(f"Patient pattern {pattern!r} matches no file name, such as {files[0].name}.")
     found = [match[group] if match else None for match in matches]
     if pattern is None:
-        found = [
-            dicom.patient_of(file) or patient if file.suffix.lower() in dicom.SUFFIXES else patient
-            for file, patient in zip(files, found, strict=True)
-        ]
+        found = [dicom.patient_of(file) or patient for file, patient in zip(files, found, strict=True)]
     return np.array(
         [patient or _path_within(root, file) for file, patient in zip(files, found, strict=True)],
         dtype=object,
@@ -64,7 +69,8 @@ def label_of(file: Path, classes: tuple[str, str]) -> int:
         DataError: if the name says neither class, or both.
     """
     named = {classes.index(name) for name in _words(file.name, classes)}
-    named |= {1 for _ in _words(file.name, SUBTYPES)}
+    if not set(SUBTYPES) & {name.lower() for name in classes}:
+        named |= {1 for _ in _words(file.name, SUBTYPES)}
     if len(named) != 1:
         raise DataError(
             f"The name of {file} says {'both classes' if named else 'no class'}. Expected {classes[0]}, "

@@ -20,7 +20,7 @@ from pneumokeras.data import anatomy
 from pneumokeras.data.anatomy import Patient, Projection, draw_patient
 from pneumokeras.data.nuisance import NO_NUISANCE, Acquisition, Nuisance
 from pneumokeras.data.phantom_dicom import dicom_bytes
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, OutputError
 from pneumokeras.files import write_csv
 
 WORKING_SIZE = 256  # pixels; smaller radiographs are drawn at this size and area-averaged
@@ -134,8 +134,15 @@ def draw_phantom(
     return Phantom(image=image, mask=mask, label=label, acquisition=acquisition)
 
 
-def are_phantoms(folder: Path) -> bool:
-    """Whether a folder is one that `write_phantoms` wrote."""
+def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
+    """Whether some of a set's images lie where `write_phantoms` wrote them, in `folder/{split}/{class}`."""
+    if isinstance(images, np.ndarray):
+        return False
+    folders = {path.resolve().parent.parent for path in {file.parent for file in images}}
+    return any(_is_written_here(folder) for folder in folders)
+
+
+def _is_written_here(folder: Path) -> bool:
     note = folder / README_NAME
     return note.is_file() and note.read_text(encoding="utf-8", errors="replace") == README
 
@@ -184,8 +191,7 @@ def write_phantoms(
         raise DataError(
             f"{folder} already holds something. Phantoms are written into a new or empty folder only."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with _scratch_folder_beside(folder) as scratch:
         staged = Path(scratch) / folder.name
         staged.mkdir()
         (staged / README_NAME).write_text(README, encoding="utf-8")
@@ -197,6 +203,14 @@ def write_phantoms(
             folder.rmdir()  # it is empty, or this refuses
         staged.rename(folder)
     return PhantomSummary(folder=folder, counts=_plan(count), num_patients=num_patients)
+
+
+def _scratch_folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-")
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(folder)) from error
 
 
 def _check_size(size: int) -> None:

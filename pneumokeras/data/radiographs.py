@@ -19,13 +19,17 @@ SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 MAX_BYTES = 2**29
 """What the file of a radiograph may take."""
 
-_EXPECTED = "Expected a JPEG, PNG, TIFF, BMP or DICOM image; remove or replace the file."
+_EXPECTED = (
+    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; replace it, or leave such files out with --skip-bad."
+)
 _DETECTOR_DEPTHS = (8, 10, 12, 14, 16)
 _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 # Measured on published radiographs brought to 224 pixels: reduced to no less than 1.1 times the target, they
 # differ from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an
 # eighth, of which only each block's mean is left, would save hardly more time and differ by 2.
 _LEAST_OVERSIZE = 1.1
+_JPEG_END = b"\xff\xd9"
+_JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 
 
 def read_radiograph(
@@ -62,15 +66,15 @@ def read_content(path: str | PathLike[str]) -> np.ndarray:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-            raise DataError(f"{path} is not a file. {_EXPECTED}")
+            raise DataError(f"{path} is not a file.", _EXPECTED)
         if status.st_size > MAX_BYTES:
-            raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most. {_EXPECTED}")
+            raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most.", _EXPECTED)
         return np.fromfile(path, dtype=np.uint8)
     except DataError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"Cannot read {path}: {reason}. Is it there, and may you read it?") from error
+        raise DataError(f"Cannot read {path}: {reason}.", "Is it there, and may you read it?") from error
 
 
 def decode_radiograph(
@@ -95,12 +99,12 @@ def decode_radiograph(
         DataError: as `read_radiograph`.
     """
     if not content.size:
-        raise DataError(f"{name} is empty. {_EXPECTED}")
+        raise DataError(f"{name} is empty.", _EXPECTED)
     try:
         header = read_header(content.data)
         pixels = dicom.decode(content) if header.kind == "DICOM" else _decoded(content, header, image_size)
     except DataError as error:
-        raise DataError(f"{name} {error} {_EXPECTED}") from error
+        raise DataError(f"{name} {error}", _EXPECTED) from error
     return pixels if image_size is None else resize(pixels, image_size, pad=pad)
 
 
@@ -140,16 +144,19 @@ def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, ho
     """Whether a JPEG was cut and closed again: its data ends before its image does.
 
     The decoder fills what is missing with level 128, without a word to its caller. A picture that ends so is
-    decoded again with other data where its end marker stands: if all of it was there, nothing changes.
+    decoded again with other data where its end marker stands: if all of it was there, nothing changes. That
+    data has every restart marker, since a decoder that waits for one skips all that comes before it.
     """
     if pixels[-1, -1] != 128:
         return False
-    end = content.tobytes().rfind(b"\xff\xd9")
+    end = content.tobytes().rfind(_JPEG_END)
     # More than what is missing would take, and without the value that begins a marker.
     other = np.random.default_rng(0).integers(0, 255, 2 * header.height * header.width, dtype=np.uint8)
-    longer = np.concatenate([content[:end], other])
-    again = _by_opencv(longer, how)
-    return again is not None and not np.array_equal(again, pixels)
+    parts = zip(np.array_split(other, 2 * len(_JPEG_RESTARTS)), 2 * _JPEG_RESTARTS, strict=True)
+    filling = b"".join(part.tobytes() + marker for part, marker in parts)
+    longer = content[:end].tobytes() + filling + _JPEG_END
+    again = _by_opencv(np.frombuffer(longer, np.uint8), how)
+    return again is None or not np.array_equal(again, pixels)
 
 
 def eight_bits(levels: np.ndarray) -> np.ndarray:

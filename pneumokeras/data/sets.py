@@ -19,6 +19,8 @@ from pneumokeras.errors import DataError
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
+SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What folders and manifests call the splits, in lower case."""
 
 _TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
 _REASONS_SAID = 5
@@ -69,6 +71,7 @@ class RadiographSet:
         *,
         labels: Sequence[int] | np.ndarray | None = None,
         class_names: tuple[str, str] = CLASS_NAMES,
+        patients: Sequence[str] | None = None,
         patient_pattern: str | None = None,
         root: Path | None = None,
     ) -> RadiographSet:
@@ -78,6 +81,7 @@ class RadiographSet:
             paths: the files, in the order wanted.
             labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
             class_names: names of class 0 and class 1.
+            patients: `(n,)` strings; where one is empty, or without them, the file itself is asked.
             patient_pattern: regular expression searched in each file's name; its group `patient`, or its
                 first group, is the patient. By default what a DICOM header says (hashed), then the Kaggle
                 set's naming.
@@ -92,7 +96,7 @@ class RadiographSet:
         return cls(
             names=np.array([str(file) for file in files], dtype=object),
             labels=None if labels is None else _checked_labels(labels, len(files)),
-            patients=patients_of(files, patient_pattern, root),
+            patients=patients_of(files, patient_pattern, root, told=patients),
             images=files,
             class_names=class_names,
             subtypes=subtypes_of(files),
@@ -257,12 +261,19 @@ class RadiographSet:
 
 
 def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
-    """All radiographs of several labelled sets in one, in order."""
+    """All radiographs of several labelled sets in one, in order.
+
+    Raises:
+        DataError: if they are arrays of different sizes.
+    """
     if len(sets) == 1:
         return sets[0]
     arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
     together: tuple[Path, ...] | np.ndarray
     if len(arrays) == len(sets):
+        sizes = sorted({f"{height} x {width}" for _, height, width in (array.shape for array in arrays)})
+        if len(sizes) > 1:
+            raise DataError(f"Expected arrays of one size to put into one set. Received {', '.join(sizes)}.")
         together = np.concatenate(arrays)
     else:
         together = tuple(file for radiographs in sets for file in radiographs.images)
@@ -273,6 +284,7 @@ def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
         images=together,
+        skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
     )
 
 
@@ -288,7 +300,7 @@ def _fault(file: Path) -> str | None:
     try:
         read_radiograph(file, image_size=_TRIAL_SIZE)
     except DataError as error:
-        return str(error)
+        return error.fault
     return None
 
 

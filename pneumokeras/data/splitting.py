@@ -8,6 +8,23 @@ from hashlib import blake2b
 import numpy as np
 
 
+def are_named(names: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Whether somebody said whose each radiograph is; a patient who is only its own name is nobody.
+
+    Args:
+        names: `(n,)` strings, the radiographs.
+        patients: `(n,)` strings, whose they are, or the names again, or the ends of these as paths.
+
+    Returns:
+        `(n,)` booleans.
+    """
+
+    def is_named(name: str, patient: str) -> bool:
+        return name != patient and not name.replace("\\", "/").endswith((f"/{patient}", f"::{patient}"))
+
+    return np.array([is_named(*pair) for pair in zip(names, patients, strict=True)], dtype=bool)
+
+
 def tie_duplicates(patients: np.ndarray, digests: np.ndarray) -> np.ndarray:
     """Join the patients who share a radiograph, directly or through others.
 

@@ -65,8 +65,12 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
     if known is None or known[0] is not output:
         # The function must not hold its own key, or neither would ever be freed.
         layers = keras.Model(model.inputs[0], output)
-        signature: Any = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        function = tf.function(lambda images: layers(images, training=False), input_signature=signature)
+        traced = _traced(layers)
+
+        def function(images: np.ndarray) -> tf.Tensor:
+            return traced(tf.constant(images, tf.float32))
+
+        function.network = layers  # type: ignore[attr-defined]  # TensorFlow alone would let its variables go
         known = _compiled[model] = (output, function)
     return known[1]
 
@@ -82,9 +86,18 @@ def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor
 
     copy = keras.models.clone_model(model, clone_function=copied)
     set_weights(copy, model.get_weights())
-    signature: Any = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    function = tf.function(
-        lambda images: tf.cast(copy(images, training=False), tf.float32), input_signature=signature
-    )
-    constant = convert_variables_to_constants_v2(function.get_concrete_function())
+    constant = convert_variables_to_constants_v2(_traced(copy))
     return lambda images: constant(tf.constant(images, tf.float32))[0]
+
+
+def _traced(network: keras.Model) -> Any:
+    """The network in inference mode as one TensorFlow graph for batches of any size, giving `float32`.
+
+    It is traced here and once: of functions that trace when they are called, TensorFlow warns after a few
+    models.
+    """
+    signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)]
+    function = tf.function(
+        lambda images: tf.cast(network(images, training=False), tf.float32), input_signature=signature
+    )
+    return function.get_concrete_function()

@@ -13,7 +13,7 @@ import numpy as np
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
 from pneumokeras.data.phantoms import are_phantoms
 from pneumokeras.data.sets import said_of
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
 from pneumokeras.files import read_csv
@@ -90,14 +90,14 @@ def report_run(
         predictions,
         operating_points=result.operating_points,
         split=split,
-        run=folder.folder.resolve().name,
-        data=None if data is None else str(Path(data).absolute()),
+        run=one_line(folder.folder.resolve().name),
+        data=None if data is None else one_line(str(Path(data).absolute())),
     )
     record = folder.record()
-    notices = tuple(_notices(record, folder, radiographs, data, split, description))
+    notices = tuple(map(one_line, _notices(record, folder, radiographs, data, split, description)))
     name = split if data is None else Path(data).resolve().name
     contents = ReportContents(
-        title=f"{description.architecture} on {name} radiographs",
+        title=one_line(f"{description.architecture} on {name} radiographs"),
         evaluation=evaluation,
         class_counts=_class_counts(record, radiographs, data),
         history=result.history,
@@ -145,7 +145,7 @@ def _notices(
     notices = list(record["data"]["notices"])
     if data is not None:
         notices = [f"Of the training data: {notice}" for notice in notices]
-        if _are_phantoms(Path(data)):
+        if are_phantoms(radiographs.images):
             notices.insert(
                 0, "These radiographs are synthetic drawings: the figures say nothing about patients."
             )
@@ -163,16 +163,11 @@ def _notices(
         seen = _seen_in_training(run, radiographs)
         if seen:
             notices.append(
-                f"{len(seen)} of these {len(radiographs)} radiographs were also trained or chosen on "
+                f"{len(seen)} of these {len(radiographs)} radiographs "
+                f"{'was' if len(seen) == 1 else 'were'} also trained or chosen on "
                 f"(same content), such as {Path(seen[0]).name}: figures flatter."
             )
     return notices
-
-
-def _are_phantoms(data: Path) -> bool:
-    """Whether these are phantoms: all of a folder of them, one split or class, or a list beside them."""
-    path = data.resolve()
-    return any(are_phantoms(folder) for folder in (path, *path.parents[:2]))
 
 
 def _seen_in_training(run: Run, radiographs: RadiographSet) -> list[str]:
@@ -213,7 +208,9 @@ def _facts(
         "started": record["started"],
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
-    return facts if data is None else {"evaluated radiographs": str(Path(data).absolute()), **facts}
+    if data is not None:
+        facts = {"evaluated radiographs": str(Path(data).absolute()), **facts}
+    return {name: one_line(fact) for name, fact in facts.items()}
 
 
 def _fine_tuning(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -275,7 +272,7 @@ def _at(
     radiographs: RadiographSet, evaluation: Evaluation, chosen: np.ndarray, images: np.ndarray
 ) -> Examples:
     return Examples(
-        names=[Path(name).name for name in radiographs.names[chosen]],
+        names=[one_line(Path(name).name) for name in radiographs.names[chosen]],
         images=images,
         labels=radiographs.require_labels()[chosen],
         probabilities=evaluation.predictions.probabilities[chosen],

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from pneumokeras.data.audit import audit
-from pneumokeras.data.audit.duplicates import close_pairs, films_of
-from pneumokeras.data.audit.measuring import THUMBNAIL_SIDE
 from pneumokeras.data.datasets import CLASS_NAMES
+from pneumokeras.data.duplicates import THUMBNAIL_SIDE, close_pairs, films_of
 
 IMAGES, SIZE = 5_500, 224
 COUNTS = (12_500, 25_000, 50_000, 100_000)

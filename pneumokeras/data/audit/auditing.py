@@ -11,8 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pneumokeras.data.audit.duplicates import exact_groups, near_groups
-from pneumokeras.data.audit.measuring import STATISTICS, Collection, Measurements, measure
+from pneumokeras.data.audit.measuring import STATISTICS, WHOLE, Collection, Measurements, measure
 from pneumokeras.data.audit.page import names_shown
 from pneumokeras.data.audit.results import (
     Audit,
@@ -25,8 +24,11 @@ from pneumokeras.data.audit.results import (
     Shortcut,
 )
 from pneumokeras.data.audit.yardsticks import Separation, separation, shift_features
-from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, Splits, find_radiographs
+from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, RadiographSet, Splits, find_radiographs
+from pneumokeras.data.duplicates import exact_groups, near_groups
 from pneumokeras.data.radiographs import resize
+from pneumokeras.data.splitting import are_named
+from pneumokeras.errors import DataError, one_line
 
 UNUSUAL = 6.0
 """From how many robust standard deviations from the median an exposure is unusual."""
@@ -38,8 +40,6 @@ SHIFT_STRENGTH = 0.003  # a strong penalty: there are more features than test ra
 MOST_TELLING = 3
 SHOWN_EXAMPLES = 4
 PICTURE_SIDE, JPEG_QUALITY = 200, 82  # pixels
-WHOLE = "all"
-"""What radiographs without splits are called."""
 
 
 def audit(
@@ -67,23 +67,24 @@ def audit(
         DataError: if nothing usable lies there, there are not exactly the two classes, or labels are missing.
     """
     if isinstance(data, Splits):
-        source = data.source
-        sets = {split: part for split, part in zip(SPLITS, data, strict=True) if len(part)}
+        source, found = data.source, dict(zip(SPLITS, data, strict=True))
     else:
         source = str(data)
         found = find_radiographs(data, classes=classes, patient_pattern=patient_pattern)
-        sets = {split or WHOLE: radiographs for split, radiographs in found.items()}
+    sets = {split or WHOLE: found[split] for split in (*SPLITS, "") if len(found.get(split, ()))}
+    if not sets:
+        raise DataError(f"{source or 'This'} holds no radiographs. Expected some of two classes.")
     collection = Collection.of(sets)
     measurements = measure(collection)
-    names = np.array([_shown_name(name, source) for name in collection.names], dtype=object)
+    names = _shown_names(collection, source)
     duplicates = tuple(_duplicates(collection, measurements, names))
     shifts = tuple(_shifts(collection, measurements, names, seed))
     heights, widths = measurements.sizes.T
     return Audit(
-        source=printable(source),
+        source=one_line(source),
         class_names=collection.class_names,
         counts={split: found.counts for split, found in sets.items()},
-        patients={split: len(set(found.patients)) for split, found in sets.items()},
+        patients={split: _number_of_patients(found) for split, found in sets.items()},
         formats=dict(Counter(measurements.formats).most_common()),
         misnamed=tuple(names[measurements.indices[measurements.misnamed]]),
         heights=_range(heights),
@@ -91,7 +92,7 @@ def audit(
         aspects=_range(widths / heights),
         brightness=_brightness(collection, measurements),
         bad_files=tuple(
-            BadFile(names[index], collection.splits[index], problem)
+            BadFile(names[index], collection.splits[index], problem.kind, problem.reason)
             for index, problem in measurements.problems.items()
         ),
         outliers=tuple(_outliers(collection, measurements, names)),
@@ -103,13 +104,15 @@ def audit(
     )
 
 
-def printable(text: str) -> str:
-    """A name as it can be shown anywhere: control characters and bytes that are no UTF-8 as escapes."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in decoded
-    )
+def _shown_names(collection: Collection, source: str) -> np.ndarray:
+    """A name for each radiograph that no other has: arrays of two splits may be called the same."""
+    names = [_shown_name(name, source) for name in collection.names]
+    number = Counter(names)
+    shown = [
+        name if number[name] == 1 else f"{split}: {name}"
+        for name, split in zip(names, collection.splits, strict=True)
+    ]
+    return np.array(shown, dtype=object)
 
 
 def _shown_name(name: str, source: str) -> str:
@@ -117,8 +120,14 @@ def _shown_name(name: str, source: str) -> str:
     path = Path(name)
     for folder in (Path(source), Path(source).parent) if source else ():
         if path.is_relative_to(folder):
-            return printable(path.relative_to(folder).as_posix())
-    return printable(name)
+            return one_line(path.relative_to(folder).as_posix())
+    return one_line(name)
+
+
+def _number_of_patients(radiographs: RadiographSet) -> int | None:
+    if not are_named(radiographs.names, radiographs.patients).any():
+        return None
+    return len(set(radiographs.patients))
 
 
 def _range(values: np.ndarray) -> Range | None:
@@ -193,14 +202,18 @@ def _duplicates(
 
 
 def _shared_patients(collection: Collection) -> Iterator[SharedPatient]:
-    """Patients somebody named: one that is only a radiograph's own name is nobody's."""
-    images: dict[str, Counter[str]] = {}
-    for name, patient, split in zip(collection.names, collection.patients, collection.splits, strict=True):
-        if patient != name:
-            images.setdefault(patient, Counter())[split] += 1
-    for patient, counts in sorted(images.items()):
-        if len(counts) > 1:
-            yield SharedPatient(printable(patient), dict(counts))
+    splits: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
+    named = are_named(collection.names, collection.patients)
+    columns = (collection.names[named], collection.patients[named], collection.splits[named])
+    for name, patient, split in zip(*columns, strict=True):
+        splits.setdefault(patient, []).append(split)
+        files.setdefault(patient, []).append(Path(name).name)
+    for patient, found in sorted(splits.items()):
+        images = Counter(found)
+        if len(images) > 1:
+            suspected = all(patient in file for file in files[patient])
+            yield SharedPatient(one_line(patient), dict(images), suspected)
 
 
 def _shortcut(collection: Collection, measurements: Measurements, seed: int) -> Shortcut | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
+from pneumokeras.data.audit.measuring import WHOLE
 from pneumokeras.data.datasets import SMALLEST_VAL, SMALLEST_VAL_CLASS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ TELLING_AUC, GIVING_AWAY_AUC = 0.7, 0.98
 
 IMBALANCE = 2.0  # of the larger class to the smaller
 RATE_DIFFERENCE = 0.1
+FEWEST_PATIENTS = 3  # one for each split
 _KINDS = {"exact": "same pixels", "near": "near-duplicates"}
 
 
@@ -71,7 +73,7 @@ def _on_files(audit: Audit) -> Iterator[Finding]:
 def _on_counts(audit: Audit) -> Iterator[Finding]:
     for split, counts in audit.counts.items():
         for name in (name for name, count in counts.items() if not count):
-            yield Finding("serious", "missing-class", f"{split} has no {name} radiographs.")
+            yield Finding("serious", "missing-class", f"{_subject(split)} has no {name} radiographs.")
     val = audit.counts.get("val")
     if val and (sum(val.values()) < SMALLEST_VAL or min(val.values()) < SMALLEST_VAL_CLASS):
         held = ", ".join(f"{count} {name}" for name, count in val.items())
@@ -79,7 +81,7 @@ def _on_counts(audit: Audit) -> Iterator[Finding]:
     split, counts = next(iter(audit.counts.items()))
     (rarer, fewer), (more_frequent, more) = sorted(counts.items(), key=lambda item: item[1])
     if fewer and more >= IMBALANCE * fewer:
-        text = f"{split} has {more / fewer:.1f} {more_frequent} radiographs for each {rarer}."
+        text = f"{_subject(split)} has {more / fewer:.1f} {more_frequent} radiographs for each {rarer}."
         yield Finding("worth knowing", "imbalance", text)
     if {"train", "test"} <= audit.counts.keys():
         name = audit.class_names[1]
@@ -94,9 +96,8 @@ def _on_counts(audit: Audit) -> Iterator[Finding]:
 def _on_duplicates(audit: Audit) -> Iterator[Finding]:
     conflicts = [group for group in audit.duplicates if group.conflicts]
     if conflicts:
-        text = (
-            f"{_have(conflicts, 'radiograph')} copies under both classes, such as {_example(conflicts[0])}."
-        )
+        example = _two_of(conflicts[0], conflicts[0].classes, *audit.class_names)
+        text = f"{_have(conflicts, 'radiograph')} copies under both classes, such as {example}."
         yield Finding("serious", "label-conflict", text)
     for kind, meaning in _KINDS.items():
         groups = [group for group in audit.duplicates if group.kind == kind]
@@ -107,22 +108,36 @@ def _on_duplicates(audit: Audit) -> Iterator[Finding]:
                 subject = (
                     f"{number:,} {_plural('radiograph', number)} of {other} {'is' if number == 1 else 'are'}"
                 )
-                text = f"{subject} also in {one} ({meaning}), such as {_example(both[0], one, other)}."
+                example = _two_of(both[0], both[0].splits, one, other)
+                text = f"{subject} also in {one} ({meaning}), such as {example}."
                 yield Finding("serious", "duplicates-across-splits", text)
         within = [group for group in groups if len(set(group.splits)) < len(group.splits)]
         if within:
             what = f"{_have(within, 'radiograph')} copies in the same split ({meaning})"
-            text = f"{what}, such as {_example(within[0])}."
+            (split, _), *_ = Counter(within[0].splits).most_common(1)
+            text = f"{what}, such as {_two_of(within[0], within[0].splits, split, split)}."
             yield Finding("worth knowing", "duplicates-within-split", text)
 
 
 def _on_patients(audit: Audit) -> Iterator[Finding]:
+    for split, number in audit.patients.items():
+        radiographs = sum(audit.counts[split].values())
+        if number is not None and number < min(FEWEST_PATIENTS, radiographs):
+            which = "" if split == WHOLE else f" of {split}"
+            text = (
+                f"All {radiographs:,} radiographs{which} are of {number} {_plural('patient', number)}: "
+                "too few to split, or to judge a model by."
+            )
+            yield Finding("serious", "few-patients", text)
     for one, other in combinations(audit.counts, 2):
         shared = [patient for patient in audit.shared_patients if {one, other} <= patient.images.keys()]
-        if shared:
-            who = f"Suspected: {_count(shared, 'patient')} in both {one} and {other}"
-            text = f"{who}, such as {shared[0].patient} (as far as file names tell)."
-            yield Finding("serious", "patients-across-splits", text)
+        for suspected in (False, True):
+            patients = [patient for patient in shared if patient.suspected == suspected]
+            if patients:
+                who = f"{_count(patients, 'patient')} {'is' if len(patients) == 1 else 'are'}"
+                text = f"{who} in both {one} and {other}, such as {patients[0].patient}"
+                text = f"Suspected: {text} (as far as file names tell)." if suspected else f"{text}."
+                yield Finding("serious", "patients-across-splits", text)
 
 
 def _on_separations(audit: Audit) -> Iterator[Finding]:
@@ -146,12 +161,15 @@ def _severity(auc: float) -> Literal["serious", "worth knowing"]:
     return "serious" if auc >= GIVING_AWAY_AUC else "worth knowing"
 
 
-def _example(group: DuplicateGroup, *splits: str) -> str:
-    """Two of a group: of two splits if they are given, else of two classes if there are two."""
-    marks: Sequence[str] = group.splits if splits else group.classes
-    first = marks.index(splits[0]) if splits else 0
-    others = [i for i, mark in enumerate(marks) if mark in splits[1:] or (not splits and mark != marks[0])]
-    return f"{group.names[first]} and {group.names[others[0] if others else 1]}"
+def _subject(split: str) -> str:
+    return "The set" if split == WHOLE else split
+
+
+def _two_of(group: DuplicateGroup, marks: Sequence[str], one: str, other: str) -> str:
+    """The first radiograph of a group that has the first mark, and the first other one with the second."""
+    first = marks.index(one)
+    second = next(row for row, mark in enumerate(marks) if mark == other and row != first)
+    return f"{group.names[first]} and {group.names[second]}"
 
 
 def _count(things: Sequence[object], noun: str) -> str:

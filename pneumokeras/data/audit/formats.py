@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from pneumokeras.data import dicom
+
 _PNG_MODES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
 _JPEG_MODES = {1: "gray", 3: "RGB", 4: "CMYK"}
 _MAGIC = {b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
@@ -12,6 +14,7 @@ _SUFFIXES = {
     "JPEG": (".jpeg", ".jpg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
+    "DICOM": ("", *dicom.SUFFIXES),  # archives leave the ending out
     "TIFF": (".tif", ".tiff"),
 }
 _SCAN, _END = 0xDA, b"\xff\xd9"

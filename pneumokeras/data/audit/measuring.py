@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import cv2
 import numpy as np
 
 from pneumokeras.data.audit.formats import FileFormat, format_of
 from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.data.radiographs import decode_radiograph, read_content, resize
+from pneumokeras.data.duplicates import THUMBNAIL_SIDE, pixel_digest, thumbnail_of
+from pneumokeras.data.radiographs import decode_radiograph, read_content
 from pneumokeras.errors import DataError
 
-THUMBNAIL_SIDE = 32  # pixels
+WHOLE = "all"
+"""What radiographs without splits are called."""
+
 BORDER_SHARE = 1 / 16
 BLACK, WHITE = 8, 248  # gray levels under and from which a pixel counts as black and white
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -92,8 +94,7 @@ class Measurements:
         misnamed: `(m,)` booleans, whether the file's ending is another format's.
         statistics: `(m, len(STATISTICS))` floats.
         thumbnails: `(m, 32, 32)` array of `uint8`.
-        problems: what is wrong with each of the others, by their places: `unreadable`, `empty`, `truncated`
-            or `undecodable`.
+        problems: what is wrong with each of the others, by their places.
     """
 
     indices: np.ndarray
@@ -102,7 +103,7 @@ class Measurements:
     misnamed: np.ndarray
     statistics: np.ndarray
     thumbnails: np.ndarray
-    problems: dict[int, str]
+    problems: dict[int, Problem]
 
     @property
     def sizes(self) -> np.ndarray:
@@ -112,6 +113,19 @@ class Measurements:
     def statistic(self, name: str) -> np.ndarray:
         """`(m,)` floats, one column of `statistics` by its name."""
         return self.statistics[:, STATISTICS.index(name)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why nothing can be measured of a file.
+
+    Attributes:
+        kind: `unreadable`, `empty`, `truncated` or `undecodable`.
+        reason: a sentence or two.
+    """
+
+    kind: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,11 +161,11 @@ def measure(collection: Collection) -> Measurements:
         misnamed=np.array([one.misnamed for one in measured.values()], dtype=bool),
         statistics=statistics,
         thumbnails=thumbnails,
-        problems={index: result for index, result in results.items() if isinstance(result, str)},
+        problems={index: result for index, result in results.items() if isinstance(result, Problem)},
     )
 
 
-def _measure_one(collection: Collection, index: int) -> _Measured | str:
+def _measure_one(collection: Collection, index: int) -> _Measured | Problem:
     """What is measured of one radiograph, or what is wrong with it."""
     radiographs, row = collection.origins[index]
     kind, misnamed = FileFormat("array", "gray"), False
@@ -161,25 +175,22 @@ def _measure_one(collection: Collection, index: int) -> _Measured | str:
         path = radiographs.images[row]
         try:
             content = read_content(path)
-        except DataError:
-            return "unreadable"
-        if not content.size:
-            return "empty"
+        except DataError as error:
+            return Problem("unreadable", str(error))
         kind = format_of(content.tobytes())
         misnamed = not kind.fits(path.suffix.lower())
         if not kind.complete:
-            return "truncated"
+            return Problem("truncated", "Its end mark is missing: the file was cut, or not copied whole.")
         try:
-            pixels = decode_radiograph(content, path)
-        except DataError:
-            return "undecodable"
-    mark = np.array(pixels.shape).tobytes()  # 2 x 8 pixels are not the same radiograph as 4 x 4
+            pixels = decode_radiograph(content, "It")
+        except DataError as error:
+            return Problem("undecodable" if content.size else "empty", str(error))
     return _Measured(
-        digest=blake2b(pixels.tobytes(), digest_size=16, salt=mark).hexdigest(),
+        digest=pixel_digest(pixels),
         kind=kind,
         misnamed=misnamed,
         statistics=_statistics(pixels),
-        thumbnail=resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)),
+        thumbnail=thumbnail_of(pixels),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 
+from pneumokeras.data.audit.measuring import WHOLE
 from pneumokeras.pages import environment
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def render_page(audit: Audit) -> str:
         for name, picture in audit.pictures.items()
     }
     template = _templates().get_template("audit.html.jinja")
-    return template.render(audit=audit, pictures=pictures, listed=LISTED, shown_groups=SHOWN_GROUPS)
+    return template.render(
+        audit=audit, pictures=pictures, listed=LISTED, shown_groups=SHOWN_GROUPS, whole=WHOLE
+    )
 
 
 def render_summary(audit: Audit) -> str:

@@ -31,11 +31,13 @@ class BadFile:
         name: its path within the source.
         split: where it stands.
         problem: `unreadable`, `empty`, `truncated` or `undecodable`.
+        reason: why, in a sentence or two.
     """
 
     name: str
     split: str
     problem: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,17 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class SharedPatient:
-    """A patient who, by the names, is in more than one split.
+    """A patient who is in more than one split.
 
     Attributes:
-        patient: as the names have it.
+        patient: as a manifest, the DICOM headers (hashed) or the file names have it.
         images: radiographs of the patient by split.
+        suspected: whether the files' own names say so, which may mislead.
     """
 
     patient: str
     images: dict[str, int]
+    suspected: bool
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Audit:
         source: the folder or file.
         class_names: names of class 0 and class 1.
         counts: radiographs by split and class.
-        patients: patients by split, as far as names tell.
+        patients: patients by split; `None` where nobody said whose any radiograph is.
         formats: radiographs by format and mode, such as `JPEG gray`.
         misnamed: files whose ending is another format's.
         heights: in pixels; `None` where nothing could be read, as with the next three.
@@ -150,7 +154,7 @@ class Audit:
         bad_files: files that cannot be trained on.
         outliers: radiographs unlike the others in exposure or shape.
         duplicates: copies of one film, conflicts first, then those across splits.
-        shared_patients: patients suspected in more than one split.
+        shared_patients: patients in more than one split.
         shortcut: `None` where there are too few radiographs or patients to tell.
         shifts: between train and test, a class each; empty where there are too few to tell.
         pictures: JPEG bytes of the radiographs shown on the page, by name.
@@ -159,7 +163,7 @@ class Audit:
     source: str
     class_names: tuple[str, str]
     counts: dict[str, dict[str, int]]
-    patients: dict[str, int]
+    patients: dict[str, int | None]
     formats: dict[str, int]
     misnamed: tuple[str, ...]
     heights: Range | None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pneumokeras.data.anatomy import draw_patient
-from pneumokeras.data.audit.duplicates import (
+from pneumokeras.data.duplicates import (
     LEAST_CORRELATION,
     RADIUS,
     are_copies,
@@ -88,8 +88,8 @@ def test_copies_without_number_are_found_without_comparing_each_with_each(films,
         compared += len(pairs)
         return are_copies(thumbnails, pairs)
 
-    monkeypatch.setattr("pneumokeras.data.audit.duplicates.are_copies", counting)
-    monkeypatch.setattr("pneumokeras.data.audit.duplicates._MOST_PICTURES", 500)
+    monkeypatch.setattr("pneumokeras.data.duplicates.are_copies", counting)
+    monkeypatch.setattr("pneumokeras.data.duplicates._MOST_PICTURES", 500)
     rng = np.random.default_rng(0)
     one = thumbnails_of(films[:1])
     copies = np.clip(one + rng.normal(0, 2, (400, 32, 32)), 0, 255).astype(np.uint8)
@@ -144,7 +144,7 @@ def test_the_search_finds_what_comparing_all_with_all_finds(crowded_hashes):
 
 def test_the_search_looks_at_bounded_chunks_and_finds_the_same(crowded_hashes, monkeypatch):
     whole = sorted(tuple(sorted(pair)) for pairs in close_pairs(crowded_hashes) for pair in pairs.tolist())
-    monkeypatch.setattr("pneumokeras.data.audit.duplicates._MOST_PAIRS", 50)
+    monkeypatch.setattr("pneumokeras.data.duplicates._MOST_PAIRS", 50)
     chunks = list(close_pairs(crowded_hashes))
     assert max(len(pairs) for pairs in chunks) <= 50 + len(crowded_hashes)  # a chunk ends with a whole row
     assert sorted(tuple(sorted(pair)) for pairs in chunks for pair in pairs.tolist()) == whole

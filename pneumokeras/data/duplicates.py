@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumokeras.data.radiographs import resize
+
+THUMBNAIL_SIDE = 32  # pixels
 BANDS, BAND_BITS = 4, 16
 RADIUS = 2 * BANDS - 1
 """Bits of 64 in which the hashes of two copies may differ: then one band differs in a single bit or none."""
@@ -26,6 +30,17 @@ _FREQUENCIES = 8
 _BLUR = 1.0  # pixels; what is coarser than this makes all chests alike
 _MOST_PAIRS, _MOST_PICTURES = 1 << 21, 1 << 13  # looked at in one go, to bound memory
 _BIT_COUNTS = np.array([bits.bit_count() for bits in range(1 << BAND_BITS)], dtype=np.uint8)
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """A 128-bit hash of a `(height, width)` array of `uint8`, equal for equal pixels in equal places."""
+    mark = np.array(pixels.shape).tobytes()  # 2 x 8 pixels are not the same radiograph as 4 x 4
+    return blake2b(pixels.tobytes(), digest_size=16, salt=mark).hexdigest()
+
+
+def thumbnail_of(pixels: np.ndarray) -> np.ndarray:
+    """A `(height, width)` array of `uint8` at the size that copies are compared at, `(32, 32)`."""
+    return resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
 
 
 def exact_groups(digests: np.ndarray) -> list[np.ndarray]:
@@ -49,6 +64,22 @@ def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]
     distinct.sort()
     telling = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _LEAST_RANGE]
     return [telling[group] for group in _groups_of_several(films_of(thumbnails[telling]))]
+
+
+def digests_of_films(digests: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """`digests` with one for all radiographs that show one film, be their pixels equal or not.
+
+    Args:
+        digests: `(n,)` strings, equal where the pixels are.
+        thumbnails: `(n, side, side)` array of `uint8`.
+
+    Returns:
+        `(n,)` strings.
+    """
+    film_of = {digest: digest for digest in digests}
+    for rows in near_groups(digests, thumbnails):
+        film_of |= dict.fromkeys(digests[rows], digests[rows[0]])
+    return np.array([film_of[digest] for digest in digests], dtype=object)
 
 
 def films_of(thumbnails: np.ndarray) -> np.ndarray:
