@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
     from pneumokeras.report.making import report_run
+    from pneumokeras.schedules import Plateau, Schedule
     from pneumokeras.searching import TuningProgress
     from pneumokeras.training import FitResult, set_seed
     from pneumokeras.tuning import TuningResult, load_run, tune
@@ -59,6 +60,7 @@ _HOMES = {
     "models.small_cnns": ("CompactCNNHyperModel",),
     "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
     "report.making": ("report_run",),
+    "schedules": ("Plateau", "Schedule"),
     "training": ("FitResult", "set_seed"),
     "searching": ("TuningProgress",),
     "tuning": ("TuningResult", "load_run", "tune"),
@@ -76,6 +78,7 @@ __all__ = [
     "ModelError",
     "Nuisance",
     "OperatingPoint",
+    "Plateau",
     "PneumokerasError",
     "Predictions",
     "RadiographDataGenerator",
@@ -83,6 +86,7 @@ __all__ = [
     "RadiographSet",
     "ResNet50HyperModel",
     "RunError",
+    "Schedule",
     "Splits",
     "Stage",
     "TransferHyperModel",

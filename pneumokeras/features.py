@@ -64,10 +64,11 @@ class ExtractionProgress:
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """The first views of each radiograph of a loader; view 0 is plain.
+    """The first views of each example of a loader; view 0 of a radiograph is plain.
 
     Attributes:
-        loader: the radiographs in file order; its generator, seed and size decide what a view looks like.
+        loader: the radiographs in file order, then their copies if it oversamples; its generator, seed and
+            size decide what a view looks like.
         count: how many views.
     """
 
@@ -75,17 +76,18 @@ class Views:
     count: int = 1
 
     def __len__(self) -> int:
-        return self.count * len(self.loader.radiographs)
+        return self.count * len(self.loader.rows)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """`(height, width, channels)` gray levels; view by view, the radiographs in file order in each."""
-        view, row = divmod(index, len(self.loader.radiographs))
-        return self.loader.image(row, view)
+        """`(height, width, channels)` gray levels; view by view, the examples in their order in each."""
+        view, example = divmod(index, len(self.loader.rows))
+        return self.loader.image(*self.loader.shown(example, view))
 
     def view_keys(self) -> list[bytes]:
         """The key of each, in that order."""
-        rows = range(len(self.loader.radiographs))
-        return [self.loader.view_key(row, view) for view in range(self.count) for row in rows]
+        examples = range(len(self.loader.rows))
+        shown = [self.loader.shown(example, view) for view in range(self.count) for example in examples]
+        return [self.loader.view_key(row, view) for row, view in shown]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import keras
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import DataError
 from pneumokeras.features import ExtractionProgress, Extractor, Views
-from pneumokeras.models.head import compile_classifier
 from pneumokeras.models.parts import Parts, cut, trainable_layers
 from pneumokeras.models.saved import describe
+from pneumokeras.optimizers import OPTIMIZERS, over_parts
+from pneumokeras.schedules import Schedule
 from pneumokeras.store import cache_folder
 from pneumokeras.training import (
     OBJECTIVES,
@@ -28,6 +29,8 @@ from pneumokeras.training import (
     best_epoch,
     fit_on,
 )
+
+BATCH_NORMS = ("keep", "update")
 
 ASK_FROM = 500_000_000
 """Bytes to be stored before anybody is asked."""
@@ -44,21 +47,56 @@ class Stage:
 
     Attributes:
         trainable: `"head"`; `"stage5"` for that stage of the backbone and what is above it; `"top 20"` for
-            its last 20 layers; `"all"`. BatchNorm keeps its statistics, scale and offset.
+            its last 20 layers; `"all"`.
         epochs: at most so many.
-        learning_rate: of a new optimizer.
+        learning_rate: of a new optimizer; or of two, `{"head": 1e-3, "backbone": 1e-4}`.
+        batch_norm: `"keep"`: BatchNorm keeps its statistics, scale and offset. `"update"`: in the trained
+            part it works in training mode and is trained as the rest is.
+        optimizer: `"adam"` or `"adamw"`; by default the kind that the model is compiled with, or Adam.
+        weight_decay: of that optimizer: `"adam"` adds it to the gradient as an L2 term, as PyTorch's does,
+            `"adamw"` takes it off the weights (decoupled), as Keras' Adam does.
+
+    Raises:
+        DataError: if a number is out of range, or a setting is unknown or does not go with another.
     """
 
     trainable: str
     epochs: int = 5
-    learning_rate: float = 1e-5
+    learning_rate: float | Mapping[str, float] = 1e-5
+    batch_norm: str = "keep"
+    optimizer: str | None = None
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or not self.learning_rate > 0:
+        rate = self.learning_rate
+        rates = rate.values() if isinstance(rate, Mapping) else (rate,)
+        if isinstance(rate, Mapping) and (set(rate) != {"head", "backbone"} or self.trainable == "head"):
+            raise DataError(
+                "Expected a learning rate for head and one for backbone, in a stage that trains both. "
+                f"Received {dict(rate)} for {self.trainable!r}."
+            )
+        if self.epochs < 1 or not all(value > 0 for value in rates):
             raise DataError(
                 f"Expected a stage of at least 1 epoch and a learning rate above 0. Received {self.epochs} "
-                f"and {self.learning_rate}."
+                f"and {rate}."
             )
+        if self.batch_norm not in BATCH_NORMS:
+            raise DataError(f"Expected batch_norm as keep or update. Received {self.batch_norm!r}.")
+        if self.optimizer not in (None, *OPTIMIZERS):
+            raise DataError(f"Unknown optimizer {self.optimizer!r}. Expected {' or '.join(OPTIMIZERS)}.")
+        if not self.weight_decay >= 0 or (self.weight_decay and self.optimizer is None):
+            raise DataError(
+                "Expected a weight_decay of at least 0, and an optimizer for it: adam adds it to the "
+                "gradient, adamw takes it off the weights. "
+                f"Received {self.weight_decay} and {self.optimizer}."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The stage as plain JSON; what is added to `trainable`, `epochs` and `learning_rate` only if set."""
+        values = asdict(self)
+        added = ("batch_norm", "optimizer", "weight_decay")
+        unset = {name for name in added if values[name] == getattr(Stage, name)}
+        return {name: value for name, value in values.items() if name not in unset}
 
 
 def fit(
@@ -72,6 +110,9 @@ def fit(
     views: int | None = None,
     generator: Any = None,
     class_weights: Mapping[int, float] | str | None = "balanced",
+    oversample: float | None = None,
+    objective: str = "val_auc",
+    schedule: Schedule | None = None,
     seed: int = 0,
     checkpoint: str | PathLike[str] | None = None,
     cache: bool = True,
@@ -80,8 +121,8 @@ def fit(
 ) -> FitResult:
     """Fit a model with class weights, keeping the weights of its best epoch.
 
-    EarlyStopping and ModelCheckpoint watch the exact validation AUC, ReduceLROnPlateau the validation
-    cross-entropy without penalties. Class weights act on each radiograph's loss.
+    EarlyStopping and ModelCheckpoint watch the objective, ReduceLROnPlateau the validation cross-entropy
+    without penalties. Class weights act on each radiograph's loss.
 
     With stages, one after the other is trained, each from the best weights of the one before. What lies
     below the layers that a stage trains is asked once for each view and its feature maps are stored, so
@@ -98,20 +139,34 @@ def fit(
             augmentation; `None` augments anew every epoch, for which nothing can be stored.
         generator: the augmentation; by default `RadiographDataGenerator()`.
         class_weights: `"balanced"`, computed from `train`; or a weight for 0 and for 1; or `None`.
-        seed: of order, augmentation and restored dropout. Initial weights follow `set_seed`.
-        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on; with stages, after
+        oversample: instead of balanced class weights: augmented copies of the smaller class are added until
+            the larger is this many times as large, see `RadiographLoader`. Pass `class_weights=None`.
+        objective: what makes an epoch the best: `"val_auc"`, computed exactly, `"val_accuracy"` at 0.5, or
+            `"val_loss"`.
+        schedule: when the learning rate falls, when a fit or stage ends, which weights are kept; by default
+            `Schedule()`.
+        seed: of order, copies, augmentation and restored dropout. Initial weights follow `set_seed`.
+        checkpoint: a `.weights.h5` file that keeps these weights while the fit goes on; with stages, after
             each stage.
         cache: store feature maps for stages, see `pneumokeras.features`.
         confirm: asked before much is stored; by default nobody is.
         progress: called after every batch whose feature maps are computed.
 
     Returns:
-        The model with its best weights, and the history.
+        The model with these weights, and the history.
 
     Raises:
         ModelError: if the model is not compiled, its input is not an image, or it has no such part.
-        DataError: if a radiograph cannot be read, or the disk has no room for the feature maps.
+        DataError: if a radiograph cannot be read, settings do not go together, or the disk has no room for
+            the feature maps.
     """
+    if objective not in OBJECTIVES:
+        raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+    if oversample is not None and class_weights == "balanced":
+        raise DataError(
+            "Expected oversample or balanced class weights, received both. Pass class_weights=None, or "
+            "weights of your own."
+        )
     description = describe(model, classes=train.class_names)
     images = ImageBatches.of(
         train,
@@ -121,16 +176,28 @@ def fit(
         views=views,
         generator=generator,
         class_weights=train.class_weights() if class_weights == "balanced" else class_weights,  # type: ignore[arg-type]
+        oversample=oversample,
         seed=seed,
         pad=description.pad,
         channels=model.input_shape[-1],
     )
     images.preload()
     if not stages:
-        return fit_on(model, images, epochs=epochs, checkpoint=checkpoint)
+        return fit_on(
+            model, images, epochs=epochs, objective=objective, schedule=schedule, checkpoint=checkpoint
+        )
     require_parts(model, stages)
     stores = cache and may_store(model, images, stages, confirm=confirm)
-    return fit_stages(model, images, stages, cache=stores, checkpoint=checkpoint, progress=progress)
+    return fit_stages(
+        model,
+        images,
+        stages,
+        objective=objective,
+        schedule=schedule,
+        cache=stores,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
 def fit_stages(
@@ -140,13 +207,14 @@ def fit_stages(
     *,
     before: FitResult | None = None,
     objective: str = "val_auc",
+    schedule: Schedule | None = None,
     cache: bool = True,
     checkpoint: str | PathLike[str] | None = None,
     began: Callable[[Stage], None] | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     progress: Callable[[ExtractionProgress], None] | None = None,
 ) -> FitResult:
-    """Train a model stage by stage on batches, keeping the weights of the best epoch of all; see `fit`.
+    """Train a model stage by stage on batches, by default keeping the best epoch's weights; see `fit`.
 
     Args:
         model: as for `fit`.
@@ -155,25 +223,38 @@ def fit_stages(
         before: the fit that the model comes from, whose history goes on and whose weights stay if no stage
             is better.
         objective: what makes an epoch the best.
+        schedule: as for `fit`, the same for each stage.
         cache: store feature maps.
-        checkpoint: as for `fit`; written after each stage that was better.
+        checkpoint: as for `fit`; written after each stage whose weights are kept.
         began: called before each stage.
         callbacks: further ones, for each stage.
         progress: as for `fit`.
     """
     histories = [] if before is None else [before.history | {"stage": [1.0] * len(before.history["loss"])}]
+    schedule = schedule or Schedule()
     best, weights = _best(histories, objective), model.get_weights()
     for stage in stages:
         if began is not None:
             began(stage)
-        parts = cut(model, stage.trainable, seed=images.train.seed)
+        parts = cut(model, stage.trainable, batch_norm=stage.batch_norm, seed=images.train.seed)
         trained, data = _what_is_trained(model, parts, images, cache, progress)
-        _compile(trained, model, stage.learning_rate)
-        history = fit_on(trained, data, epochs=stage.epochs, objective=objective, callbacks=callbacks).history
+        trained.compile(
+            _optimizer(model, parts.upper, stage),
+            loss=model.loss if model.compiled else "binary_crossentropy",
+            metrics=["accuracy", keras.metrics.AUC(name="auc")],
+        )
+        history = fit_on(
+            trained,
+            data,
+            epochs=stage.epochs,
+            objective=objective,
+            schedule=schedule,
+            callbacks=callbacks,
+        ).history
         parts.write_back(model)
         histories.append(history | {"stage": [float(len(histories) + 1)] * len(history["loss"])})
         score = _best(histories, objective)
-        if score != best:
+        if score != best or schedule.keep == "last":
             best, weights = score, model.get_weights()
             if checkpoint is not None:
                 model.save_weights(checkpoint)
@@ -266,17 +347,24 @@ def _extractor(model: keras.Model, lower: keras.Model) -> Extractor:
     )
 
 
-def _compile(part: keras.Model, model: keras.Model, learning_rate: float) -> None:
-    """Compile a part of a model as the model is compiled, with a new optimizer of the same kind."""
-    if not model.compiled:
-        compile_classifier(part, learning_rate)
-        return
-    optimizer = model.optimizer
-    config = optimizer.get_config() | {"learning_rate": learning_rate}
-    part.compile(
-        optimizer=type(optimizer).from_config(config),
-        loss=model.loss,
-        metrics=["accuracy", keras.metrics.AUC(name="auc")],
+def _optimizer(model: keras.Model, upper: keras.Model, stage: Stage) -> keras.optimizers.Optimizer:
+    """What a stage trains the upper part of a model with."""
+
+    def new(learning_rate: float, **name: str) -> keras.optimizers.Optimizer:
+        if stage.optimizer is not None:
+            return OPTIMIZERS[stage.optimizer](learning_rate, weight_decay=stage.weight_decay, **name)
+        if not model.compiled:
+            return keras.optimizers.Adam(learning_rate, **name)
+        config = model.optimizer.get_config() | {"learning_rate": learning_rate, **name}
+        return type(model.optimizer).from_config(config)
+
+    if not isinstance(stage.learning_rate, Mapping):
+        return new(stage.learning_rate)
+    names = trainable_layers(model, "head")
+    head = [layer for layer in upper.layers if layer.name in names]
+    return over_parts(
+        {part: new(rate, name=part) for part, rate in stage.learning_rate.items()},
+        [variable for layer in head for variable in layer.trainable_variables],
     )
 
 
@@ -288,6 +376,6 @@ def _best(histories: Sequence[Mapping[str, list[float]]], objective: str) -> flo
 
 
 def _joined(histories: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
-    """One after the other, as far as all of them tell the same figures."""
+    """One after the other; what only some stages tell, such as each part's learning rate, is left out."""
     shared = [name for name in histories[0] if all(name in history for history in histories)]
     return {name: [value for history in histories for value in history[name]] for name in shared}

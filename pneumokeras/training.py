@@ -20,6 +20,8 @@ from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
+from pneumokeras.optimizers import optimizers_of
+from pneumokeras.schedules import Schedule
 from pneumokeras.store import Rows
 
 OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
@@ -89,6 +91,7 @@ class ImageBatches:
         views: int | None = None,
         generator: Any = None,
         class_weights: Mapping[int, float] | None = None,
+        oversample: float | None = None,
         seed: int = 0,
         pad: bool = False,
         channels: int = 1,
@@ -97,7 +100,13 @@ class ImageBatches:
         generator = RadiographDataGenerator() if generator is None else generator
         common: dict[str, Any] = {"image_size": image_size, "pad": pad, "channels": channels}
         loader = RadiographLoader(
-            train, batch_size=batch_size, generator=generator, views=views, seed=seed, **common
+            train,
+            batch_size=batch_size,
+            generator=generator,
+            views=views,
+            oversample=oversample,
+            seed=seed,
+            **common,
         )
         plain = RadiographLoader(val, batch_size=max(batch_size, 64), **common)
         return cls(loader, plain, val.require_labels(), class_weights)
@@ -130,7 +139,7 @@ class FeatureBatches:
 
     Attributes:
         images: what the features were computed from.
-        train: the features of each view of the training radiographs, view by view.
+        train: the features of each view of the loader's examples, view by view.
         val_features: those of the plain validation radiographs.
     """
 
@@ -151,7 +160,7 @@ class FeatureBatches:
     def arguments(self, epochs: int) -> dict[str, Any]:
         """A dataset of all epochs, whose batches TensorFlow gathers by itself if they are in memory."""
         loader = self.images.train
-        labels = loader.radiographs.require_labels()
+        labels = loader.radiographs.require_labels()[loader.rows]
         count, steps, size = len(labels), self.steps_per_call(), loader.batch_size
         views = len(self.train) // count
         weights = self.images.class_weights or {0: 1.0, 1: 1.0}
@@ -227,11 +236,11 @@ def fit_on(
     *,
     epochs: int,
     objective: str = "val_auc",
-    patience: int = 5,
+    schedule: Schedule | None = None,
     checkpoint: str | PathLike[str] | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> FitResult:
-    """Fit a compiled model on batches, keeping the weights of its best epoch.
+    """Fit a compiled model on batches, by default keeping the weights of its best epoch.
 
     EarlyStopping and ModelCheckpoint watch the objective, ReduceLROnPlateau the validation cross-entropy
     without penalties.
@@ -241,32 +250,23 @@ def fit_on(
         data: what to learn from, and what to choose the best epoch on.
         epochs: at most so many.
         objective: what makes an epoch the best.
-        patience: epochs without a better one before the fit ends.
-        checkpoint: a `.weights.h5` file that keeps the best weights while the fit goes on.
+        schedule: when the learning rate falls, when the fit ends, which weights are kept; by default
+            `Schedule()`.
+        checkpoint: a `.weights.h5` file that keeps these weights while the fit goes on.
         callbacks: further ones.
 
     Returns:
-        The model with its best weights, and the history.
+        The model with these weights, and the history.
 
     Raises:
         ModelError: if the model is not compiled.
     """
     if not model.compiled:
         raise ModelError("The model is not compiled. Call model.compile(...), or build it with a HyperModel.")
-    mode = OBJECTIVES[objective]
-    watching: list[keras.callbacks.Callback] = [
-        ValidationScores(data.val, data.val_labels),
-        keras.callbacks.EarlyStopping(objective, mode=mode, patience=patience, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_lr=1e-6),
-    ]
-    if checkpoint is not None:
-        watching.append(
-            keras.callbacks.ModelCheckpoint(
-                str(checkpoint), monitor=objective, mode=mode, save_best_only=True, save_weights_only=True
-            )
-        )
+    watching = (schedule or Schedule()).callbacks(objective, OBJECTIVES[objective], checkpoint=checkpoint)
+    scores = ValidationScores(data.val, data.val_labels)
     model.steps_per_execution = data.steps_per_call()
-    recorded = model.fit(**data.arguments(epochs), callbacks=[*watching, *callbacks], verbose=0)
+    recorded = model.fit(**data.arguments(epochs), callbacks=[scores, *watching, *callbacks], verbose=0)
     history = {name: [float(value) for value in values] for name, values in recorded.history.items()}
     return FitResult(model, history)
 
@@ -288,7 +288,8 @@ class ValidationScores(keras.callbacks.Callback):
 
     `val_auc` is the exact area (Keras' own metric has 200 thresholds and misjudges saturated scores),
     `val_loss` the cross-entropy without penalties (so that trials with other penalties compare), and
-    `val_accuracy` is taken at 0.5. Also logs `learning_rate` and `seconds` of the epoch.
+    `val_accuracy` is taken at 0.5. Also logs `learning_rate` (the head's, where there are two) and `seconds`
+    of the epoch.
 
     Args:
         batches: plain batches in a fixed order.
@@ -310,7 +311,7 @@ class ValidationScores(keras.callbacks.Callback):
         if logs is None:
             return
         probabilities = forward(self.model, self._batches).reshape(-1).astype(np.float64)
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = float(optimizers_of(self.model)[-1].learning_rate)
         logs["val_loss"] = cross_entropy(self._labels, probabilities)
         logs["val_accuracy"] = float(np.mean((probabilities >= 0.5) == self._labels))
         logs["val_auc"] = (

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -167,7 +167,7 @@ def tune(
         "augmentation": augmentation_settings(generator),
         "pad": pad,
         "objective": objective,
-        "fine_tune": [asdict(stage) for stage in fine_tune],
+        "fine_tune": [stage.settings() for stage in fine_tune],
         "precision": precision,
         "seed": seed,
     }

@@ -10,13 +10,16 @@ from pneumokeras.errors import DataError, ModelError
 from pneumokeras.features import Extractor
 from pneumokeras.fitting import Stage, fit
 from pneumokeras.inference import predict
+from pneumokeras.models.saved import save_model
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.training import ImageBatches, best_epoch
+from pneumokeras.schedules import Schedule
+from pneumokeras.training import ImageBatches, best_epoch, cross_entropy, set_seed
 from pneumokeras.tuning import load_run, tune
 
 SIDE = 32
 STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=2, learning_rate=1e-5)]
+HEAD_FASTER = {"head": 1e-3, "backbone": 1e-5}
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +88,15 @@ class TestStages:
             np.testing.assert_array_equal(new, old)
         assert not path.exists()
 
+    def test_what_a_stage_says_of_itself_is_what_it_was_and_what_is_set(self):
+        assert Stage("stage5").settings() == {"trainable": "stage5", "epochs": 5, "learning_rate": 1e-5}
+        assert Stage("all", learning_rate=HEAD_FASTER, batch_norm="update").settings() == {
+            "trainable": "all",
+            "epochs": 5,
+            "learning_rate": HEAD_FASTER,
+            "batch_norm": "update",
+        }
+
     def test_a_loaded_model_needs_no_compiling(self, spot_splits):
         model = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
         uncompiled = keras.models.clone_model(keras.Model(model.inputs[0], model.outputs[0]))
@@ -128,6 +140,181 @@ class TestStages:
         history = fitting.fit_stages(model, images, STAGES[1:], before=first).history
         assert "own" not in history
         assert len(history["loss"]) == 4
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"learning_rate": {"head": 1e-3}}, "one for backbone"),
+            ({"learning_rate": {"head": 1e-3, "layer4": 1e-4}}, "one for backbone"),
+            ({"trainable": "head", "learning_rate": HEAD_FASTER}, "trains both"),
+            ({"learning_rate": {"head": 1e-3, "backbone": 0}}, "above 0"),
+            ({"batch_norm": "train"}, "keep or update"),
+            ({"optimizer": "sgd"}, "adam or adamw"),
+            ({"weight_decay": 1e-4}, "optimizer for it"),
+            ({"optimizer": "adam", "weight_decay": -1e-4}, "at least 0"),
+        ],
+    )
+    def test_a_stage_that_contradicts_itself_is_refused(self, options, said):
+        with pytest.raises(DataError, match=said):
+            Stage(**{"trainable": "stage5"} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"oversample": 1.2}, "class_weights=None"), ({"objective": "accuracy"}, "val_accuracy")],
+)
+def test_a_fit_that_contradicts_itself_is_refused(options, said, spot_splits):
+    model = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
+    with pytest.raises(DataError, match=said):
+        fit(model, spot_splits.train, spot_splits.val, **options)
+
+
+def small_model():
+    """A random network of two stages below a head; cheap, where it does not matter what is trained."""
+    set_seed(0)
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1)),
+            layers.Conv2D(4, 3, 2, "same", name="lower"),
+            layers.BatchNormalization(name="lower_norm"),
+            layers.ReLU(),
+            layers.Conv2D(8, 3, 2, "same", name="upper"),
+            layers.BatchNormalization(name="upper_norm"),
+            layers.ReLU(),
+        ],
+        name="small",
+    )
+    hypermodel = TransferHyperModel(network, input_shape=(SIDE, SIDE, 1), units=(16, 16, 16))
+    return hypermodel.build(keras_tuner.HyperParameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stage": {"learning_rate": HEAD_FASTER}},
+        {"stage": {"batch_norm": "update"}},
+        {"stage": {"optimizer": "adam", "weight_decay": 1e-2}},
+        {"oversample": 1.5, "class_weights": None},
+    ],
+    ids=["two rates", "batch norm", "weight decay", "oversample"],
+)
+def test_stored_feature_maps_do_for_what_the_documents_ask(options, spot_splits):
+    options = dict(options)
+    stage = Stage("stage2", **{"epochs": 2, "learning_rate": 1e-5} | options.pop("stage", {}))
+    train = spot_splits.train.subset(np.r_[np.flatnonzero(spot_splits.train.labels == 1), 0:20:2])
+
+    def losses(cache):
+        model = small_model()
+        result = fit(model, train, spot_splits.val, stages=[stage], views=2, cache=cache, **options)
+        return [result.history["loss"], result.history["val_loss"]]
+
+    np.testing.assert_allclose(losses(True), losses(False), atol=2e-3)
+
+
+class TestWhatTheDocumentsAsk:
+    @pytest.fixture
+    def model(self):
+        return small_model()
+
+    def test_two_equal_rates_are_one_rate(self, spot_splits):
+        def trained(rate):
+            model = small_model()
+            stages = [Stage("stage2", 2, rate)]
+            return fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1).model.get_weights()
+
+        for one, other in zip(trained(1e-4), trained({"head": 1e-4, "backbone": 1e-4}), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+    def test_each_part_moves_at_its_own_rate(self, model, spot_splits):
+        """A step of Adam moves a weight by about the rate, and an epoch of 64 in batches of 32 has two."""
+        before = {layer.name: layer.get_weights() for layer in model.layers}
+        rates = {"head": 1e-2, "backbone": 1e-4}
+        history = fit(
+            model, spot_splits.train, spot_splits.val, stages=[Stage("stage2", 1, rates)], views=1
+        ).history
+
+        def moved(name):
+            pairs = zip(model.get_layer(name).get_weights(), before[name], strict=True)
+            return max(np.abs(new - old).max() for new, old in pairs)
+
+        assert 1e-2 < moved("logit") < 2.1e-2
+        assert 1e-4 < moved("backbone_upper") < 2.1e-4
+        assert moved("backbone_lower") == 0
+        assert history["learning_rate"] == pytest.approx([1e-2])
+
+    def test_stages_with_one_rate_and_with_two_share_a_history(self, model, spot_splits):
+        stages = [Stage("stage2", 1, HEAD_FASTER), Stage("stage2", 1, 1e-5)]
+        history = fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1).history
+        assert history["learning_rate"] == pytest.approx([1e-3, 1e-5])
+        assert {len(values) for values in history.values()} == {2}
+
+    def test_batchnorm_is_trained_where_asked_and_only_in_the_trained_part(self, model, spot_splits):
+        names = ("backbone_lower_norm", "backbone_upper_norm")
+        lower, upper = (model.get_layer(name).get_weights() for name in names)
+        stages = [Stage("stage2", 1, 1e-3, batch_norm="update")]
+        fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
+        np.testing.assert_array_equal(model.get_layer(names[0]).get_weights(), lower)
+        scale_offset_mean_and_variance = zip(model.get_layer(names[1]).get_weights(), upper, strict=True)
+        assert all((new != old).any() for new, old in scale_offset_mean_and_variance)
+
+    def test_a_model_trained_at_two_rates_is_saved_as_a_plain_one(self, model, spot_splits, tmp_path):
+        stages = [Stage("stage2", 1, HEAD_FASTER, "update", "adam", 1e-4)]
+        fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
+        save_model(model, tmp_path / "model.keras")
+        plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+        pixels = spot_splits.val.images[..., np.newaxis].astype(np.float32)
+        np.testing.assert_array_equal(plain(pixels), model(pixels))
+
+    def test_weight_decay_pulls_weights_towards_zero(self, spot_splits):
+        def size(**options):
+            model = small_model()
+            stages = [Stage("head", 3, 1e-2, **options)]
+            fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
+            return np.abs(model.get_layer("hidden").get_weights()[0]).mean()
+
+        plain = size()
+        assert size(optimizer="adam") == pytest.approx(plain, rel=1e-5)
+        assert size(optimizer="adam", weight_decay=0.1) < 0.95 * plain
+        assert size(optimizer="adamw", weight_decay=5.0) < 0.95 * plain
+
+    def test_a_network_from_scratch_is_a_single_stage(self, spot_splits):
+        model = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
+        before = model.get_weights()
+        stages = [Stage("all", 1, 1e-3, batch_norm="update", optimizer="adam", weight_decay=1e-4)]
+        fit(model, spot_splits.train, spot_splits.val, stages=stages)
+        assert all((new != old).any() for new, old in zip(model.get_weights(), before, strict=True))
+
+    def test_the_last_weights_are_kept_where_asked(self, spot_splits):
+        def kept(keep):
+            model = small_model()
+            stages = [*STAGES[:1], Stage("head", 1, 10.0)]
+            schedule = Schedule(keep=keep)
+            history = fit(
+                model,
+                spot_splits.train,
+                spot_splits.val,
+                stages=stages,
+                views=1,
+                objective="val_loss",
+                schedule=schedule,
+            ).history
+            probabilities = predict(model, spot_splits.val).probabilities
+            return cross_entropy(spot_splits.val.labels, probabilities), history
+
+        loss, history = kept("last")
+        assert loss == pytest.approx(history["val_loss"][-1], rel=1e-3)
+        loss, history = kept("best")
+        assert loss == pytest.approx(min(history["val_loss"]), rel=1e-3)
+        assert loss != pytest.approx(history["val_loss"][-1], rel=1e-3)
+
+    def test_the_best_epoch_is_the_objectives(self, model, spot_splits):
+        stages = [Stage("head", 4, 0.05)]
+        history = fit(
+            model, spot_splits.train, spot_splits.val, stages=stages, views=1, objective="val_accuracy"
+        ).history
+        called = predict(model, spot_splits.val).probabilities >= 0.5
+        assert np.mean(called == spot_splits.val.labels) == max(history["val_accuracy"])
 
 
 class TestAsking:

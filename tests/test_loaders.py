@@ -356,6 +356,84 @@ def test_files_are_read_once_where_their_pixels_fit_into_memory(files, monkeypat
     assert np.array_equal(epochs[0], epochs[2])
 
 
+# Oversampling
+
+
+@pytest.fixture
+def uneven():
+    """Three of class 0, then thirty of class 1."""
+    images = np.random.default_rng(2).integers(0, 256, (33, 20, 20)).astype(np.uint8)
+    return RadiographSet.from_arrays(images, np.repeat([0, 1], [3, 30]))
+
+
+def oversampling(radiographs, ratio, **options):
+    options = {"generator": RadiographDataGenerator(), "shuffle": False} | options
+    return RadiographLoader(radiographs, 20, oversample=ratio, **options)
+
+
+@pytest.mark.parametrize(("ratio", "copies"), [(1, 27), (1.2, 22), (2.89, 7), (10, 0), (30, 0)])
+def test_the_smaller_class_is_added_to_until_the_ratio_is_reached(uneven, ratio, copies):
+    labels = epoch_of(oversampling(uneven, ratio))[1]
+    assert np.array_equal(labels, [*uneven.labels, *[0] * copies])
+    assert len(oversampling(uneven, ratio, batch_size=8)) == -(-(33 + copies) // 8)
+
+
+def test_copies_are_shared_out_evenly(uneven):
+    loader = oversampling(uneven, 1.2)
+    assert np.array_equal(loader.rows[:33], np.arange(33))
+    assert sorted(np.bincount(loader.rows[33:])) == [7, 7, 8]
+    assert sorted(np.bincount(oversampling(uneven, 2.89).rows[33:])) == [2, 2, 3]
+
+
+@pytest.mark.parametrize("views", [1, 3, None])
+def test_each_copy_is_augmented_in_its_own_way(uneven, views):
+    loader = oversampling(uneven, 1.2, views=views)
+    shown = [image.tobytes() for epoch in range(views or 3) for image in view_of(loader, epoch)]
+    assert len(set(shown)) == len(shown)
+    plain = {image.astype(np.float32).tobytes() for image in uneven.images}
+    assert not plain & {image.tobytes() for epoch in range(3) for image in view_of(loader, epoch)[33:]}
+
+
+def test_with_one_view_the_radiographs_are_plain_and_the_copies_stay_as_they_are(uneven):
+    loader = oversampling(uneven, 1.2, views=1)
+    assert np.array_equal(view_of(loader, 0)[:33, ..., 0], uneven.images)
+    assert np.array_equal(view_of(loader, 0), view_of(loader, 5))
+
+
+def test_copies_follow_the_seed(uneven):
+    one, same, other = (oversampling(uneven, 1.2, views=1, seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(epoch_of(one)[0], epoch_of(same)[0])
+    assert not np.array_equal(epoch_of(one)[0], epoch_of(other)[0])
+
+
+def test_copies_are_shuffled_among_the_radiographs(uneven):
+    straight, shuffled = (oversampling(uneven, 1.2, views=2, shuffle=shuffle) for shuffle in (False, True))
+    images, labels = epoch_of(straight)
+    order = np.random.default_rng([0, 0]).permutation(55)
+    assert np.array_equal(epoch_of(shuffled)[0], images[order])
+    assert np.array_equal(epoch_of(shuffled)[1], labels[order])
+
+
+def test_the_radiographs_are_shown_as_without_copies(uneven):
+    alone = RadiographLoader(uneven, 20, generator=RadiographDataGenerator(), shuffle=False)
+    assert np.array_equal(view_of(oversampling(uneven, 1.2), 2)[:33], view_of(alone, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ratio": 0.9}, "at least 1"),
+        ({"ratio": float("nan")}, "at least 1"),
+        ({"ratio": 1.2, "generator": None}, "generator"),
+    ],
+)
+def test_copies_that_cannot_be_made_are_refused(uneven, options, said):
+    with pytest.raises(DataError, match=said):
+        oversampling(uneven, **options)
+    with pytest.raises(DataError, match="both classes"):
+        oversampling(uneven.subset(np.arange(3)), 1.2)
+
+
 # What stands around it
 
 
@@ -457,8 +535,13 @@ def about_the_centre(image, parameters):
     height, width = image.shape[:2]
     theta = np.deg2rad(parameters["theta"])
     y, x = np.mgrid[0:height, 0:width].astype(float)
+    if parameters.get("crop") is not None:
+        side, left, top = parameters["crop"]
+        x, y = side * (x + 0.5) - 0.5 + left * width, side * (y + 0.5) - 0.5 + top * height
     if parameters["flip_horizontal"]:
         x = width - 1 - x
+    if parameters["flip_vertical"]:
+        y = height - 1 - y
     x, y = (x - (width - 1) / 2) * parameters["zx"], (y - (height - 1) / 2) * parameters["zy"]
     x, y = x + parameters["tx"], y + parameters["ty"]
     x, y = np.cos(theta) * x - np.sin(theta) * y, np.sin(theta) * x + np.cos(theta) * y
@@ -480,6 +563,8 @@ def draw_all(rng):
 @pytest.mark.parametrize(
     "draw",
     [
+        lambda rng: {"flip_vertical": True},
+        lambda rng: {"theta": rng.uniform(-180, 180)},
         lambda rng: {"theta": rng.uniform(-30, 30)},
         lambda rng: {"tx": rng.uniform(-9, 9)},
         lambda rng: {"ty": rng.uniform(-9, 9)},
@@ -488,7 +573,7 @@ def draw_all(rng):
         lambda rng: {"flip_horizontal": True},
         draw_all,
     ],
-    ids=["theta", "tx", "ty", "zx", "zy", "flip", "all"],
+    ids=["upside down", "any theta", "theta", "tx", "ty", "zx", "zy", "flip", "all"],
 )
 def test_each_parameter_means_what_it_means_to_keras(draw):
     rng = np.random.default_rng(5)
@@ -568,6 +653,66 @@ def test_a_flip_mirrors_left_and_right_exactly():
     assert np.array_equal(flipped, image[:, ::-1])
 
 
+@pytest.mark.parametrize("shape", [(48, 48), (40, 64)], ids=str)
+def test_a_crop_is_a_window_of_the_image_that_everything_else_has_made(shape):
+    rng = np.random.default_rng(12)
+    generator = RadiographDataGenerator(vertical_flip=True, random_crop=(0.5, 0.9), brightness_range=None)
+    for seed in range(10):
+        image = smooth_noise(rng, *shape)[..., np.newaxis]
+        parameters = generator.get_random_transform(image.shape, seed=seed)
+        cropped = generator.apply_transform(image, parameters)
+        differences = np.abs(cropped - about_the_centre(image, parameters))
+        assert differences.mean() <= 0.1
+        assert np.percentile(differences, 99) <= 1
+
+
+def test_a_crop_alone_is_cut_out_and_enlarged():
+    image = smooth_noise(np.random.default_rng(13), 40, 60)[..., np.newaxis]
+    cropped = RadiographDataGenerator().apply_transform(image, PLAIN | {"crop": (0.5, 0.25, 0.5)})
+    window = cv2.resize(image[20:40, 15:45, 0], (60, 40), interpolation=cv2.INTER_LINEAR)
+    # At its edge the window's own pixels are all that resize has; the warp sees those beside it.
+    np.testing.assert_allclose(cropped[1:-1, 1:-1, 0], window[1:-1, 1:-1], atol=0.5)
+    whole = RadiographDataGenerator().apply_transform(image, PLAIN | {"crop": (1.0, 0.0, 0.0)})
+    assert np.array_equal(whole, image)
+
+
+def test_crops_lie_within_the_image_and_reach_its_edges():
+    generator = RadiographDataGenerator(random_crop=(0.6, 0.9))
+    crops = [generator.get_random_transform((20, 20, 1), seed=seed)["crop"] for seed in range(500)]
+    sides, lefts, tops = np.array(crops).T
+    assert 0.6 <= sides.min() < 0.62
+    assert 0.88 < sides.max() <= 0.9
+    for corners in (lefts, tops):
+        assert corners.min() >= 0
+        assert (corners + sides).max() <= 1
+        assert (corners / (1 - sides)).min() < 0.05
+        assert (corners / (1 - sides)).max() > 0.95
+
+
+def test_half_are_turned_upside_down_only_where_asked():
+    for asked, low, high in ((True, 200, 300), (False, 0, 1)):
+        generator = RadiographDataGenerator(vertical_flip=asked)
+        turned = [
+            generator.get_random_transform((9, 9, 1), seed=seed)["flip_vertical"] for seed in range(500)
+        ]
+        assert low <= sum(turned) < high
+
+
+def test_what_else_is_drawn_does_not_depend_on_crops_and_vertical_flips():
+    plain, more = RadiographDataGenerator(), RadiographDataGenerator(vertical_flip=True, random_crop=(0.5, 1))
+    for seed in range(5):
+        drawn = plain.get_random_transform((9, 9, 1), seed=seed)
+        further = more.get_random_transform((9, 9, 1), seed=seed)
+        assert {name for name in drawn if drawn[name] != further[name]} <= {"flip_vertical", "crop"}
+
+
+def test_crops_tell_views_apart():
+    plain = loaders.augmentation_settings(RadiographDataGenerator())
+    cropped = loaders.augmentation_settings(RadiographDataGenerator(random_crop=(0.8, 1.0)))
+    assert plain["random_crop"] is None
+    assert cropped == plain | {"random_crop": [0.8, 1.0]}
+
+
 def test_drawn_parameters_stay_in_their_ranges_and_fill_them():
     generator = RadiographDataGenerator(
         rotation_range=20,
@@ -617,6 +762,9 @@ def test_zoom_is_given_as_a_range_or_as_its_ends():
         {"height_shift_range": 1.0},
         {"height_shift_range": -0.1},
         {"fill_mode": "wrap"},
+        {"random_crop": (0.0, 1.0)},
+        {"random_crop": (0.9, 0.8)},
+        {"random_crop": (0.8, 1.1)},
     ],
 )
 def test_settings_that_keras_takes_otherwise_are_refused(options):
@@ -624,7 +772,7 @@ def test_settings_that_keras_takes_otherwise_are_refused(options):
         RadiographDataGenerator(**options)
 
 
-@pytest.mark.parametrize("option", ["shear_range", "vertical_flip", "rescale", "channel_shift_range"])
+@pytest.mark.parametrize("option", ["shear_range", "rescale", "channel_shift_range"])
 def test_settings_that_are_not_offered_are_refused(option):
     with pytest.raises(TypeError, match=option):
         RadiographDataGenerator(**{option: 1})

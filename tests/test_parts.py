@@ -35,6 +35,7 @@ STAGE_ENDS = {
         "expanded_conv_7_add",
         "backbone_activation_18",
     ),
+    "resnet18": ("relu", "layer1.1.out", "layer2.1.out", "layer3.1.out", "layer4.1.out"),
 }
 
 

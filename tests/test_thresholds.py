@@ -118,6 +118,93 @@ def test_a_floor_outside_0_to_1_is_refused(floor):
         thresholds.choose_operating_point([0, 1], [0.2, 0.6], sensitivity_floor=floor)
 
 
+def test_choose_operating_point_is_balanced_accuracy_with_a_floor():
+    y_true, probabilities = [0, 1, 0, 1], [0.0, 0.5, 0.6, 1.0]
+    assert thresholds.BalancedAccuracy(0.9).choose(
+        y_true, probabilities
+    ) == thresholds.choose_operating_point(y_true, probabilities, sensitivity_floor=0.9)
+
+
+def test_a_fixed_threshold_looks_at_nothing():
+    assert thresholds.Fixed().choose([0, 1], [0.9, 0.1]) == thresholds.DEFAULT_POINT
+    assert thresholds.Fixed(0.7).choose([], []).threshold == 0.7
+
+
+@quick
+@given(labelled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+def test_a_wanted_sensitivity_is_reached_at_the_highest_specificity(sample, target):
+    def figures(threshold):
+        counts = metrics.confusion_counts(*sample, threshold)
+        return metrics.sensitivity(counts), metrics.specificity(counts)
+
+    point = thresholds.Sensitivity(target).choose(*sample)
+    sensitivity, chosen = figures(point.threshold)
+    assert sensitivity >= target
+    for candidate in thresholds.candidate_thresholds(sample[1]):
+        sensitivity, specificity = figures(candidate)
+        if sensitivity >= target:
+            assert specificity <= chosen
+            assert candidate >= point.threshold or specificity < chosen
+
+
+@quick
+@given(labelled())
+def test_youden_maximises_sensitivity_and_specificity_together(sample):
+    def youden(threshold):
+        counts = metrics.confusion_counts(*sample, threshold)
+        return metrics.sensitivity(counts) + metrics.specificity(counts) - 1
+
+    chosen = youden(thresholds.Youden().choose(*sample).threshold)
+    assert chosen >= max(map(youden, thresholds.candidate_thresholds(sample[1]))) - 1e-12
+
+
+def test_among_a_sweep_only_its_thresholds_are_chosen():
+    y_true, probabilities = [0, 0, 1, 1], [0.1, 0.62, 0.64, 0.9]
+    policy = thresholds.BalancedAccuracy(among=thresholds.SWEEP[::-1])
+    assert policy.choose(y_true, probabilities).threshold == 0.3
+    assert policy.choose(y_true, [0.1, 0.55, 0.64, 0.9]).threshold == 0.6
+    assert policy.choose(y_true, [0.1, 0.2, 0.25, 0.9]).threshold == 0.3
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "sensitivity", "youden"])
+def test_the_point_names_the_policy_that_chose_it(name):
+    policy = thresholds.POLICIES[name]()
+    assert policy.name == name
+    content = policy.choose([0, 1], [0.2, 0.6], chosen_on="train").json()
+    assert content["policy"] == name
+    assert content["chosen_on"] == "train"
+    assert content["images"] == 2
+
+
+@pytest.mark.parametrize("policy", [thresholds.Sensitivity(1.1), thresholds.BalancedAccuracy(-0.1)])
+def test_a_policy_out_of_range_is_refused(policy):
+    with pytest.raises(DataError, match="in \\[0, 1\\]"):
+        policy.choose([0, 1], [0.2, 0.6])
+
+
+def counted(tn, fp, fn, tp):
+    """Labels and probabilities that give these counts at 0.75."""
+    return np.repeat([0, 0, 1, 1], [tn, fp, fn, tp]), np.repeat([0.2, 0.8, 0.2, 0.8], [tn, fp, fn, tp])
+
+
+def test_a_sweep_gives_the_figures_of_a_published_matrix():
+    """R4's CNN at 0.75: its counts, and what follows from them (its own table prints another F1)."""
+    rows = thresholds.sweep(*counted(162, 72, 5, 385))
+    assert [row.threshold for row in rows] == [0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8]
+    row = rows[9]
+    assert (row.fn, row.fp) == (5, 72)
+    figures = row.accuracy, row.precision, row.sensitivity, row.specificity, row.f1, row.balanced_accuracy
+    assert np.round(figures, 4).tolist() == [0.8766, 0.8425, 0.9872, 0.6923, 0.9091, 0.8397]
+
+
+def test_a_sweep_has_no_figure_where_there_is_nothing_to_divide_by():
+    (row,) = thresholds.sweep([0, 1], [0.1, 0.2], thresholds=[0.5])
+    assert np.isnan(row.precision)
+    assert row.fn == 1
+    (row,) = thresholds.sweep([1], [0.9], thresholds=[0.5])
+    assert np.isnan([row.specificity, row.balanced_accuracy]).all()
+
+
 @quick
 @given(labelled())
 def test_operating_points_come_back_from_json_as_they_were(sample):

@@ -11,6 +11,7 @@ from pneumokeras.data.datasets import Splits
 from pneumokeras.errors import ModelError
 from pneumokeras.fitting import fit
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
+from pneumokeras.schedules import Schedule
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ def test_it_stops_early_and_lowers_the_learning_rate_when_nothing_improves(spot_
     constant.optimizer.learning_rate = 1e-3
     history = fit(constant, spot_splits.train, spot_splits.val, epochs=20).history
     assert history["learning_rate"][-1] < history["learning_rate"][0]
+
+
+def test_without_patience_it_goes_on_and_without_a_plateau_the_rate_stays(spot_splits):
+    inputs = keras.Input((32, 32, 1))
+    outputs = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(inputs * 0.0))
+    constant = keras.Model(inputs, outputs)
+    constant.compile("sgd", "binary_crossentropy")
+    constant.optimizer.learning_rate = 1e-3
+    schedule = Schedule(plateau=None, patience=None)
+    history = fit(constant, spot_splits.train, spot_splits.val, epochs=12, schedule=schedule).history
+    assert history["learning_rate"] == pytest.approx([1e-3] * 12)
 
 
 def test_a_model_that_is_not_compiled_is_refused(spot_splits):

@@ -21,6 +21,7 @@ MODELS = {
     "efficientnetb0": 224,
     "densenet121": 224,
     "mobilenetv3small": 224,
+    "resnet18": 224,
     "compact-cnn": 64,
 }
 """Model names and the side in pixels each takes unless told otherwise."""
@@ -74,7 +75,8 @@ class FineTuning(click.ParamType):
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="Of the backbone: Keras' download, random, or a no-top .h5 or a .keras with the same backbone.",
+    help="Of the backbone: a download, random, or a file: a no-top .h5, for resnet18 a .safetensors, or a "
+    ".keras with the same backbone.",
 )
 @click.option(
     "--preprocessing",

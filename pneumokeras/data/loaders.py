@@ -23,6 +23,9 @@ from pneumokeras.errors import DataError
 MEMORY_LIMIT = 2 * 2**30
 """Decoded pixels are kept between epochs as long as a set takes at most this many bytes."""
 
+_VIEWS_WITHOUT_END = 2**32
+"""How far apart the views of a radiograph and of its copies are where each epoch shows a new one."""
+
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
 _MODEL_DOES_IT = (
     "rescale",
@@ -36,17 +39,20 @@ _MODEL_DOES_IT = (
 
 
 class RadiographDataGenerator(ImageDataGenerator):
-    """An `ImageDataGenerator` that turns, shifts, zooms and flips in one OpenCV warp.
+    """An `ImageDataGenerator` that turns, shifts, zooms, flips and crops in one OpenCV warp.
 
     It draws and applies the same parameters as Keras' own (same names, ranges and meaning), so it can
     stand wherever that stands, `flow` included; it leaves NumPy's global random state alone.
 
     Args:
-        rotation_range: degrees, drawn from [-range, range].
+        rotation_range: degrees, drawn from [-range, range]; 180 for any angle.
         width_shift_range: fraction of the width, drawn from [-range, range].
         height_shift_range: fraction of the height, drawn from [-range, range].
         zoom_range: zoom drawn from [1 - range, 1 + range] for each axis, or `(low, high)`.
         horizontal_flip: mirror half of the images.
+        vertical_flip: turn half of the images upside down.
+        random_crop: `(low, high)` share of each side, in (0, 1]: a window of that share anywhere in the image
+            takes the image's place, after everything else; or `None`. Keras' own has nothing like it.
         brightness_range: `(low, high)` factor on the gray levels, or `None`.
         fill_mode: what lies outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
     """
@@ -59,6 +65,8 @@ class RadiographDataGenerator(ImageDataGenerator):
         height_shift_range: float = 0.05,
         zoom_range: float | tuple[float, float] = 0.1,
         horizontal_flip: bool = True,
+        vertical_flip: bool = False,
+        random_crop: tuple[float, float] | None = None,
         brightness_range: tuple[float, float] | None = (0.9, 1.1),
         fill_mode: str = "nearest",
     ):
@@ -70,15 +78,21 @@ class RadiographDataGenerator(ImageDataGenerator):
         ):
             if not 0 <= share < 1:  # Keras takes 1 and more as pixels
                 raise DataError(f"Expected {name} as a fraction of the side, in [0, 1). Received {share}.")
+        if random_crop is not None and not 0 < random_crop[0] <= random_crop[1] <= 1:
+            raise DataError(
+                f"Expected random_crop as (low, high) shares of the side, in (0, 1]. Received {random_crop}."
+            )
         super().__init__(
             rotation_range=rotation_range,
             width_shift_range=width_shift_range,
             height_shift_range=height_shift_range,
             zoom_range=zoom_range,
             horizontal_flip=horizontal_flip,
+            vertical_flip=vertical_flip,
             brightness_range=brightness_range,
             fill_mode=fill_mode,
         )
+        self.random_crop = random_crop
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
         """Draw the parameters of one transformation.
@@ -88,7 +102,8 @@ class RadiographDataGenerator(ImageDataGenerator):
             seed: the same seed draws the same parameters; `None` draws anew.
 
         Returns:
-            Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on.
+            Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on; and `crop`, the
+            window's side, left and top as shares of the image's, or `None`.
         """
         rng = np.random.default_rng(seed)
         zoom = rng.uniform(self.zoom_range[0], self.zoom_range[1], size=2)
@@ -102,9 +117,11 @@ class RadiographDataGenerator(ImageDataGenerator):
             "zx": zoom[0],
             "zy": zoom[1],
             "flip_horizontal": bool(flip and self.horizontal_flip),
-            "flip_vertical": False,
             "channel_shift_intensity": None,
             "brightness": None if self.brightness_range is None else rng.uniform(*self.brightness_range),
+            # Drawn last, so that what is drawn before does not depend on whether they are offered.
+            "flip_vertical": bool(self.vertical_flip and rng.random() < 0.5),
+            "crop": None if self.random_crop is None else _drawn_window(rng, *self.random_crop),
         }
 
     def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
@@ -137,6 +154,12 @@ class RadiographLoader(PyDataset):
     With a generator, the radiographs are shuffled, and epoch e shows view e mod `views`: view 0 is the
     plain radiograph, every other one is augmented. Without one they come plain and in file order, always.
     What is drawn depends on the seed, the view and the radiograph's content, never on a global state.
+
+    With `oversample`, an epoch shows the smaller class more often: examples 0 to n - 1 are the radiographs,
+    the further ones are copies of radiographs of that class, each of which at first is copied once, then
+    some a second time, and so on. A copy has views of its own, all of them augmented: with `views=1` each
+    radiograph is plain and each copy is one augmented version that stays as it is.
+
     Call Keras' own `fit` with `shuffle=False`: else it shuffles the batches of an epoch once more, by
     Python's global state.
 
@@ -150,12 +173,18 @@ class RadiographLoader(PyDataset):
         shuffle: whether the order changes with each epoch; by default it does if there is a generator.
         seed: of order and augmentation.
         pad: keep the proportions and fill up with black, instead of stretching.
+        oversample: add copies of the smaller class until the larger is about this many times as large, at
+            least 1; `None` adds none.
         workers: threads that `fit` prepares batches with.
         channels: 1, or 3 for a model that takes colour: the gray levels, three times over.
 
     Raises:
         DataError: if the generator does what the model does itself (rescaling, preprocessing function,
-            featurewise or samplewise options), or a number is out of range.
+            featurewise or samplewise options), a number is out of range, or there are copies to be made
+            without a generator or without both classes.
+
+    Attributes:
+        rows: `(k,)` integers: which radiograph each example shows; 0 to n - 1 and then the copies.
     """
 
     def __init__(
@@ -169,6 +198,7 @@ class RadiographLoader(PyDataset):
         shuffle: bool | None = None,
         seed: int = 0,
         pad: bool = False,
+        oversample: float | None = None,
         workers: int = 2,
         channels: int = 1,
     ):
@@ -180,6 +210,8 @@ class RadiographLoader(PyDataset):
         if channels not in (1, 3):
             raise DataError(f"Expected 1 or 3 channels. Received {channels}.")
         _refuse_preprocessing(generator)
+        if oversample is not None and generator is None:
+            raise DataError("Expected a generator to augment the copies that oversample asks for.")
         self.radiographs = radiographs
         self.image_size = _height_and_width(image_size)
         self.batch_size = batch_size
@@ -189,6 +221,7 @@ class RadiographLoader(PyDataset):
         self.seed = seed
         self.pad = pad
         self.channels = channels
+        self.rows, self._copies = _examples(radiographs, oversample, seed)
         self.epoch = 0
         self._under_way = False
         self._position = 0
@@ -196,7 +229,7 @@ class RadiographLoader(PyDataset):
         self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
 
     def __len__(self) -> int:
-        return math.ceil(len(self.radiographs) / self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray] | tuple[np.ndarray]:
         """One batch of the current epoch.
@@ -212,11 +245,11 @@ class RadiographLoader(PyDataset):
             IndexError: if there is no such batch.
         """
         first = range(len(self))[index] * self.batch_size
-        rows = self.order(self.epoch)[first : first + self.batch_size]
-        images = np.stack([self.image(row, self.view) for row in rows])
+        examples = self.order(self.epoch)[first : first + self.batch_size]
+        images = np.stack([self.image(*self.shown(example, self.view)) for example in examples])
         if self.radiographs.labels is None:
             return (images,)
-        return images, self.radiographs.labels[rows].astype(np.float32)
+        return images, self.radiographs.labels[self.rows[examples]].astype(np.float32)
 
     def __iter__(self) -> RadiographLoader:
         return self
@@ -258,9 +291,15 @@ class RadiographLoader(PyDataset):
         return self.epoch + 1 if self.views is None else self.epoch % self.views
 
     def order(self, epoch: int) -> np.ndarray:
-        """`(n,)` integers: the order in which epoch `epoch` shows the radiographs."""
-        rows = np.arange(len(self.radiographs))
-        return np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
+        """`(k,)` integers: the order in which epoch `epoch` shows the examples."""
+        examples = np.arange(len(self.rows))
+        return np.random.default_rng([self.seed, epoch]).permutation(examples) if self.shuffle else examples
+
+    def shown(self, example: int, view: int | None) -> tuple[int, int | None]:
+        """Which radiograph an example is, and which of its views it shows in an epoch that shows `view`."""
+        copy = int(self._copies[example])
+        own = view if view is None else view + copy * (self.views or _VIEWS_WITHOUT_END)
+        return self.rows[example], own
 
     def image(self, row: int, view: int | None) -> np.ndarray:
         """One view of one radiograph.
@@ -308,7 +347,7 @@ class RadiographLoader(PyDataset):
     def _augmentation(self) -> dict[str, Any]:
         return augmentation_settings(self.generator)
 
-    def view_key(self, row: int, view: int) -> bytes:
+    def view_key(self, row: int, view: int | None) -> bytes:
         """16 bytes that are the same for the same view of the same content, and else differ."""
         drawn = [self._augmentation, self.seed, view] if self.generator and view else []
         what = json.dumps([self.radiographs.digests[row], drawn], sort_keys=True)
@@ -321,6 +360,27 @@ class RadiographLoader(PyDataset):
             if self._keeps_pixels:
                 self._decoded[row] = pixels
         return pixels
+
+
+def _examples(
+    radiographs: RadiographSet, oversample: float | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(k,)` rows and `(k,)` numbers: 0 for a radiograph itself, 1 for its first copy and so on."""
+    rows = np.arange(len(radiographs))
+    if oversample is None:
+        return rows, np.zeros_like(rows)
+    labels = radiographs.require_labels()
+    counts = np.bincount(labels, minlength=2)
+    if not oversample >= 1 or not counts.all():
+        raise DataError(
+            "Expected oversample of at least 1, and radiographs of both classes. "
+            f"Received {oversample}, and {counts[0]} and {counts[1]} radiographs."
+        )
+    smaller = np.flatnonzero(labels == np.argmin(counts))
+    missing = max(round(counts.max() / oversample) - len(smaller), 0)
+    copied = np.resize(np.random.default_rng(seed).permutation(smaller), missing)
+    numbers = np.arange(missing) // len(smaller) + 1
+    return np.concatenate([rows, copied]), np.concatenate([np.zeros_like(rows), numbers])
 
 
 def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -372,6 +432,13 @@ def _drawn(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> 
 _global_random_state = threading.Lock()
 
 
+def _drawn_window(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Side, left and top of a window inside the image, as shares of the image's side."""
+    side = rng.uniform(low, high)
+    left, top = rng.uniform(0, 1 - side, size=2)
+    return side, left, top
+
+
 def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.ndarray:
     """The `(2, 3)` matrix that takes an output pixel `(x, y)` to where it comes from in the input."""
     theta = math.radians(parameters.get("theta", 0))
@@ -381,7 +448,14 @@ def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.
     shift = rotation @ (parameters.get("tx", 0), parameters.get("ty", 0))
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = centre + shift - linear @ centre
-    if parameters.get("flip_horizontal"):
-        offset += linear[:, 0] * (width - 1)
-        linear[:, 0] *= -1
+    for axis, (flip, size) in enumerate((("flip_horizontal", width), ("flip_vertical", height))):
+        if parameters.get(flip):
+            offset += linear[:, axis] * (size - 1)
+            linear[:, axis] *= -1
+    if parameters.get("crop") is not None:
+        side, left, top = parameters["crop"]
+        # A pixel's place is its middle: the window's pixel x lies side * (x + 1/2) - 1/2 from its left.
+        corner = np.array([left * width, top * height]) + (side - 1) / 2
+        offset += linear @ corner
+        linear = linear * side
     return np.column_stack([linear, offset])

@@ -65,6 +65,16 @@ def weighted_confusion_counts(
     return ConfusionCounts(tn, fp, fn, tp)
 
 
+def accuracy(counts: AnyCounts) -> np.ndarray:
+    """Share of right calls, (tp + tn) / all: one float or `(replicates,)`; NaN without any image."""
+    return _ratio(counts.tp + counts.tn, counts.tp + counts.tn + counts.fp + counts.fn)
+
+
+def precision(counts: AnyCounts) -> np.ndarray:
+    """Share of calls that are right, tp / (tp + fp): one float or `(replicates,)`; NaN without any."""
+    return _ratio(counts.tp, counts.tp + counts.fp)
+
+
 def sensitivity(counts: AnyCounts) -> np.ndarray:
     """Share of PNEUMONIA that is called, tp / (tp + fn): one float or `(replicates,)`; NaN without any."""
     return _ratio(counts.tp, counts.tp + counts.fn)

@@ -1,8 +1,8 @@
 """The table of backbones, and how one becomes part of a flat graph on raw gray pixels.
 
-Each is a `keras.applications` network without its top. It is built without weights, copied layer by layer
-onto our input with its right preprocessing in front, and then given its weights in order: ImageNet's, those
-of a file, or random ones. So all three meet the same graph.
+Each is a `keras.applications` network without its top, or our own ResNet-18. It is built without weights,
+copied layer by layer onto our input with its right preprocessing in front, and then given its weights in
+order: ImageNet's, those of a file, or random ones. So all three meet the same graph.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from pneumokeras.errors import ModelError
+from pneumokeras.models.resnet18 import download, read_safetensors, resnet18
 from pneumokeras.models.saved import describe, load_model
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -37,7 +38,7 @@ class Backbone:
 
     Attributes:
         name: how users call it.
-        builder: its function in `keras.applications`; empty for a user's own network.
+        builder: what Keras or its authors call it; empty for a user's own network.
         expects: what its ImageNet weights expect: `"caffe"` (BGR, 0..255, mean subtracted), `"tf"`
             (-1..1), `"torch"` (RGB in [0, 1] less the mean, by the standard deviation) or `"own"` (0..255;
             the network normalises by itself).
@@ -45,6 +46,8 @@ class Backbone:
         divides_by_std_twice: its ImageNet weights need a further division by the root of the standard
             deviation after the network's own normalisation. Keras inserts it only when it downloads the
             weights itself, so the same weights from a file would meet another graph.
+        hub: the repository on the Hugging Face hub that has its ImageNet weights, for a network that
+            `keras.applications` does not have.
     """
 
     name: str
@@ -52,6 +55,12 @@ class Backbone:
     expects: str
     image_size: int = 224
     divides_by_std_twice: bool = False
+    hub: str = ""
+
+    @property
+    def published_as(self) -> str:
+        """The file that holds its ImageNet weights."""
+        return f"the model.safetensors of {self.hub}" if self.hub else "Keras' no-top .h5"
 
 
 BACKBONES = {
@@ -62,6 +71,7 @@ BACKBONES = {
         Backbone("efficientnetb0", "EfficientNetB0", expects="own", divides_by_std_twice=True),
         Backbone("densenet121", "DenseNet121", expects="torch"),
         Backbone("mobilenetv3small", "MobileNetV3Small", expects="own"),
+        Backbone("resnet18", "ResNet18", expects="torch", hub="timm/resnet18.tv_in1k"),
     )
 }
 
@@ -152,12 +162,12 @@ def _loads_in_plain_keras(layer: keras.Layer) -> bool:
     return True
 
 
-def bare_network(
-    backbone: Backbone, *, image_size: tuple[int, int], weights: str | None = None
-) -> keras.Model:
-    """The `keras.applications` network as Keras builds it, without its top, on `(height, width, 3)`."""
+def bare_network(backbone: Backbone, *, image_size: tuple[int, int]) -> keras.Model:
+    """The network as it was published, without its top and its weights, on `(height, width, 3)`."""
+    if backbone.hub:
+        return resnet18((*image_size, 3))
     builder = getattr(keras.applications, backbone.builder)
-    return builder(include_top=False, weights=weights, input_shape=(*image_size, 3))
+    return builder(include_top=False, weights=None, input_shape=(*image_size, 3))
 
 
 def frozen_backbone(
@@ -256,11 +266,17 @@ def _preprocessed(
         raise ModelError("The network takes gray images. Expected input_shape (height, width, 1).")
     if gray and network_shape[-1] == 3:
         tensor = keras.layers.Concatenate(name="gray_to_three_channels")([tensor] * 3)
-    return _as_expected(tensor, backbone.expects, gray=gray) if preprocessing == "native" else tensor
+    return as_expected(tensor, backbone.expects, gray=gray) if preprocessing == "native" else tensor
 
 
-def _as_expected(tensor: keras.KerasTensor, expects: str, *, gray: bool) -> keras.KerasTensor:
-    """Pixels 0 to 255 as the network's ImageNet weights expect them; see `Backbone.expects`."""
+def as_expected(tensor: keras.KerasTensor, expects: str, *, gray: bool) -> keras.KerasTensor:
+    """Pixels 0 to 255 as a network's ImageNet weights expect them.
+
+    Args:
+        tensor: `(n, height, width, 3)`.
+        expects: as in `Backbone.expects`.
+        gray: whether the three channels are the same.
+    """
     if expects == "caffe":
         bgr = tensor if gray else keras.ops.flip(tensor, axis=-1)
         ones = (1.0, 1.0, 1.0)
@@ -282,8 +298,8 @@ def load_weights(
     Args:
         network: what `bare_network` built, without weights.
         backbone: its entry in the table.
-        weights: `"imagenet"`, `"none"`, or a file: a Keras-applications no-top `.h5`, or a `.keras` of
-            pneumokeras with the same backbone.
+        weights: `"imagenet"`, `"none"`, or a file: a Keras-applications no-top `.h5`, for ResNet-18 timm's
+            or torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone.
 
     Returns:
         The arrays, and where they come from, to be written down.
@@ -297,7 +313,7 @@ def load_weights(
         return _imagenet_weights(network, backbone), "imagenet"
     path, identity = Path(weights), identify_weights(weights)
     if path.suffix != ".keras":
-        return _weights_of_h5(path, network), identity
+        return _published_weights(path, network, backbone), identity
     arrays, origin = _weights_of_keras_file(path, network, backbone)
     return arrays, f"{identity}, which began as {origin}"
 
@@ -313,7 +329,8 @@ def identify_weights(weights: str | PathLike[str]) -> str:
     path = Path(weights)
     if not path.is_file():
         raise ModelError(
-            f"There is no weights file {path}. Expected imagenet, none, or a .h5 or .keras file."
+            f"There is no weights file {path}. Expected imagenet, none, or a .h5, .safetensors or "
+            ".keras file."
         )
     return f"file {path.name} ({blake2b(path.read_bytes(), digest_size=8).hexdigest()})"
 
@@ -338,25 +355,35 @@ def random_weights(network: keras.Model, *, seed: int) -> list[np.ndarray]:
 
 def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
     try:
-        downloaded = bare_network(backbone, image_size=network.input_shape[1:3], weights="imagenet")
+        if backbone.hub:
+            return read_safetensors(download(backbone.hub), network)
+        builder = getattr(keras.applications, backbone.builder)
+        shape = network.input_shape[1:]
+        return builder(include_top=False, weights="imagenet", input_shape=shape).get_weights()
     except Exception as error:  # Keras' download raises a bare Exception
+        reason = str(error) if isinstance(error, ImportError) else "is this machine offline?"
         raise ModelError(
-            f"Cannot download the ImageNet weights of {backbone.builder} (is this machine offline?). "
-            "Bring them with --weights FILE (Keras' no-top .h5), or use random ones with --weights none."
+            f"Cannot download the ImageNet weights of {backbone.builder} ({reason}). "
+            f"Bring them with --weights FILE ({backbone.published_as}), or use random ones with "
+            "--weights none."
         ) from error
-    return downloaded.get_weights()
+
+
+def _published_weights(path: Path, network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+    read = read_safetensors if path.suffix == ".safetensors" else _weights_of_h5
+    try:
+        return read(path, network)
+    except Exception as error:  # h5py, Keras and safetensors raise whatever a foreign file provokes
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{path} does not hold the weights of {network.name} without its top ({reason}). "
+            f"Expected {backbone.published_as}."
+        ) from error
 
 
 def _weights_of_h5(path: Path, network: keras.Model) -> list[np.ndarray]:
     scratch = keras.models.clone_model(network)
-    try:
-        scratch.load_weights(path)
-    except Exception as error:  # h5py and Keras raise whatever a foreign file provokes
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"{path} does not hold the weights of {network.name} without its top ({reason}). "
-            "Expected Keras' no-top .h5."
-        ) from error
+    scratch.load_weights(path)
     return scratch.get_weights()
 
 

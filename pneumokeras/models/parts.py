@@ -108,15 +108,16 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
     return frozenset(names[first:])
 
 
-def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
+def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 0) -> Parts:
     """Cut a model where the first layer to be trained begins.
 
-    The backbone's BatchNorm stays in inference mode, its scale and offset as they are, or the few images of
-    a batch would ruin its statistics.
+    By default the backbone's BatchNorm stays in inference mode, its scale and offset as they are, or the few
+    images of a batch would ruin its statistics.
 
     Args:
         model: a flat functional model with a head.
         what: what is trainable, as for `trainable_layers`.
+        batch_norm: `"keep"`; or `"update"` to train it and its statistics in the upper part, too.
         seed: of the restored dropout.
 
     Raises:
@@ -144,7 +145,8 @@ def cut(model: keras.Model, what: str, *, seed: int = 0) -> Parts:
         if layer.name in rates:
             config |= {"rate": rates[layer.name], "seed": seeds[layer.name]}
         copy = type(layer).from_config(config)
-        copy.trainable = layer.name in head or not isinstance(layer, keras.layers.BatchNormalization)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        copy.trainable = batch_norm == "update" or layer.name in head or not is_norm
         return copy
 
     def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumokeras.errors import ModelError
 from pneumokeras.models import backbones
-from pneumokeras.models.head import compile_classifier, probability
+from pneumokeras.models.head import HEADS, compile_classifier, probability
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saved import describe
 
@@ -31,10 +31,12 @@ class TransferHyperModel(keras_tuner.HyperModel):
             pixels to a feature map, with its weights.
         input_shape: `(height, width, 1)` of the raw gray radiographs, or `(height, width, 3)` for RGB.
             Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
-        weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, or a `.keras` of
-            pneumokeras with the same backbone. Your own network keeps those it has.
+        weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, for ResNet-18 timm's or
+            torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone. Your own
+            network keeps those it has.
         preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
             `"rescale"`, pixels / 255.
+        head: a name of `pneumokeras.models.head.HEADS`, for that head instead of the tunable one.
         units: `(lowest, highest, step)` of the dense layer.
         dropout: `(lowest, highest, step)` of the dropout rate.
         l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
@@ -43,7 +45,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             trained on top of the backbone are the same.
 
     Raises:
-        ModelError: if the backbone or the preprocessing is unknown, or a size cannot be used.
+        ModelError: if the backbone, the preprocessing or the head is unknown, or a size cannot be used.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         input_shape: tuple[int, int, int] = (224, 224, 1),
         weights: str | PathLike[str] = "imagenet",
         preprocessing: str = "native",
+        head: str | None = None,
         units: tuple[int, int, int] = (64, 512, 64),
         dropout: tuple[float, float, float] = (0.2, 0.6, 0.1),
         l2: tuple[float, float] = (1e-6, 1e-2),
@@ -69,6 +72,9 @@ class TransferHyperModel(keras_tuner.HyperModel):
         if preprocessing not in backbones.PREPROCESSINGS:
             expected = " or ".join(backbones.PREPROCESSINGS)
             raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {expected}.")
+        if head is not None and head not in HEADS:
+            raise ModelError(f"Unknown head {head!r}. Expected one of {', '.join(HEADS)}.")
+        self.fixed_head = head
         self.weights = weights
         self.preprocessing = preprocessing
         self.units = units
@@ -88,6 +94,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             "input_shape": list(self.input_shape),
             "weights": self._identity_of_weights(),
             "preprocessing": self.preprocessing,
+            "head": self.fixed_head,
             "units": list(self.units),
             "dropout": list(self.dropout),
             "l2": list(self.l2),
@@ -96,15 +103,17 @@ class TransferHyperModel(keras_tuner.HyperModel):
         }
 
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
-        """The tunable part.
+        """The tunable part, or the fixed head that was asked for.
 
         Args:
-            hp: where `units`, `dropout` and `l2` are drawn from.
+            hp: where `units`, `dropout` and `l2` of the tunable one are drawn from.
             features: `(n, channels)` pooled features.
 
         Returns:
             `(n, 1)` P(PNEUMONIA).
         """
+        if self.fixed_head is not None:
+            return HEADS[self.fixed_head](features, seed=self.seed)
         units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
         penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
         hidden = keras.layers.Dense(

@@ -1,0 +1,124 @@
+"""ResNet-18, which `keras.applications` does not have, and its weights as PyTorch's libraries publish them.
+
+Layers are called as PyTorch calls its modules, so that a layer's name finds its tensors in a file.
+
+Reference: He et al. (2016), Deep Residual Learning for Image Recognition, CVPR.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+from safetensors import safe_open
+
+from pneumokeras.models.pytorch import batch_norm
+
+_HEAD = {"fc.weight", "fc.bias"}
+_FLOATS = {"F16", "F32", "F64"}
+
+
+def resnet18(input_shape: tuple[int, int, int]) -> keras.Model:
+    """ResNet-18 without its top, without pretrained weights: 11,176,512 trainable parameters.
+
+    Args:
+        input_shape: `(height, width, 3)`; RGB in [0, 1] less ImageNet's mean, by its standard deviation.
+
+    Returns:
+        Model to `(n, height / 32, width / 32, 512)` feature maps, the sides rounded up.
+    """
+    inputs = keras.Input(input_shape, name="rgb")
+    tensor = _conv(inputs, 64, size=7, stride=2, name="conv1")
+    tensor = layers.ReLU(name="relu")(batch_norm("bn1")(tensor))
+    tensor = layers.ZeroPadding2D(1, name="maxpool_pad")(tensor)  # after ReLU zeros do as PyTorch's -inf
+    tensor = layers.MaxPooling2D(3, strides=2, name="maxpool")(tensor)
+    for stage, filters in enumerate((64, 128, 256, 512), start=1):
+        for block in range(2):
+            stride = 2 if stage > 1 and block == 0 else 1
+            tensor = _basic_block(tensor, filters, stride=stride, name=f"layer{stage}.{block}")
+    return keras.Model(inputs, tensor, name="resnet18")
+
+
+def _basic_block(tensor: keras.KerasTensor, filters: int, *, stride: int, name: str) -> keras.KerasTensor:
+    shortcut = tensor
+    if stride > 1:
+        shortcut = _conv(tensor, filters, size=1, stride=stride, name=f"{name}.downsample.0")
+        shortcut = batch_norm(f"{name}.downsample.1")(shortcut)
+    tensor = _conv(tensor, filters, size=3, stride=stride, name=f"{name}.conv1")
+    tensor = layers.ReLU(name=f"{name}.relu1")(batch_norm(f"{name}.bn1")(tensor))
+    tensor = _conv(tensor, filters, size=3, stride=1, name=f"{name}.conv2")
+    tensor = batch_norm(f"{name}.bn2")(tensor)
+    return layers.ReLU(name=f"{name}.out")(layers.Add(name=f"{name}.add")([tensor, shortcut]))
+
+
+def _conv(tensor: keras.KerasTensor, filters: int, *, size: int, stride: int, name: str) -> keras.KerasTensor:
+    """A convolution padded as in PyTorch: equally on all sides, where Keras' "same" may favour two."""
+    if size > 1 and stride > 1:
+        tensor = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(tensor)
+    padding = "same" if stride == 1 else "valid"
+    return layers.Conv2D(filters, size, strides=stride, padding=padding, use_bias=False, name=name)(tensor)
+
+
+def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np.ndarray]:
+    """The weights that a PyTorch state dict holds for a network.
+
+    Only the tensors asked for are read, after their types and shapes are found right.
+
+    Args:
+        path: a `.safetensors` file of timm or torchvision.
+        network: what `resnet18` built.
+
+    Returns:
+        The arrays in the order of the network's weights.
+
+    Raises:
+        ValueError: if a tensor is missing, has another type or shape, or belongs to no layer; the message
+            is the reason alone.
+        Exception: whatever `safetensors` raises on a file that is damaged or something else.
+    """
+    expected = {name: shape for layer in network.layers for name, shape in _tensors_of(layer).items()}
+    with safe_open(path, framework="numpy") as file:
+        held = {name for name in file.keys() if not name.endswith(".num_batches_tracked")}  # noqa: SIM118
+        if missing := [name for name in expected if name not in held]:
+            raise ValueError(f"{missing[0]} is missing")
+        if foreign := sorted(held - expected.keys() - _HEAD):
+            raise ValueError(f"{foreign[0]} belongs to another network")
+        for name, shape in expected.items():
+            tensor = file.get_slice(name)
+            received = tensor.get_dtype(), tuple(tensor.get_shape())
+            if received[0] not in _FLOATS or received[1] != shape:
+                raise ValueError(f"{name} is {received[0]} {received[1]}, not floats {shape}")
+        arrays = (file.get_tensor(name) for name in expected)
+        return [_as_keras(array) for array in arrays]
+
+
+def _tensors_of(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of PyTorch's tensors for a layer, in the order of Keras' weights."""
+    if isinstance(layer, layers.Conv2D):
+        height, width, channels, filters = layer.kernel.shape
+        return {f"{layer.name}.weight": (filters, channels, height, width)}
+    if isinstance(layer, layers.BatchNormalization):
+        kinds = ("weight", "bias", "running_mean", "running_var")
+        return {f"{layer.name}.{kind}": tuple(layer.gamma.shape) for kind in kinds}
+    return {}
+
+
+def _as_keras(array: np.ndarray) -> np.ndarray:
+    """A kernel's axes from (out, in, height, width) to (height, width, in, out)."""
+    return (array.transpose(2, 3, 1, 0) if array.ndim == 4 else array).astype(np.float32)
+
+
+def download(repository: str) -> Path:
+    """The weights file of a repository of the Hugging Face hub, from its cache if it is there.
+
+    Raises:
+        Exception: whatever `huggingface_hub` raises, or ImportError if it is not installed.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise ImportError("install huggingface_hub with: pip install 'pneumokeras[hub]'") from error
+    return Path(hf_hub_download(repository, "model.safetensors"))

@@ -1,0 +1,54 @@
+"""Optimizers as the documents have them: Adam with an L2 term, and two learning rates in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+
+class L2Adam(keras.optimizers.Adam):
+    """Adam whose weight decay is an L2 term in the gradient, as `torch.optim.Adam` has it.
+
+    Each weight w, biases and BatchNorm's included, has `weight_decay * w` added to its gradient, so that the
+    decay is scaled as the gradient is. Keras' own `weight_decay` takes `learning_rate * weight_decay * w` off
+    the weight itself: that is AdamW.
+
+    Args:
+        learning_rate: as for Adam.
+        weight_decay: of the L2 term, at least 0.
+        name: of the optimizer.
+    """
+
+    def __init__(self, learning_rate: float, *, weight_decay: float, name: str = "adam"):
+        super().__init__(learning_rate, name=name)
+        self._l2 = weight_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step for one variable."""
+        super().update_step(gradient + self._l2 * variable, variable, learning_rate)
+
+
+OPTIMIZERS = {"adam": L2Adam, "adamw": keras.optimizers.AdamW}
+"""Where weight decay acts: in the gradient, or on the weights themselves (decoupled)."""
+
+
+def over_parts(
+    optimizers: Mapping[str, keras.optimizers.Optimizer], head: Iterable[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """One optimizer for a model that leaves the head to one and everything else to another.
+
+    Args:
+        optimizers: `"head"` and `"backbone"`.
+        head: the head's trainable variables.
+    """
+    ours = {id(variable) for variable in head}
+    return keras.optimizers.MultiOptimizer(
+        lambda variable: optimizers["head" if id(variable) in ours else "backbone"]
+    )
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """The optimizers that train a model, from the radiograph upwards; the head's is the last."""
+    return getattr(model.optimizer, "optimizers", [model.optimizer])
