@@ -141,6 +141,7 @@ def test_report_json_has_the_documented_shape(evaluation):
     assert list(report) == [
         *("schema", "run", "split", "data", "images", "patients", "prevalence"),
         *("roc_auc", "average_precision", "brier", "calibration_error", "operating_points"),
+        *("roc_auc_delong", "stated_prevalence", "calibration", "net_benefit", "sweep", "subgroups"),
     ]
     assert (report["schema"], report["run"], report["split"]) == (1, "resnet50-1", "test")
     assert (report["images"], report["patients"], report["prevalence"]) == (100, 50, 0.6)

@@ -16,6 +16,7 @@ from pneumokeras.evaluation.checks import check_labelled, has_both_classes
 from pneumokeras.evaluation.results import Curve
 
 CALIBRATION_BINS = 10
+SATURATED = 2.0**-24  # a float32 sigmoid cannot come nearer to 1
 
 Count = TypeVar("Count", int, np.ndarray)
 
@@ -227,11 +228,46 @@ def weighted_expected_calibration_error(
 ) -> np.ndarray:
     """`expected_calibration_error` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
     y_true, probabilities = check_labelled(y_true, probabilities)
-    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = probability_bins(probabilities, CALIBRATION_BINS)
     residual_by_bin = np.zeros((CALIBRATION_BINS, y_true.size))
     residual_by_bin[bins, np.arange(y_true.size)] = y_true - probabilities
     gaps = np.abs(_weighted_totals(residual_by_bin, weights))
     return _ratio(gaps.sum(axis=0), weights.sum(axis=1))
+
+
+def probability_bins(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Which bin of equal width each probability falls into, `(n,)` integers from 0; 1 falls into the last."""
+    return np.minimum((probabilities * bins).astype(int), bins - 1)
+
+
+def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean cross-entropy in nats.
+
+    Probabilities of exactly 0 or 1 count as `SATURATED` away from it: the float32 sigmoid of a model says 1
+    of whatever has a logit above 17, and one such mistake would make the loss infinite.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+
+    Returns:
+        Float from 0; lower is better; NaN without any image.
+
+    Raises:
+        DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
+
+    Reference: Good (1952), Journal of the Royal Statistical Society B 14(1).
+    """
+    y_true, probabilities = check_labelled(y_true, probabilities)
+    if not y_true.size:
+        return np.nan
+    said = unsaturated(probabilities)
+    return float(-np.log(np.where(y_true == 1, said, 1 - said)).mean())
+
+
+def unsaturated(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities at least `SATURATED` away from 0 and 1, so that each has a logit."""
+    return np.clip(probabilities, SATURATED, 1 - SATURATED)
 
 
 def roc_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
