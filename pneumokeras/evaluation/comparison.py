@@ -16,7 +16,7 @@ from pneumokeras.errors import DataError
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.checks import check_labels
 from pneumokeras.evaluation.delong import PairedTest, delong_test
-from pneumokeras.evaluation.evaluation import Evaluation
+from pneumokeras.evaluation.evaluation import Evaluation, replicated_headline
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
 from pneumokeras.evaluation.presentation import comparison_html
 from pneumokeras.evaluation.results import Interval, Predictions, plain
@@ -24,13 +24,7 @@ from pneumokeras.evaluation.results import Interval, Predictions, plain
 COMPARISON_SCHEMA = 1
 NAMED = 3  # radiographs named in an error
 
-RANKED = {
-    "roc_auc": metrics.weighted_roc_auc,
-    "average_precision": metrics.weighted_average_precision,
-    "brier": metrics.weighted_brier_score,
-    "calibration_error": metrics.weighted_expected_calibration_error,
-}
-CALLED = {
+SCORES = {
     "sensitivity": metrics.sensitivity,
     "specificity": metrics.specificity,
     "accuracy": metrics.accuracy,
@@ -263,8 +257,8 @@ def _figures(
     y_true: np.ndarray, probabilities: np.ndarray, threshold: float, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     counts = metrics.weighted_confusion_counts(y_true, probabilities, threshold, weights)
-    return {name: metric(y_true, probabilities, weights) for name, metric in RANKED.items()} | {
-        name: score(counts) for name, score in CALLED.items()
+    return replicated_headline(y_true, probabilities, weights) | {
+        name: score(counts) for name, score in SCORES.items()
     }
 
 

@@ -84,7 +84,7 @@ def delong_interval(
         DataError: if the arrays do not fit together.
 
     References: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3); Obuchowski (1997), Biometrics 53(2);
-    Pepe (2003), The Statistical Evaluation of Medical Tests, section 5.2 (logit scale); Newcombe (2006),
+    Pepe (2003), The Statistical Evaluation of Medical Tests, chapter 5 (logit scale); Newcombe (2006),
     Statistics in Medicine 25(4), method 5.
     """
     components = _components(y_true, [probabilities], patients)

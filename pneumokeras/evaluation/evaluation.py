@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 REPORT_SCHEMA = 1
 
 HEADLINE_METRICS = {
-    "roc_auc": (metrics.roc_auc, metrics.weighted_roc_auc),
-    "average_precision": (metrics.average_precision, metrics.weighted_average_precision),
-    "brier": (metrics.brier_score, metrics.weighted_brier_score),
-    "calibration_error": (metrics.expected_calibration_error, metrics.weighted_expected_calibration_error),
+    "roc_auc": metrics.roc_auc,
+    "average_precision": metrics.average_precision,
+    "brier": metrics.brier_score,
+    "calibration_error": metrics.expected_calibration_error,
 }
 BOOTSTRAPPED_SCORES = {"f1": metrics.f1, "balanced_accuracy": metrics.balanced_accuracy, "mcc": metrics.mcc}
 
@@ -315,7 +315,7 @@ def evaluate_predictions(
     )
     headline = {
         name: percentile_interval(metric(y_true, probabilities), replicated[name])
-        for name, (metric, _) in HEADLINE_METRICS.items()
+        for name, metric in HEADLINE_METRICS.items()
     }
     evaluation = Evaluation(
         split=split,
@@ -376,13 +376,24 @@ def _all_points(
     return points
 
 
+def replicated_headline(
+    y_true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The figures that need no threshold for each row of `(replicates, n)` weights, `(replicates,)` each."""
+    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
+    return {
+        "roc_auc": roc_auc,
+        "average_precision": average_precision,
+        "brier": metrics.weighted_brier_score(y_true, probabilities, weights),
+        "calibration_error": metrics.weighted_expected_calibration_error(y_true, probabilities, weights),
+    }
+
+
 def _bootstrapped_figures(
     y_true: np.ndarray, probabilities: np.ndarray, points: Mapping[str, OperatingPoint], weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Every figure that is bootstrapped, `(replicates,)` floats each; those at a point as `point/score`."""
-    figures = {
-        name: weighted(y_true, probabilities, weights) for name, (_, weighted) in HEADLINE_METRICS.items()
-    }
+    figures = replicated_headline(y_true, probabilities, weights)
     for name, point in points.items():
         counts = metrics.weighted_confusion_counts(y_true, probabilities, point.threshold, weights)
         figures |= {f"{name}/{score}": function(counts) for score, function in BOOTSTRAPPED_SCORES.items()}

@@ -136,10 +136,7 @@ def roc_auc(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
 def weighted_roc_auc(y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """`roc_auc` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    tp, fp = _cumulated_weights(y_true, probabilities, weights)
-    tp_step, fp_step = _steps(tp), _steps(fp)
-    concordant = np.einsum("rk,rk->r", fp_step, tp - tp_step / 2)
-    return _ratio(concordant, tp_step.sum(axis=1) * fp_step.sum(axis=1))
+    return weighted_ranking(y_true, probabilities, weights)[0]
 
 
 def average_precision(y_true: ArrayLike, probabilities: ArrayLike) -> float:
@@ -167,13 +164,28 @@ def weighted_average_precision(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> np.ndarray:
     """`average_precision` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    tp, fp = _cumulated_weights(y_true, probabilities, weights)
-    called = tp + fp
+    return weighted_ranking(y_true, probabilities, weights)[1]
+
+
+def weighted_ranking(
+    y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`roc_auc` and `average_precision` for each row of `(replicates, n)` weights, in one pass over them.
+
+    Returns:
+        Two `(replicates,)` arrays.
+    """
+    tp_step, fp_step = _weights_by_probability(y_true, probabilities, weights)
+    tp = np.cumsum(tp_step, axis=1)
+    called = tp + np.cumsum(fp_step, axis=1)
+    positives, negatives = tp[:, -1], called[:, -1] - tp[:, -1]
     precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-    tp_step = _steps(tp)
     gained = np.einsum("rk,rk->r", tp_step, precision)
-    both_classes = _steps(fp).sum(axis=1) > 0
-    return _ratio(gained, np.where(both_classes, tp_step.sum(axis=1), 0))
+    concordant = np.einsum("rk,rk->r", fp_step, tp) - np.einsum("rk,rk->r", fp_step, tp_step) / 2
+    return (
+        _ratio(concordant, positives * negatives),
+        _ratio(gained, np.where(negatives > 0, positives, 0)),
+    )
 
 
 def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
@@ -323,25 +335,23 @@ def _weighted_totals(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum("kn,rn->kr", values.astype(np.float64), weights)
 
 
-def _cumulated_weights(
+def _weights_by_probability(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of PNEUMONIA and of NORMAL at or above each distinct probability, the highest first.
+    """Weight of PNEUMONIA and of NORMAL at each distinct probability, the highest first.
 
     Returns:
         Two `(replicates, k)` arrays for k distinct probabilities: tied radiographs enter together.
     """
     y_true, probabilities = check_labelled(y_true, probabilities)
     order = np.argsort(-probabilities, kind="stable")
-    last_of_ties = np.flatnonzero(np.diff(probabilities[order], append=-1))
+    first_of_ties = np.flatnonzero(np.diff(probabilities[order], prepend=2))
     ordered = weights[:, order]
-    called = np.cumsum(ordered, axis=1)[:, last_of_ties]
-    tp = np.cumsum(ordered * y_true[order], axis=1)[:, last_of_ties]
-    return tp, called - tp
-
-
-def _steps(cumulated: np.ndarray) -> np.ndarray:
-    return np.diff(cumulated, axis=1, prepend=0)
+    positive = ordered * y_true[order]
+    negative = ordered - positive
+    if first_of_ties.size == order.size:
+        return positive, negative
+    return np.add.reduceat(positive, first_of_ties, axis=1), np.add.reduceat(negative, first_of_ties, axis=1)
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
