@@ -482,6 +482,78 @@ class TestReportRun:
             "report-data-val",
         ]
 
+    def test_the_predictions_lie_beside_the_report(self, run, tmp_path):
+        report, _ = report_of(run)
+        own = (run / "predictions" / "test.csv").read_text()
+        assert (report.folder / "predictions.csv").read_text() == own
+
+    def test_kinds_of_pneumonia_and_columns_of_a_manifest_are_subgroups(self, run, phantom_folder, tmp_path):
+        files = sorted((phantom_folder / "test").glob("*/*"))
+        manifest = tmp_path / "wards.csv"
+        lines = [
+            f"{file},{file.parent.name},{('east', 'west')[number % 2]},{number}"
+            for number, file in enumerate(files * (1 + 21 // len(files)))
+        ][: len(files)]
+        manifest.write_text("path,label,Ward,age\n" + "\n".join(lines) + "\n")
+        report, content = report_of(run, data=manifest, out=tmp_path / "out", images=False)
+        found = {(group["column"], group["value"]) for group in content["subgroups"]}
+        assert {("ward", "east"), ("ward", "west")} <= found
+        assert {column for column, _ in found} <= {"ward", "subtype", "age"}
+        assert (("age", "0") in found) == (len(files) <= 20)
+        assert any("column age" in notice.lower() for notice in report.notices) == (len(files) > 20)
+
+    def test_a_stated_prevalence_gives_predictive_values(self, run, tmp_path):
+        _, content = report_of(run, prevalence=0.1, out=tmp_path / "out", images=False)
+        assert content["stated_prevalence"] == 0.1
+        assert content["operating_points"]["default"]["predictive_values"]["prevalence"] == 0.1
+
+    def test_without_images_no_picture_is_in_the_folder(self, run, tmp_path):
+        report, _ = report_of(run, out=tmp_path / "out", images=False)
+        page = (report.folder / "index.html").read_text()
+        assert "data:image" not in page
+        assert "This report holds no pictures." in page
+
+    def test_explanations_are_checked_if_that_is_asked(self, run, tmp_path):
+        report, content = report_of(run, out=tmp_path / "out", images=False, check_explanations=True)
+        assert content["explanation_checks"]["images"] > 0
+        assert [*jsonschema.Draft202012Validator(report_schema()).iter_errors(content)] == []
+        text = Page((report.folder / "index.html").read_text()).text
+        assert "Can the heatmaps be believed?" in text
+
+    def test_another_run_on_the_same_radiographs_is_set_beside_this_one(self, run, tmp_path):
+        other = shutil.copytree(run, tmp_path / "other")
+        points = json.loads((other / "threshold.json").read_text())
+        points["points"]["validation"]["threshold"] = 1.0  # it calls nothing
+        (other / "threshold.json").write_text(json.dumps(points))
+        report, content = report_of(run, compare_with=other, out=tmp_path / "out")
+        comparison = content["comparison"]
+        assert (comparison["first"]["run"], comparison["second"]["run"]) == ("other", "first")
+        assert comparison["roc_auc"]["difference"]["estimate"] == 0
+        result = content["operating_points"]["validation"]
+        assert len(comparison["disagreements"]) == result["tp"] + result["fp"]
+        assert (
+            "Beside other , on the same radiographs" in Page((report.folder / "index.html").read_text()).text
+        )
+
+    @pytest.mark.parametrize("changed", ["left out", "relabelled"])
+    def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
+        self, run, tmp_path, monkeypatch, changed
+    ):
+        monkeypatch.setattr("pneumokeras.report.making.predict", None)
+        other = shutil.copytree(run, tmp_path / "other")
+        rows = (other / "splits.csv").read_text().splitlines(keepends=True)
+        at = next(number for number, row in enumerate(rows) if ",test," in row and ",NORMAL," in row)
+        name = rows[at].split(",")[0].rpartition("/")[2]
+        rows[at] = "" if changed == "left out" else rows[at].replace(",NORMAL,", ",PNEUMONIA,")
+        (other / "splits.csv").write_text("".join(rows))
+        with pytest.raises(DataError, match="do not have the same test radiographs") as refused:
+            report_of(run, compare_with=other, out=tmp_path / "out")
+        said = (
+            f"1 only in first ({name})" if changed == "left out" else f"1 have other labels, such as {name}"
+        )
+        assert said in str(refused.value)
+        assert not (tmp_path / "out").exists()
+
     def test_a_run_named_by_a_dot_has_its_folders_name(self, run, tmp_path, monkeypatch):
         monkeypatch.chdir(run)
         assert report_of(".", out=tmp_path / "out")[1]["run"] == "first"
