@@ -100,6 +100,7 @@ def test_the_same_images_of_fewer_patients_say_less():
     )
     for narrow, wide in [
         (alone.roc_auc, shared.roc_auc),
+        (alone.roc_auc_delong, shared.roc_auc_delong),
         (alone.brier, shared.brier),
         (
             alone.operating_points["default"].scores["accuracy"],
