@@ -174,7 +174,9 @@ def test_a_comparison_shows_itself(comparison):
     html = comparison._repr_html_()
     assert "&lt;two&gt;" in html
     assert "<two>" not in html
-    assert f"<td>{comparison.differences['sensitivity']}</td>" in html
+    specificity = comparison.second.operating_points["validation"].scores["specificity"]
+    assert f"<td>{specificity}</td><td>{comparison.differences['specificity']}</td>" in html
+    assert f"<td>ROC AUC</td><td>{comparison.first.roc_auc}</td>" in html
     assert "McNemar" in html
     assert repr(comparison).startswith("<Comparison on 100 radiographs, difference of ROC AUC 0.")
 

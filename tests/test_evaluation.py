@@ -190,6 +190,8 @@ def test_predictive_values_are_given_at_the_stated_prevalence(evaluation):
     assert values.npv.estimate > result.scores["npv"].estimate
     assert strict_json(stated)["operating_points"]["default"]["predictive_values"]["ppv"]["method"] == "mover"
     assert f"PPV at 0.1          {values.ppv}" in str(stated.report())
+    assert f"<td>{values.npv}</td>" in stated._repr_html_()
+    assert "<th>NPV at 0.1</th>" in stated._repr_html_()
     with pytest.raises(DataError, match="prevalence between 0 and 1"):
         evaluate_predictions(sample_predictions(), prevalence=10, replicates=20)
 
@@ -204,6 +206,8 @@ def test_scalings_are_fitted_on_validation_alone():
     scaled = expected(evaluation.predictions.probabilities)
     assert scalings["platt"].brier == metrics.brier_score(evaluation.predictions.labels, scaled)
     assert strict_json(evaluation)["calibration"]["scalings"]["platt"]["scaling"]["slope"] == expected.slope
+    told = f"platt scaling fitted on validation would give Brier score {scalings['platt'].brier:.3f}"
+    assert told in str(evaluation.report())
 
 
 def test_validation_of_one_class_is_refused():
