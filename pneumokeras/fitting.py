@@ -254,7 +254,7 @@ def fit_stages(
         parts.write_back(model)
         histories.append(history | {"stage": [float(len(histories) + 1)] * len(history["loss"])})
         score = _best(histories, objective)
-        if score != best or schedule.keep == "last":
+        if score != best or schedule.keep != "best":
             best, weights = score, model.get_weights()
             if checkpoint is not None:
                 model.save_weights(checkpoint)

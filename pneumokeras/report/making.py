@@ -18,12 +18,12 @@ from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
+from pneumokeras.keeping import TuningResult, load_run, write_predictions
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, ReportContents
 from pneumokeras.report.writing import require_report_folder, write_report
 from pneumokeras.runs import Run, open_run
 from pneumokeras.searching import in_words
-from pneumokeras.tuning import TuningResult, load_run, write_predictions
 
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12
