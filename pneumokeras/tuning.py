@@ -20,9 +20,9 @@ from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_setti
 from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError
 from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, choose_operating_point
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
-from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor, Views
+from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor
 from pneumokeras.files import read_csv, read_json, write_csv, write_json
-from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts
+from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts, sets_of
 from pneumokeras.inference import predictions_of
 from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe, load_model, save_model
@@ -361,14 +361,12 @@ def _way(
     hypermodel: HyperModel, images: ImageBatches, *, precision: str, cache: bool, progress: Progress | None
 ) -> _Way:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
-    views = images.train.views
-    if not (cache and views and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
+    if not (cache and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
         return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()
-    known = describe(network)
-    extractor = Extractor(network, backbone=known.architecture, weights=known.weights, precision=precision)
-    features = extractor.features([Views(images.train, views), Views(images.val)], progress=progress)
+    extractor = Extractor.of(network, network, precision=precision)
+    features = extractor.features(sets_of(images), progress=progress)
     data = FeatureBatches(images, *features.rows)
     return _Way(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
