@@ -15,12 +15,11 @@ import numpy as np
 from pneumokeras.data.datasets import RadiographSet, Splits
 from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_settings
 from pneumokeras.errors import DataError, ModelError, PneumokerasError
-from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor, Views
-from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts
+from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor
+from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts, sets_of
 from pneumokeras.inference import predictions_of
 from pneumokeras.keeping import TuningResult, begin_run, keep_run, load_run
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saved import describe
 from pneumokeras.models.transfer import CALIBRATION_IMAGES, TransferHyperModel
 from pneumokeras.runs import Run
 from pneumokeras.searching import (
@@ -263,14 +262,12 @@ def _way(
     hypermodel: HyperModel, images: ImageBatches, *, precision: str, cache: bool, progress: Progress | None
 ) -> _Way:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
-    views = images.train.views
-    if not (cache and views and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
+    if not (cache and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
         return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()
-    known = describe(network)
-    extractor = Extractor(network, backbone=known.architecture, weights=known.weights, precision=precision)
-    features = extractor.features([Views(images.train, views), Views(images.val)], progress=progress)
+    extractor = Extractor.of(network, network, precision=precision)
+    features = extractor.features(sets_of(images), progress=progress)
     data = FeatureBatches(images, *features.rows)
     return _Way(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 

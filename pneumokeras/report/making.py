@@ -12,7 +12,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
 from pneumokeras.data.phantoms import are_phantoms
-from pneumokeras.data.sets import said_of
+from pneumokeras.data.sets import WHOLE, said_of
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
@@ -28,8 +28,6 @@ from pneumokeras.searching import in_words
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12
 EXPLAINED_PER_OUTCOME = 2
-WHOLE = "all"
-"""What is evaluated where radiographs come without splits."""
 
 
 @dataclass(frozen=True)
