@@ -34,14 +34,18 @@ if TYPE_CHECKING:
     from pneumokeras.explain.gradcam import grad_cam, overlay
     from pneumokeras.fitting import Stage, fit
     from pneumokeras.inference import evaluate, predict
+    from pneumokeras.keeping import TuningResult, load_run
     from pneumokeras.models.saved import load_model, save_model
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
+    from pneumokeras.recipes.recipe import Recipe, load_recipe
+    from pneumokeras.recipes.reproducing import Reproduction, reproduce
+    from pneumokeras.recipes.training import train
     from pneumokeras.report.making import report_run
     from pneumokeras.schedules import Plateau, Schedule
     from pneumokeras.searching import TuningProgress
     from pneumokeras.training import FitResult, set_seed
-    from pneumokeras.tuning import TuningResult, load_run, tune
+    from pneumokeras.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -66,14 +70,18 @@ _HOMES = {
     "explain.gradcam": ("grad_cam", "overlay"),
     "fitting": ("Stage", "fit"),
     "inference": ("evaluate", "predict"),
+    "keeping": ("TuningResult", "load_run"),
     "models.saved": ("load_model", "save_model"),
     "models.small_cnns": ("CompactCNNHyperModel",),
     "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
+    "recipes.recipe": ("Recipe", "load_recipe"),
+    "recipes.reproducing": ("Reproduction", "reproduce"),
+    "recipes.training": ("train",),
     "report.making": ("report_run",),
     "schedules": ("Plateau", "Schedule"),
     "training": ("FitResult", "set_seed"),
     "searching": ("TuningProgress",),
-    "tuning": ("TuningResult", "load_run", "tune"),
+    "tuning": ("tune",),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 
@@ -95,6 +103,8 @@ __all__ = [
     "RadiographDataGenerator",
     "RadiographLoader",
     "RadiographSet",
+    "Recipe",
+    "Reproduction",
     "ResNet50HyperModel",
     "RunError",
     "Schedule",
@@ -114,14 +124,17 @@ __all__ = [
     "grad_cam",
     "load_model",
     "load_radiographs",
+    "load_recipe",
     "load_run",
     "load_splits",
     "overlay",
     "predict",
     "report_run",
+    "reproduce",
     "save_model",
     "set_seed",
     "split",
+    "train",
     "tune",
     "write_manifest",
     "write_phantoms",

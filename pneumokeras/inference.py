@@ -60,18 +60,13 @@ def predict(
 
 def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
     try:
-        parts, description = cut(model, "head"), describe(model)
+        parts = cut(model, "head")
     except ModelError:  # somebody's model, without a backbone to tell from a head
         return forward(model, loader)
-    extractor = Extractor(
-        parts.lower,
-        backbone=description.architecture,
-        weights=description.weights,
-        precision="float32",
-    )
-    if not extractor.has_stored([Views(loader)]):
+    extractor, sets = Extractor.of(parts.lower, model), [Views.of(loader)]
+    if not extractor.has_stored(sets):
         return forward(model, loader)
-    features = extractor.features([Views(loader)]).rows[0]
+    features = extractor.features(sets).rows[0]
     return forward(parts.upper, [(features[:],)])
 
 

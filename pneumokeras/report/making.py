@@ -12,24 +12,22 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
 from pneumokeras.data.phantoms import are_phantoms
-from pneumokeras.data.sets import said_of
+from pneumokeras.data.sets import WHOLE, said_of
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.explain.panels import explain, read_panels
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
+from pneumokeras.keeping import TuningResult, load_run, write_predictions
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, ReportContents
 from pneumokeras.report.writing import require_report_folder, write_report
 from pneumokeras.runs import Run, open_run
 from pneumokeras.searching import in_words
-from pneumokeras.tuning import TuningResult, load_run, write_predictions
 
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 12
 EXPLAINED_PER_OUTCOME = 2
-WHOLE = "all"
-"""What is evaluated where radiographs come without splits."""
 
 
 @dataclass(frozen=True)
