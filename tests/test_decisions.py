@@ -131,6 +131,15 @@ def test_where_nothing_is_called_a_call_has_no_value():
     assert values.npv.estimate == pytest.approx(0.9)
 
 
+@quick
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_shares_that_are_certain_give_values_that_are(sensitivity, specificity):
+    certain = [Interval(share, share, share, "known") for share in (sensitivity, specificity)]
+    values = predictive_values(*certain, 0.3)
+    for interval in (values.ppv, values.npv):
+        assert (interval.low, interval.high) == pytest.approx((interval.estimate,) * 2)
+
+
 def test_without_one_class_there_are_no_predictive_values():
     undefined = Interval(math.nan, math.nan, math.nan, "wilson")
     assert math.isnan(predictive_values(undefined, wilson(3, 4), 0.1).ppv.estimate)
