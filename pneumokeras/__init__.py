@@ -37,14 +37,18 @@ if TYPE_CHECKING:
     from pneumokeras.explain.projections import Projection, pca, project_radiographs, tsne
     from pneumokeras.fitting import Stage, fit
     from pneumokeras.inference import evaluate, predict
+    from pneumokeras.keeping import TuningResult, load_run
     from pneumokeras.models.saved import load_model, save_model
     from pneumokeras.models.small_cnns import CompactCNNHyperModel
     from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
+    from pneumokeras.recipes.recipe import Recipe, load_recipe
+    from pneumokeras.recipes.reproducing import Reproduction, reproduce
+    from pneumokeras.recipes.training import train
     from pneumokeras.report.making import report_run
     from pneumokeras.schedules import Plateau, Schedule
     from pneumokeras.searching import TuningProgress
     from pneumokeras.training import FitResult, set_seed
-    from pneumokeras.tuning import TuningResult, load_run, tune
+    from pneumokeras.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -72,14 +76,18 @@ _HOMES = {
     "explain.projections": ("Projection", "pca", "project_radiographs", "tsne"),
     "fitting": ("Stage", "fit"),
     "inference": ("evaluate", "predict"),
+    "keeping": ("TuningResult", "load_run"),
     "models.saved": ("load_model", "save_model"),
     "models.small_cnns": ("CompactCNNHyperModel",),
     "models.transfer": ("EfficientNetB0HyperModel", "ResNet50HyperModel", "TransferHyperModel"),
+    "recipes.recipe": ("Recipe", "load_recipe"),
+    "recipes.reproducing": ("Reproduction", "reproduce"),
+    "recipes.training": ("train",),
     "report.making": ("report_run",),
     "schedules": ("Plateau", "Schedule"),
     "training": ("FitResult", "set_seed"),
     "searching": ("TuningProgress",),
-    "tuning": ("TuningResult", "load_run", "tune"),
+    "tuning": ("tune",),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 
@@ -103,6 +111,8 @@ __all__ = [
     "RadiographDataGenerator",
     "RadiographLoader",
     "RadiographSet",
+    "Recipe",
+    "Reproduction",
     "ResNet50HyperModel",
     "RunError",
     "Schedule",
@@ -125,6 +135,7 @@ __all__ = [
     "grad_cam",
     "load_model",
     "load_radiographs",
+    "load_recipe",
     "load_run",
     "load_splits",
     "overlay",
@@ -132,9 +143,11 @@ __all__ = [
     "predict",
     "project_radiographs",
     "report_run",
+    "reproduce",
     "save_model",
     "set_seed",
     "split",
+    "train",
     "tsne",
     "tune",
     "write_manifest",

@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from pneumokeras.data.loaders import RadiographLoader
 from pneumokeras.errors import DataError
-from pneumokeras.models.forward import batch_by_batch, compiled, compiled_in_bfloat16
+from pneumokeras.models.forward import InBatches, batch_by_batch, compiled, compiled_in_bfloat16
 from pneumokeras.models.parts import fingerprint
+from pneumokeras.models.saved import describe
 from pneumokeras.store import FeatureStore, Rows
 
 PRECISIONS = ("float32", "bfloat16")
@@ -74,6 +75,11 @@ class Views:
 
     loader: RadiographLoader
     count: int = 1
+
+    @classmethod
+    def of(cls, loader: RadiographLoader) -> Views:
+        """All views that the epochs of a loader show; the plain one of a loader without a number of them."""
+        return cls(loader, loader.views or 1)
 
     def __len__(self) -> int:
         return self.count * len(self.loader.rows)
@@ -135,6 +141,16 @@ class Extractor:
         self._cache = cache
         self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
 
+    @classmethod
+    def of(cls, network: keras.Model, model: keras.Model, *, precision: str = "float32") -> Extractor:
+        """An extractor for the frozen part of a model, called what the model's description says."""
+        known = describe(model)
+        return cls(network, backbone=known.architecture, weights=known.weights, precision=precision)
+
+    def all_bytes(self, sets: Sequence[Views]) -> int:
+        """How much these sets take on disk, equal radiographs counted each."""
+        return sum(map(len, sets)) * self._store(sets, self._precisions[0]).row_bytes
+
     def missing_bytes(self, sets: Sequence[Views]) -> int:
         """How much would have to be written for these sets, if what is stored is undamaged."""
         keys = _keys(sets)
@@ -158,15 +174,15 @@ class Extractor:
             DataError: if a radiograph cannot be read or the store cannot be written.
         """
         keys = _keys(sets)
+        places = [(views, index) for views in sets for index in range(len(views))]
         store, rows = self._fullest(sets, keys)
         missing = _once_each(keys, ~rows.found)
         batch_size = BATCH_SIZE
         if len(missing) >= _PROBE_FROM:
             reuses = rows.found.mean() >= _REUSE_FROM
             candidates = (store.precision,) if reuses else self._precisions
-            precision, batch_size = self._probe(
-                candidates, _Batches(sets, missing, max(_PROBED_BATCH_SIZES))[0][0]
-            )
+            sample = _Chosen(places, missing)[: max(_PROBED_BATCH_SIZES)]
+            precision, batch_size = self._probe(candidates, sample)
             if precision != store.precision:
                 store = self._store(sets, precision)
                 rows = store.find(keys)
@@ -180,7 +196,7 @@ class Extractor:
 
         def computed() -> Iterator[tuple[list[bytes], np.ndarray]]:
             done = 0
-            batches = _Batches(sets, missing, batch_size)
+            batches = InBatches(_Chosen(places, missing), batch_size)
             for values in batch_by_batch(self._function(store.precision), batches):
                 yield [keys[index] for index in missing[done : done + len(values)]], values
                 done += len(values)
@@ -230,26 +246,19 @@ class Extractor:
         return min(seconds, key=seconds.__getitem__)
 
 
-class _Batches:
-    """Chosen views of some sets, numbered through, in batches."""
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some of the views of all sets, augmented when they are asked for."""
 
-    def __init__(self, sets: Sequence[Views], chosen: np.ndarray, size: int):
-        self._sets = sets
-        self._ends = np.cumsum([len(views) for views in sets])
-        self._chosen = chosen
-        self._size = size
+    places: Sequence[tuple[Views, int]]
+    numbers: np.ndarray
 
     def __len__(self) -> int:
-        return -(-len(self._chosen) // self._size)
+        return len(self.numbers)
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray]:
-        numbers = self._chosen[index * self._size : (index + 1) * self._size]
-        return (np.stack([self._image(int(number)) for number in numbers]),)
-
-    def _image(self, number: int) -> np.ndarray:
-        which = int(np.searchsorted(self._ends, number, side="right"))
-        views = self._sets[which]
-        return views[number - int(self._ends[which]) + len(views)]
+    def __getitem__(self, indices: slice, /) -> np.ndarray:
+        chosen = [self.places[number] for number in self.numbers[indices]]
+        return np.stack([views[index] for views, index in chosen])
 
 
 def _keys(sets: Sequence[Views]) -> list[bytes]:
@@ -266,11 +275,10 @@ def _once_each(keys: Sequence[bytes], wanted: np.ndarray) -> np.ndarray:
 
 def _seconds(function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, batch_size: int) -> float:
     """How long a function takes for the images, once TensorFlow has prepared itself for the batch size."""
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    function(batches[0]).numpy()
+    function(images[:batch_size]).numpy()
     started = time.perf_counter()
-    for batch in batches:
-        function(batch).numpy()
+    for _ in batch_by_batch(function, InBatches(images, batch_size)):
+        pass
     return time.perf_counter() - started
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from pneumokeras.training import (
     ImageBatches,
     TrainingData,
     best_epoch,
+    best_of,
     fit_on,
 )
 
@@ -34,8 +34,6 @@ BATCH_NORMS = ("keep", "update")
 
 ASK_FROM = 500_000_000
 """Bytes to be stored before anybody is asked."""
-
-_BYTES = 2  # of a number in a feature map
 
 Confirm = Callable[[int, Path], bool]
 """Asked before much is stored: how many bytes, and where. False for training without a store."""
@@ -254,7 +252,7 @@ def fit_stages(
         parts.write_back(model)
         histories.append(history | {"stage": [float(len(histories) + 1)] * len(history["loss"])})
         score = _best(histories, objective)
-        if score != best or schedule.keep == "last":
+        if score != best or schedule.keep != "best":
             best, weights = score, model.get_weights()
             if checkpoint is not None:
                 model.save_weights(checkpoint)
@@ -303,9 +301,14 @@ def may_store(
     return size < ASK_FROM or confirm is None or confirm(size, folder)
 
 
+def sets_of(images: ImageBatches) -> tuple[Views, Views]:
+    """What is to be stored of storable images, in the order that `FeatureBatches` takes it."""
+    return Views.of(images.train), Views.of(images.val)
+
+
 def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[Stage]) -> int:
     """What the stages will add to the store. A lower part that a stage before has trained is stored anew."""
-    sets = _sets(images)
+    sets = sets_of(images)
     untrained: dict[frozenset[str], int] = {}
     retrained = 0
     trained: frozenset[str] = frozenset()
@@ -313,9 +316,9 @@ def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[S
         lower = cut(model, stage.trainable).lower
         names = frozenset(layer.name for layer in lower.layers if layer.weights)
         if names & trained:
-            retrained += math.prod(lower.output_shape[1:]) * _BYTES * sum(len(views) for views in sets)
+            retrained += Extractor.of(lower, model).all_bytes(sets)
         elif names:
-            untrained[names] = _extractor(model, lower).missing_bytes(sets)
+            untrained[names] = Extractor.of(lower, model).missing_bytes(sets)
         trained |= trainable_layers(model, stage.trainable)
     return retrained + sum(untrained.values())
 
@@ -329,22 +332,10 @@ def _what_is_trained(
 ) -> tuple[keras.Model, TrainingData]:
     """The upper part on stored feature maps, or both parts on images."""
     if cache and images.train.storable and parts.lower.weights:
-        extractor = _extractor(model, parts.lower)
-        features = extractor.features(_sets(images), progress=progress)
+        features = Extractor.of(parts.lower, model).features(sets_of(images), progress=progress)
         return parts.upper, FeatureBatches(images, *features.rows)
     images.preload()
     return keras.Model(parts.lower.inputs[0], parts.upper(parts.lower.outputs[0])), images
-
-
-def _sets(images: ImageBatches) -> tuple[Views, Views]:
-    return Views(images.train, images.train.views or 1), Views(images.val)
-
-
-def _extractor(model: keras.Model, lower: keras.Model) -> Extractor:
-    description = describe(model)
-    return Extractor(
-        lower, backbone=description.architecture, weights=description.weights, precision="float32"
-    )
 
 
 def _optimizer(model: keras.Model, upper: keras.Model, stage: Stage) -> keras.optimizers.Optimizer:
@@ -370,9 +361,7 @@ def _optimizer(model: keras.Model, upper: keras.Model, stage: Stage) -> keras.op
 
 def _best(histories: Sequence[Mapping[str, list[float]]], objective: str) -> float | None:
     """The best score of all epochs; `None` if none had one."""
-    scores = [score for history in histories for score in history[objective] if not math.isnan(score)]
-    best = max if OBJECTIVES[objective] == "max" else min
-    return best(scores, default=None)
+    return best_of((score for history in histories for score in history[objective]), objective)
 
 
 def _joined(histories: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:

@@ -60,18 +60,13 @@ def predict(
 
 def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
     try:
-        parts, description = cut(model, "head"), describe(model)
+        parts = cut(model, "head")
     except ModelError:  # somebody's model, without a backbone to tell from a head
         return forward(model, loader)
-    extractor = Extractor(
-        parts.lower,
-        backbone=description.architecture,
-        weights=description.weights,
-        precision="float32",
-    )
-    if not extractor.has_stored([Views(loader)]):
+    extractor, sets = Extractor.of(parts.lower, model), [Views.of(loader)]
+    if not extractor.has_stored(sets):
         return forward(model, loader)
-    features = extractor.features([Views(loader)]).rows[0]
+    features = extractor.features(sets).rows[0]
     return forward(parts.upper, [(features[:],)])
 
 
@@ -96,6 +91,8 @@ def evaluate(
     radiographs: RadiographSet,
     *,
     operating_points: Mapping[str, OperatingPoint] | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
+    prevalence: float | None = None,
     batch_size: int = 32,
 ) -> Evaluation:
     """Predict a labelled set and judge the predictions.
@@ -104,14 +101,23 @@ def evaluate(
         model: as for `predict`.
         radiographs: a set with labels.
         operating_points: thresholds to judge besides 0.5; by default those the model carries.
+        columns: what divides the set into subgroups, by name: `(n,)` values; by default its subtypes.
+        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
         batch_size: radiographs at a time.
 
     Returns:
         The evaluation; as the last expression of a notebook's cell it shows itself.
 
     Raises:
-        DataError: if the set has no labels or a radiograph cannot be read.
+        DataError: if the set has no labels, a radiograph cannot be read, or a column or the prevalence is
+            not one.
     """
     points = operating_points_of(model) if operating_points is None else operating_points
     predictions = predict(model, radiographs, batch_size=batch_size)
-    return evaluate_predictions(predictions, operating_points=points, split=radiographs.split or "unnamed")
+    return evaluate_predictions(
+        predictions,
+        operating_points=points,
+        split=radiographs.split or "unnamed",
+        columns={"subtype": radiographs.subtypes} if columns is None else columns,
+        prevalence=prevalence,
+    )

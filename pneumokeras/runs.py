@@ -126,13 +126,15 @@ class Run:
             raise RunError(
                 f"{self.folder} holds something other than a run. Choose another folder with --run."
             )
-        started = self.record()["started"] if self.record_path.exists() else _now()
+        before = self.record() if self.record_path.exists() else {"started": _now()}
         if self.finished():
             self.note(data=dict(data))  # the same radiographs may lie elsewhere by now
             return
         try:
+            before.pop("reason", None)
             self._write(
-                {
+                before
+                | {
                     "schema": 1,
                     "status": "running",
                     "command": command,
@@ -140,7 +142,6 @@ class Run:
                     "seed": seed,
                     "versions": _versions(),
                     "data": dict(data),
-                    "started": started,
                     "timings": {},
                 }
             )

@@ -13,7 +13,7 @@ from pneumokeras.errors import DataError
 from pneumokeras.optimizers import optimizers_of
 
 COUNTINGS = ("keras", "torch")
-KEPT = ("best", "last")
+KEPT = ("best", "best of last stage", "last")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Schedule:
     Attributes:
         plateau: when the learning rate falls; `None` keeps it as it is.
         patience: epochs without a better objective before the fit ends; `None` for never.
-        keep: the weights of the `"best"` epoch or of the `"last"`.
+        keep: the weights of the `"best"` epoch, of the `"best of last stage"` where a fit has stages, or of
+            the `"last"` epoch.
 
     Raises:
         DataError: if the patience is below 1 or `keep` is neither.
@@ -75,7 +76,7 @@ class Schedule:
         if self.patience is not None and self.patience < 1:
             raise DataError(f"Expected a patience of at least 1 epoch, or None. Received {self.patience}.")
         if self.keep not in KEPT:
-            raise DataError(f"Expected keep as {' or '.join(KEPT)}. Received {self.keep!r}.")
+            raise DataError(f"Expected keep as one of {', '.join(KEPT)}. Received {self.keep!r}.")
 
     def callbacks(
         self, objective: str, mode: str, *, checkpoint: str | PathLike[str] | None = None
@@ -87,7 +88,7 @@ class Schedule:
             mode: `"max"` or `"min"`.
             checkpoint: a `.weights.h5` file that keeps the weights while the fit goes on.
         """
-        best = self.keep == "best"
+        best = self.keep != "last"
         patience = math.inf if self.patience is None else self.patience
         callbacks = [
             keras.callbacks.EarlyStopping(objective, mode=mode, patience=patience, restore_best_weights=best)

@@ -19,7 +19,7 @@ import numpy as np
 from pneumokeras.errors import PneumokerasError, TuningError
 from pneumokeras.files import write_csv
 from pneumokeras.runs import Run
-from pneumokeras.training import OBJECTIVES, TrainingData, best_epoch, fit_on, set_seed
+from pneumokeras.training import OBJECTIVES, TrainingData, best_epoch, best_of, fit_on, set_seed
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 
@@ -236,7 +236,6 @@ class Reporter:
         pending = 0 if ended else self._epochs - self._epoch
         if self._stage == "search":
             pending += (self._trials - self._trial + 1) * self._epochs  # the winner's fit is one more
-        best = max if OBJECTIVES[self._objective] == "max" else min
         seconds = (time.perf_counter() - self._started) / max(self._epochs_seen, 1)
         self._progress(
             TuningProgress(
@@ -246,7 +245,7 @@ class Reporter:
                 epoch=self._epoch,
                 epochs=self._epochs,
                 objective=self._objective,
-                best=best(self.scores) if self.scores else None,
+                best=best_of(self.scores, self._objective),
                 seconds_left=pending * seconds,
                 trial_ended=ended,
             )

@@ -19,7 +19,7 @@ from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
 from pneumokeras.errors import ModelError
 from pneumokeras.evaluation.metrics import roc_auc
-from pneumokeras.models.forward import Batches, forward
+from pneumokeras.models.forward import Batches, InBatches, forward
 from pneumokeras.optimizers import optimizers_of
 from pneumokeras.schedules import Schedule
 from pneumokeras.store import Rows
@@ -150,7 +150,7 @@ class FeatureBatches:
     @property
     def val(self) -> Batches:
         """In batches of 256."""
-        return _InBatches(self._val_array if self._in_memory else self.val_features, 256)
+        return InBatches(self._val_array if self._in_memory else self.val_features, 256)
 
     @property
     def val_labels(self) -> np.ndarray:
@@ -211,20 +211,6 @@ class FeatureBatches:
         return read
 
 
-class _InBatches:
-    """An array, or what is read like one, in batches."""
-
-    def __init__(self, values: np.ndarray | Rows, size: int):
-        self._values = values
-        self._size = size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._values) / self._size)
-
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray]:
-        return (self._values[index * self._size : (index + 1) * self._size],)
-
-
 def set_seed(seed: int) -> None:
     """Seed Python's, NumPy's and Keras' global random states: initial weights and dropout follow them."""
     keras.utils.set_random_seed(seed)
@@ -269,6 +255,12 @@ def fit_on(
     recorded = model.fit(**data.arguments(epochs), callbacks=[scores, *watching, *callbacks], verbose=0)
     history = {name: [float(value) for value in values] for name, values in recorded.history.items()}
     return FitResult(model, history)
+
+
+def best_of(scores: Iterable[float], objective: str) -> float | None:
+    """The best of some scores; `None` if none is a number."""
+    best = max if OBJECTIVES[objective] == "max" else min
+    return best((score for score in scores if not math.isnan(score)), default=None)
 
 
 def best_epoch(history: Mapping[str, list[float]], objective: str = "val_auc") -> int:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.data.datasets import Splits
+from pneumokeras.data.datasets import RadiographSet, Splits
 from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_settings
-from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError
-from pneumokeras.evaluation import DEFAULT_POINT, OperatingPoint, Predictions, choose_operating_point
-from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
-from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor, Views
-from pneumokeras.files import read_csv, read_json, write_csv, write_json
-from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts
+from pneumokeras.errors import DataError, ModelError, PneumokerasError
+from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor
+from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts, sets_of
 from pneumokeras.inference import predictions_of
+from pneumokeras.keeping import TuningResult, begin_run, keep_run, load_run
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saved import describe, load_model, save_model
 from pneumokeras.models.transfer import CALIBRATION_IMAGES, TransferHyperModel
-from pneumokeras.runs import Run, default_run, open_run
+from pneumokeras.runs import Run
 from pneumokeras.searching import (
     AfterEpoch,
     Build,
     Reporter,
-    Trial,
     TuningProgress,
     in_tuned_batches,
     search,
-    trials_from_rows,
     trials_of,
 )
 from pneumokeras.training import (
@@ -64,27 +56,6 @@ class HyperModel(Protocol):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled model for `hp`."""
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """A finished run.
-
-    Attributes:
-        model: the winner, trained, uncompiled when loaded from disk.
-        best_hyperparameters: the winner's.
-        trials: every configuration tried, in order.
-        history: of the winner's fit; for each figure one float an epoch.
-        operating_points: `default` (0.5) and `validation`.
-        run: the run folder.
-    """
-
-    model: keras.Model
-    best_hyperparameters: Mapping[str, Any]
-    trials: tuple[Trial, ...]
-    history: Mapping[str, list[float]]
-    operating_points: Mapping[str, OperatingPoint]
-    run: Path
 
 
 def tune(
@@ -171,10 +142,7 @@ def tune(
         "precision": precision,
         "seed": seed,
     }
-    folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
-    begun_in = folder.record().get("precision") if folder.record_path.exists() else None
-    folder.open(settings=settings, data=_data_record(splits), command=_command(), seed=seed)
-    splits.write_csv(folder.splits_path)
+    folder = begin_run(run, splits, settings=settings, seed=seed)
     if folder.finished():
         return load_run(folder.folder)
     try:
@@ -185,7 +153,7 @@ def tune(
             generator,
             folder,
             stages=fine_tune,
-            precision=begun_in or precision,
+            precision=folder.record().get("precision", precision),
             cache=cache,
             confirm=confirm,
             progress=progress,
@@ -193,52 +161,6 @@ def tune(
     except PneumokerasError as error:
         folder.note(status="failed", reason=str(error))
         raise
-
-
-def load_run(path: str | PathLike[str]) -> TuningResult:
-    """Give back a finished run from its folder.
-
-    Args:
-        path: the run folder.
-
-    Returns:
-        The run as `tune` returned it, its model uncompiled.
-
-    Raises:
-        RunError: if the folder holds no run, or one that is not finished.
-    """
-    run = open_run(path)
-    if not run.finished():
-        status = run.record()["status"]
-        raise RunError(
-            f"{run.folder} is not finished (status {status}). Repeat its command to go on with it."
-        )
-    history = read_csv(run.history_path)
-    return TuningResult(
-        model=load_model(run.model_path),
-        best_hyperparameters=read_json(run.hyperparameters_path),
-        trials=trials_from_rows(read_csv(run.trials_path)),
-        history={name: [float(row[name]) for row in history] for name in history[0] if name != "epoch"},
-        operating_points=operating_points_from_json(read_json(run.threshold_path)),
-        run=run.folder,
-    )
-
-
-def write_predictions(predictions: Predictions, path: str | PathLike[str]) -> None:
-    """Write predictions as CSV: path, patient, label, probability."""
-    labels = [""] * len(predictions.names) if predictions.labels is None else predictions.labels
-    rows = (
-        {
-            "path": name,
-            "patient": patient,
-            "label": "" if label == "" else predictions.class_names[int(label)],
-            "probability": repr(float(probability)),
-        }
-        for name, patient, label, probability in zip(
-            predictions.names, predictions.patients, labels, predictions.probabilities, strict=True
-        )
-    )
-    write_csv(path, ("path", "patient", "label", "probability"), rows)
 
 
 def _search_and_fit(
@@ -255,7 +177,7 @@ def _search_and_fit(
     progress: Progress | None,
 ) -> TuningResult:
     started = time.perf_counter()
-    _calibrate(hypermodel, splits, settings)
+    calibrate(hypermodel, splits.train, seed=settings["seed"], pad=settings["pad"])
     images = ImageBatches.of(
         splits.train,
         splits.val,
@@ -310,40 +232,19 @@ def _search_and_fit(
     exact = way.precision == "float32" and not stages
     probabilities = forward(head, way.data.val) if exact else forward(model, images.val)
     predictions = predictions_of(splits.val, probabilities)
-    points = {
-        "default": DEFAULT_POINT,
-        "validation": choose_operating_point(splits.val.require_labels(), predictions.probabilities),
-    }
-    points_record = operating_points_to_json(points)
-    describe(
-        model,
-        classes=splits.train.class_names,
+    return keep_run(
+        run,
+        fitted,
+        predictions,
         pad=settings["pad"],
-        operating_points=points_record["points"],
-    )
-
-    write_json(run.hyperparameters_path, best.values)
-    _write_history(fitted.history, run.history_path)
-    write_predictions(predictions, run.predictions_path("val"))
-    write_json(run.threshold_path, points_record)
-    save_model(model, run.model_path)
-    run.checkpoint_path.unlink(missing_ok=True)
-    run.finish(
+        trials=trials_of(found.oracle),
+        hyperparameters=best.values,
         timings={
             "extraction": extracted - started,
             "search": sum(trial.seconds or 0 for trial in trials_of(found.oracle)),
             "fit": time.perf_counter() - searched,
         },
         best_epoch=best_epoch(fitted.history, settings["objective"]) + 1,
-        model=describe(model).json(),
-    )
-    return TuningResult(
-        model=model,
-        best_hyperparameters=dict(best.values),
-        trials=trials_of(found.oracle),
-        history=fitted.history,
-        operating_points=points,
-        run=run.folder,
     )
 
 
@@ -361,14 +262,12 @@ def _way(
     hypermodel: HyperModel, images: ImageBatches, *, precision: str, cache: bool, progress: Progress | None
 ) -> _Way:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
-    views = images.train.views
-    if not (cache and views and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
+    if not (cache and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
         return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()
-    known = describe(network)
-    extractor = Extractor(network, backbone=known.architecture, weights=known.weights, precision=precision)
-    features = extractor.features([Views(images.train, views), Views(images.val)], progress=progress)
+    extractor = Extractor.of(network, network, precision=precision)
+    features = extractor.features(sets_of(images), progress=progress)
     data = FeatureBatches(images, *features.rows)
     return _Way(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
@@ -383,44 +282,10 @@ def _with_batch_sizes(build: Build, sizes: Sequence[int]) -> Build:
     return build if len(sizes) == 1 else drawn
 
 
-def _calibrate(hypermodel: HyperModel, splits: Splits, settings: Mapping[str, Any]) -> None:
+def calibrate(hypermodel: HyperModel, train: RadiographSet, *, seed: int, pad: bool = False) -> None:
     """Show a HyperModel some training radiographs, if it asks for them."""
-    calibrate = getattr(hypermodel, "calibrate", None)
-    if calibrate is None:
+    if not hasattr(hypermodel, "calibrate"):
         return
-    shuffled = np.random.default_rng(settings["seed"]).permutation(len(splits.train))
-    chosen = splits.train.subset(np.sort(shuffled[:CALIBRATION_IMAGES]))
-    calibrate(chosen.pixels(hypermodel.input_shape[:2], pad=settings["pad"]))
-
-
-def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
-    first = ("learning_rate", "loss", "val_loss", "val_auc")
-    names = [*first, *(name for name in history if name not in (*first, "stage"))]
-    count = len(history["loss"])
-    rows = (
-        {"epoch": i + 1, **{name: history[name][i] for name in names}, "stage": int(history["stage"][i])}
-        for i in range(count)
-    )
-    write_csv(path, ("epoch", "stage", *names), rows)
-
-
-def _data_record(splits: Splits) -> dict[str, Any]:
-    counts = {
-        name: radiographs.counts
-        for name, radiographs in (("train", splits.train), ("val", splits.val), ("test", splits.test))
-    }
-    return {
-        "path": str(Path(splits.source).absolute()),
-        "fingerprint": splits.fingerprint,
-        "classes": list(splits.train.class_names),
-        "counts": counts,
-        "notices": list(splits.notices),
-        "skipped": [vars(skipped) for skipped in splits.skipped],
-    }
-
-
-def _command() -> str:
-    program = Path(sys.argv[0]).name
-    if program in ("pneumokeras", "__main__.py"):
-        return shlex.join(["pneumokeras", *sys.argv[1:]])
-    return "pneumokeras.tune(...) in Python"
+    shuffled = np.random.default_rng(seed).permutation(len(train))
+    chosen = train.subset(np.sort(shuffled[:CALIBRATION_IMAGES]))
+    hypermodel.calibrate(chosen.pixels(hypermodel.input_shape[:2], pad=pad))

@@ -61,6 +61,11 @@ def test_the_end_of_an_embedded_thumbnail_is_not_the_end_of_the_file():
     assert not format_of(content[: int(0.9 * len(content))]).complete
 
 
+def test_markers_are_found_behind_filling_and_beside_those_without_a_length():
+    content = encoded(".jpg", COLOUR)
+    assert format_of(content[:2] + b"\xff\x01" + 5 * b"\xff" + content[2:]) == FileFormat("JPEG", "RGB")
+
+
 def test_bytes_behind_the_end_do_no_harm():
     assert format_of(encoded(".jpg", GRAY) + bytes(16)).complete
     assert format_of(encoded(".png", GRAY) + b"\n").complete

@@ -174,7 +174,9 @@ def test_a_comparison_shows_itself(comparison):
     html = comparison._repr_html_()
     assert "&lt;two&gt;" in html
     assert "<two>" not in html
-    assert f"<td>{comparison.differences['sensitivity']}</td>" in html
+    specificity = comparison.second.operating_points["validation"].scores["specificity"]
+    assert f"<td>{specificity}</td><td>{comparison.differences['specificity']}</td>" in html
+    assert f"<td>ROC AUC</td><td>{comparison.first.roc_auc}</td>" in html
     assert "McNemar" in html
     assert repr(comparison).startswith("<Comparison on 100 radiographs, difference of ROC AUC 0.")
 
@@ -188,6 +190,20 @@ def test_its_json_is_plain(comparison):
     assert content["disagreements"][0] == f"{comparison.disagreements[0]}.png"
     same = compare(sample(0), sample(0), replicates=20).json()
     assert json.loads(json.dumps(same, allow_nan=False))["roc_auc"]["statistic"] is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_models_are_compared_on_one_class_as_far_as_it_goes():
+    names = [str(index) for index in range(8)]
+    first, second = (
+        evaluate_predictions(Predictions(names, names, np.ones(8), np.linspace(low, 1, 8)), replicates=20)
+        for low in (0.1, 0.6)
+    )
+    found = compare(first, second, replicates=100)
+    assert found.differences["sensitivity"].estimate > 0
+    assert math.isnan(found.roc_auc.difference.estimate)
+    assert json.dumps(found.json(), allow_nan=False)
+    assert "p undefined" in found._repr_html_()
 
 
 FIRST = predictions_of([0.1, 0.2, 0.3, 0.4])

@@ -351,6 +351,15 @@ def test_folders_keep_their_own_spelling_in_messages(tmp_path):
         load_radiographs(tmp_path)
 
 
+def test_a_third_class_is_no_more_hidden_by_an_underscore_than_what_lies_in_a_class(tmp_path):
+    write_folder(tmp_path, test=(2, 2))
+    write_class(tmp_path / "test" / "NORMAL" / "_second_site", 3, start=10)
+    assert load_radiographs(tmp_path).counts == {"NORMAL": 5, "PNEUMONIA": 2}
+    write_class(tmp_path / "test" / "_unsure", 1, start=20)
+    with pytest.raises(DataError, match=r"holds NORMAL, PNEUMONIA, _unsure\. Expected exactly two"):
+        load_radiographs(tmp_path)
+
+
 def test_masks_beside_the_splits_are_ignored(tmp_path):
     write_folder(tmp_path, train=(2, 2), test=(2, 2))
     write_class(tmp_path / "masks" / "test" / "PNEUMONIA", 4)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Interval, metrics, net_benefit, predictive_values, wilson
@@ -53,6 +54,42 @@ def test_a_calibrated_model_is_never_worth_less_than_knowing_nothing():
     assert (curve.model > np.maximum(curve.treat_all, 0) - 0.002).all()
 
 
+@pytest.mark.parametrize("threshold", [1.0, -0.1])
+def test_thresholds_without_a_price_are_refused(threshold):
+    with pytest.raises(DataError, match=r"in \[0, 1\)"):
+        net_benefit(*sample(), [threshold])
+
+
+def test_net_benefit_of_nothing_is_refused():
+    with pytest.raises(DataError, match="at least one radiograph"):
+        net_benefit([], [])
+
+
+def test_mammography_finds_what_eddys_physicians_did_not():
+    """Eddy (1982): a prevalence of 1 %, a sensitivity of 79.2 % and a false positive rate of 9.6 %: 7.7 %."""
+    values = predictive_values(0.792, 1 - 0.096, 0.01)
+    assert values.ppv.estimate == pytest.approx(0.077, abs=5e-4)
+    assert math.isnan(values.ppv.low)
+
+
+def test_at_the_sets_own_prevalence_they_are_precision_and_npv():
+    counts = metrics.ConfusionCounts(tn=50, fp=10, fn=5, tp=35)
+    values = predictive_values(wilson(35, 40), wilson(50, 60), 0.4)
+    assert values.ppv.estimate == pytest.approx(metrics.precision(counts))
+    assert values.npv.estimate == pytest.approx(50 / 55)
+
+
+def test_the_intervals_are_near_mercaldos():
+    """The logit intervals of Mercaldo, Lau & Zhou (2007) on 240 of 418 patients and 288 of 375 healthy."""
+    sensitivity, specificity = 240 / 418, 288 / 375
+    values = predictive_values(wilson(240, 418), wilson(288, 375), 0.03)
+    error_of_ppv = math.sqrt((1 - sensitivity) / sensitivity / 418 + specificity / (1 - specificity) / 375)
+    error_of_npv = math.sqrt(sensitivity / (1 - sensitivity) / 418 + (1 - specificity) / specificity / 375)
+    for interval, error in ((values.ppv, error_of_ppv), (values.npv, error_of_npv)):
+        expected = expit(logit(interval.estimate) + np.array([-1.96, 1.96]) * error)
+        np.testing.assert_allclose([interval.low, interval.high], expected, rtol=0.01)
+
+
 @pytest.mark.parametrize(
     ("ill", "healthy", "sensitivity", "specificity"), [(50, 50, 0.9, 0.8), (30, 80, 0.97, 0.95)]
 )
@@ -92,6 +129,15 @@ def test_where_nothing_is_called_a_call_has_no_value():
     values = predictive_values(wilson(0, 20), wilson(20, 20), 0.1)
     assert math.isnan(values.ppv.estimate)
     assert values.npv.estimate == pytest.approx(0.9)
+
+
+@quick
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_shares_that_are_certain_give_values_that_are(sensitivity, specificity):
+    certain = [Interval(share, share, share, "known") for share in (sensitivity, specificity)]
+    values = predictive_values(*certain, 0.3)
+    for interval in (values.ppv, values.npv):
+        assert (interval.low, interval.high) == pytest.approx((interval.estimate,) * 2)
 
 
 def test_without_one_class_there_are_no_predictive_values():

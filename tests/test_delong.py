@@ -37,15 +37,20 @@ def standard_error(y_true, probabilities, patients=None):
     return math.sqrt(delong._covariance(components)[0, 0])
 
 
+def whole_numbers(shape, highest):
+    """Arrays in which each number is drawn for itself, so that patients get images of both classes."""
+    return hnp.arrays(np.int64, shape, elements=st.integers(0, highest), fill=st.nothing())
+
+
 @st.composite
 def two_models(draw):
     """Labels of both classes, two models' probabilities with ties, and patients."""
     n = draw(st.integers(4, 24))
-    y_true = draw(hnp.arrays(np.int64, n, elements=st.integers(0, 1)))
+    y_true = draw(whole_numbers(n, 1))
     y_true[:4] = 0, 1, 0, 1
     steps = draw(st.sampled_from([2, 5, 1000]))
-    ranks = draw(hnp.arrays(np.int64, (2, n), elements=st.integers(0, steps)))
-    patients = draw(hnp.arrays(np.int64, n, elements=st.integers(0, n)))
+    ranks = draw(whole_numbers((2, n), steps))
+    patients = draw(whole_numbers(n, n // 3))
     patients[:4] = n + 1, n + 2, n + 3, n + 4
     return y_true, ranks[0] / steps, ranks[1] / steps, patients
 
@@ -112,6 +117,18 @@ def test_the_fast_covariance_is_the_one_by_hand(sample):
     areas, covariance = obuchowski_by_hand(y_true, [a, b], patients)
     np.testing.assert_allclose(components.areas, areas, atol=1e-12)
     np.testing.assert_allclose(delong._covariance(components), covariance, atol=1e-12)
+
+
+def test_what_the_classes_of_one_patient_share_is_counted():
+    rng = np.random.default_rng(4)
+    patients = np.repeat(np.arange(12), 4)
+    y_true = np.tile([0, 1, 1, 0], 12)
+    probabilities = rng.random((2, 48)) / 2 + np.repeat(rng.random(12), 4) / 4 + y_true / 4
+    _, covariance = obuchowski_by_hand(y_true, probabilities, patients)
+    components = delong._components(y_true, list(probabilities), patients)
+    np.testing.assert_allclose(delong._covariance(components), covariance, atol=1e-12)
+    apart = delong._components(y_true, list(probabilities), 2 * patients + y_true)
+    assert not np.allclose(delong._covariance(apart), covariance, rtol=0.1)
 
 
 @quick

@@ -10,12 +10,13 @@ from pneumokeras.errors import DataError, ModelError
 from pneumokeras.features import Extractor
 from pneumokeras.fitting import Stage, fit
 from pneumokeras.inference import predict
+from pneumokeras.keeping import load_run
 from pneumokeras.models.saved import save_model
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
 from pneumokeras.schedules import Schedule
 from pneumokeras.training import ImageBatches, best_epoch, cross_entropy, set_seed
-from pneumokeras.tuning import load_run, tune
+from pneumokeras.tuning import tune
 
 SIDE = 32
 STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=2, learning_rate=1e-5)]

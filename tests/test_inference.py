@@ -1,5 +1,7 @@
 """Predictions line up with radiographs, whatever the batch size."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +53,15 @@ def test_a_set_without_labels_can_be_predicted_but_not_evaluated(brightness, gra
 
 def test_an_empty_set_has_no_predictions(brightness, grays):
     assert len(predict(brightness, grays.subset([]))) == 0
+
+
+def test_the_sets_subtypes_are_its_subgroups_unless_columns_are_given(brightness, grays):
+    subtypes = np.where(grays.labels == 1, np.array(["bacteria", "virus"])[np.arange(7) % 2], "")
+    found = evaluate(brightness, replace(grays, subtypes=subtypes)).subgroups
+    assert [(group.column, group.value) for group in found] == [("subtype", "bacteria"), ("subtype", "virus")]
+    given = evaluate(brightness, grays, columns={"site": np.array(list("aabbaab"))}, prevalence=0.1)
+    assert [group.value for group in given.subgroups] == ["a", "b"]
+    assert given.operating_points["default"].predictive_values.prevalence == 0.1
 
 
 def test_the_points_a_model_carries_are_judged(brightness, grays):

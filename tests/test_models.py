@@ -16,7 +16,12 @@ from pneumokeras.models import backbones
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saved import describe, load_model, save_model
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
+from pneumokeras.models.transfer import (
+    EfficientNetB0HyperModel,
+    ResNet50HyperModel,
+    TransferHyperModel,
+    set_batch_statistics,
+)
 
 SIDE = 32
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 1)).astype(np.uint8)
@@ -292,6 +297,20 @@ def test_it_works_in_a_plain_random_search(hypermodel, phantom_folder, tmp_path)
 def test_settings_that_cannot_be_used_are_refused_at_once(options, what):
     with pytest.raises(ModelError, match=what):
         TransferHyperModel(**options)
+
+
+def test_batch_statistics_are_those_of_the_mean_batch_and_nothing_else_changes():
+    inputs, norm = keras.Input((8, 8, 3)), keras.layers.BatchNormalization(momentum=0.9)
+    network = keras.Model(inputs, norm(inputs))
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    set_batch_statistics(network, images)
+    means, variances = zip(
+        *((batch.mean(), batch.var()) for batch in (images[:32], images[32:])), strict=True
+    )
+    np.testing.assert_allclose(norm.moving_mean, [np.mean(means)] * 3, rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, [np.mean(variances)] * 3, rtol=1e-5)
+    np.testing.assert_array_equal(norm.gamma, np.ones(3))
+    assert (norm.momentum, norm.trainable) == (0.9, False)
 
 
 def test_calibrating_again_forgets_the_first_radiographs():

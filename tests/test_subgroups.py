@@ -95,6 +95,8 @@ def test_the_report_warns_of_few_patients(evaluation):
     lines = {line.split(":")[0]: line for line in str(evaluation.report()).splitlines()}
     assert "few patients: read with care" in lines["subtype virus"]
     assert "few patients" not in lines["subtype bacteria"]
+    assert "specificity" not in lines["subtype bacteria"]
+    assert "<p>subtype virus: 35 radiographs of 18 patients (few patients" in evaluation._repr_html_()
 
 
 def test_the_json_of_subgroups_is_plain(evaluation):

@@ -13,10 +13,11 @@ import pytest
 from pneumokeras.data.datasets import Splits, load_splits
 from pneumokeras.errors import DataError, ModelError, RunError, TuningError
 from pneumokeras.inference import predict
+from pneumokeras.keeping import load_run
 from pneumokeras.models.saved import describe
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.tuning import load_run, tune
+from pneumokeras.tuning import tune
 
 
 class SmallHyperModel(CompactCNNHyperModel):

@@ -8,7 +8,10 @@ from pneumokeras.cli.console import OneLineErrors
 from pneumokeras.cli.data import data
 from pneumokeras.cli.demo import demo
 from pneumokeras.cli.predict import predict
+from pneumokeras.cli.recipes import recipes
 from pneumokeras.cli.report import report
+from pneumokeras.cli.reproduce import reproduce
+from pneumokeras.cli.train import train
 from pneumokeras.cli.tune import tune
 
 
@@ -21,5 +24,5 @@ def main() -> None:
     """
 
 
-for command in (demo, data, tune, report, predict, cache):
+for command in (demo, data, tune, train, report, predict, recipes, reproduce, cache):
     main.add_command(command)

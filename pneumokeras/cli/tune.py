@@ -11,9 +11,11 @@ import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+from pneumokeras.cli.reading import read_splits
 
 if TYPE_CHECKING:
-    from pneumokeras.tuning import HyperModel, TuningResult
+    from pneumokeras.keeping import TuningResult
+    from pneumokeras.tuning import HyperModel
 
 MODELS = {
     "resnet50": 224,
@@ -160,9 +162,8 @@ def tune(
 
     The same command again goes on where it was interrupted, or shows the finished run.
     """
-    from pneumokeras.data.datasets import load_splits
-
-    splits = load_splits(
+    splits = read_splits(
+        talk,
         path,
         seed=seed,
         keep_val=keep_val,
@@ -170,13 +171,6 @@ def tune(
         patient_pattern=patient_pattern,
         skip_bad=skip_bad,
     )
-    for notice in splits.notices:
-        talk.say(notice)
-    counts = ", ".join(
-        f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True)
-    )
-    talk.say(f"Radiographs: {counts}")
-
     load_tensorflow()
     from pneumokeras.fitting import Stage
     from pneumokeras.tuning import tune as search

@@ -18,9 +18,9 @@ Level = TypeVar("Level", float, np.ndarray)
 
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
-DEPTH = (
-    0.12  # from the middle of the chest to its back; decides how far parts move apart when a patient turns
-)
+DEPTH = 0.12
+"""From the middle of the chest to its back: it decides how far parts move apart when a patient turns."""
+
 SUBPIXEL_BITS = 4
 
 TRUNK = 1.6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -170,7 +170,7 @@ def load_splits(
     if "" in found:
         found = _dealt(found[""], {"train": 0.8, "val": 0.1, "test": 0.1}, seed)
         notices.append("The data had no splits: patients were dealt out 80/10/10 to train, val and test.")
-    elif not keep_val and _too_small(found.get("val")):
+    elif not keep_val and ("val" not in found or is_too_small(found["val"].counts)):
         before = len(found.get("val", ()))
         pool = joined([found[split] for split in ("train", "val") if split in found])
         found |= _dealt(pool, {"train": 0.9, "val": 0.1}, seed)
@@ -229,6 +229,11 @@ def load_radiographs(
     return found[split].without_bad() if skip_bad else found[split]
 
 
+def is_too_small(val: Mapping[str, int]) -> bool:
+    """Whether a val of so many radiographs by class is too small to choose on."""
+    return sum(val.values()) < SMALLEST_VAL or min(val.values()) < SMALLEST_VAL_CLASS
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -247,10 +252,6 @@ def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -
     return {split: replace(radiographs.subset(splits == split), split=split) for split in fractions}
 
 
-def _too_small(val: RadiographSet | None) -> bool:
-    return val is None or len(val) < SMALLEST_VAL or min(val.counts.values()) < SMALLEST_VAL_CLASS
-
-
 def _require_both_classes(radiographs: RadiographSet, split: str) -> None:
     absent = [name for name, count in radiographs.counts.items() if not count]
     if absent:
@@ -261,12 +262,12 @@ def _require_both_classes(radiographs: RadiographSet, split: str) -> None:
 
 
 def _warnings_about(splits: Splits) -> Iterator[str]:
-    if _too_small(splits.val):
+    if is_too_small(splits.val.counts):
         counts = ", ".join(f"{count} {name}" for name, count in splits.val.counts.items())
         yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably."
     pairs = list(combinations(zip(SPLITS, splits, strict=True), 2))
     for (one, radiographs), (other, others) in pairs:
-        patients = _known_patients(radiographs) & _known_patients(others)
+        patients = radiographs.known_patients & others.known_patients
         if patients:
             yield f"Suspected: {_are(patients, 'patient', one)} also in {other}, such as {min(patients)}."
     for (one, radiographs), (other, others) in pairs:
@@ -285,16 +286,7 @@ def _warnings_about(splits: Splits) -> Iterator[str]:
         yield "There is no test split: report on other radiographs with --data, or on val with --split val."
 
 
-def _known_patients(radiographs: RadiographSet) -> set[str]:
-    """The patients somebody named, without those that are only a radiograph's own name."""
-    return {
-        patient
-        for name, patient in zip(radiographs.names, radiographs.patients, strict=True)
-        if patient != name and not name.replace("\\", "/").endswith((f"/{patient}", f"::{patient}"))
-    }
-
-
-def _are(shared: set[str], what: str, split: str) -> str:
+def _are(shared: Collection[str], what: str, split: str) -> str:
     return f"1 {what} of {split} is" if len(shared) == 1 else f"{len(shared)} {what}s of {split} are"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,7 +15,7 @@ from pneumokeras.data.arrays import ARRAY_MARK
 from pneumokeras.data.datasets import Splits
 from pneumokeras.data.duplicates import digests_of_films, pixel_digest, thumbnail_of
 from pneumokeras.data.manifests import COLUMNS, FOLD, manifest_rows
-from pneumokeras.data.sets import SPLITS, RadiographSet, columns_of, joined
+from pneumokeras.data.sets import SPLITS, RadiographSet, columns_of, in_threads, joined
 from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
 from pneumokeras.errors import DataError
 from pneumokeras.files import write_csv
@@ -119,14 +118,11 @@ def films_of(radiographs: RadiographSet) -> np.ndarray:
         DataError: if a radiograph cannot be decoded.
     """
 
-    def looks(rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
-        return [(pixel_digest(pixels), thumbnail_of(pixels)) for pixels in map(radiographs.read, rows)]
+    def look(row: int) -> tuple[str, np.ndarray]:
+        pixels = radiographs.read(row)
+        return pixel_digest(pixels), thumbnail_of(pixels)
 
-    # A few tasks of many files: handing a small file to a thread takes longer than decoding it.
-    parts = np.array_split(np.arange(len(radiographs)), 64)
-    with ThreadPoolExecutor() as pool:
-        found = [look for part in pool.map(looks, parts) for look in part]
-    digests, thumbnails = zip(*found, strict=True)
+    digests, thumbnails = zip(*in_threads(look, len(radiographs)), strict=True)
     return digests_of_films(np.array(digests, dtype=object), np.stack(thumbnails))
 
 
@@ -186,12 +182,12 @@ def _as_splits(
 ) -> Splits:
     parts = {name: replace(radiographs.subset(split_of == name), split=name) for name in SPLITS}
     for name in fractions:
-        _require_both_classes(parts[name], radiographs, films)
+        _require_enough_patients(parts[name], radiographs, films)
     notices = tuple(_notices(radiographs, films, parts, fractions))
     return Splits(parts["train"], parts["val"], parts["test"], notices=notices)
 
 
-def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films: np.ndarray) -> None:
+def _require_enough_patients(part: RadiographSet, radiographs: RadiographSet, films: np.ndarray) -> None:
     for label, (class_name, count) in enumerate(part.counts.items()):
         if not count:
             tied = tie_duplicates(radiographs.patients, films)

@@ -122,7 +122,7 @@ def _subfolders(folder: Path, meaning: Callable[[str], str | None]) -> dict[str,
 
 def _visible_folders(folder: Path) -> list[Path]:
     try:
-        return [child for child in sorted(folder.iterdir()) if child.name[0] not in "._" and child.is_dir()]
+        return [child for child in sorted(folder.iterdir()) if _is_visible(child.name) and child.is_dir()]
     except OSError as error:
         raise DataError(f"Cannot read {folder}: {error.strerror}. May you read it?") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pneumokeras.errors import DataError
@@ -10,13 +11,16 @@ from pneumokeras.errors import DataError
 MAX_PIXELS = 2**26
 """What a radiograph may have, 67 million; the largest detectors have about 30."""
 
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The markers of segments that say a JPEG's size; those between them are of tables, or reserved."""
+
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+
 _MOST_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
 _MOST_FILLING = 64
 _MOST_SCANS = 256  # each goes over the whole image; encoders make about ten
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE_FRAME = 0xC2
-_JPEG_SCAN = b"\xff\xda"
 _TIFF_TAGS = {
     256: "width",
     257: "height",
@@ -51,18 +55,25 @@ def read_header(content: memoryview) -> Header:
         DataError: if it is none of the known kinds, ends within its header, or claims no pixels or more than
             `MAX_PIXELS`. The message goes on after the file's name.
     """
+    kind = kind_of(content)
+    if not kind:
+        raise DataError("cannot be decoded.")
+    if kind == "DICOM":
+        return Header(kind)
+    try:
+        height, width = _SIZES[kind](content)
+    except (struct.error, LookupError):
+        raise DataError(f"cannot be decoded: its {kind} header is damaged.") from None
+    require_size(height, width)
+    return Header(kind, height, width)
+
+
+def kind_of(content: bytes | memoryview) -> str:
+    """What kind of image a file that begins so holds, as `Header` calls it; empty if none that is known."""
     if is_dicom(content):
-        return Header("DICOM")
+        return "DICOM"
     start = bytes(content[:8])
-    for signature, kind, size_of in _KINDS:
-        if start.startswith(signature):
-            try:
-                height, width = size_of(content)
-            except (struct.error, LookupError):
-                raise DataError(f"cannot be decoded: its {kind} header is damaged.") from None
-            require_size(height, width)
-            return Header(kind, height, width)
-    raise DataError("cannot be decoded.")
+    return next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), "")
 
 
 def is_dicom(content: bytes | memoryview) -> bool:
@@ -80,21 +91,35 @@ def require_size(height: int, width: int) -> None:
         raise DataError(f"cannot be decoded: it claims {width} x {height} pixels, of {MAX_PIXELS} at most.")
 
 
-def _jpeg_size(content: memoryview) -> tuple[int, int]:
+def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """The marker of each segment of a JPEG and the place behind it, to the first scan or the end mark.
+
+    Thumbnails, which cameras and viewers put into the first segments, are passed over with these. Where no
+    marker stands although one is due, nothing more comes.
+
+    Raises:
+        IndexError: if the file ends before, or `struct.error`.
+    """
     place = 2
     for _ in range(_MOST_SEGMENTS):
         filled = bytes(content[place : place + _MOST_FILLING])  # any number of 0xFF may stand before a marker
-        place += len(filled) - len(filled.lstrip(b"\xff"))
-        marker = content[place]
-        if not filled.startswith(b"\xff") or marker in (0xFF, 0xD9, 0xDA):
-            break
-        if marker in _JPEG_FRAMES:
-            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(_JPEG_SCAN) > _MOST_SCANS:
+        place += len(filled) - len(filled.lstrip(b"\xff")) + 1
+        marker = content[place - 1]
+        if not filled.startswith(b"\xff") or marker == 0xFF:
+            return
+        yield marker, place
+        if marker in (JPEG_SCAN[1], JPEG_END[1]):
+            return
+        place += 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place)[0]
+
+
+def _jpeg_size(content: memoryview) -> tuple[int, int]:
+    for marker, place in jpeg_segments(content):
+        if marker in JPEG_FRAMES:
+            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MOST_SCANS:
                 raise DataError(f"cannot be decoded: it has more than {_MOST_SCANS} scans.")
-            height, width = struct.unpack_from(">HH", content, place + 4)
+            height, width = struct.unpack_from(">HH", content, place + 3)
             return height, width
-        length = 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place + 1)[0]
-        place += 1 + length
     raise LookupError("no frame")
 
 
@@ -133,10 +158,11 @@ def _tiff_size(content: memoryview) -> tuple[int, int]:
     return max(found["height"], found["tile height"]), max(found["width"], found["tile width"])
 
 
-_KINDS = (
-    (b"\xff\xd8\xff", "JPEG", _jpeg_size),
-    (b"\x89PNG\r\n\x1a\n", "PNG", _png_size),
-    (b"BM", "BMP", _bmp_size),
-    (b"II*\0", "TIFF", _tiff_size),
-    (b"MM\0*", "TIFF", _tiff_size),
-)
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_SIZES = {"JPEG": _jpeg_size, "PNG": _png_size, "BMP": _bmp_size, "TIFF": _tiff_size}

@@ -20,13 +20,13 @@ from pneumokeras.data import anatomy
 from pneumokeras.data.anatomy import Patient, Projection, draw_patient
 from pneumokeras.data.nuisance import NO_NUISANCE, Acquisition, Nuisance
 from pneumokeras.data.phantom_dicom import dicom_bytes
+from pneumokeras.data.sets import CLASS_NAMES
 from pneumokeras.errors import DataError, OutputError
 from pneumokeras.files import write_csv
 
 WORKING_SIZE = 256  # pixels; smaller radiographs are drawn at this size and area-averaged
 MINIMUM_SIZE = 32  # pixels
 MINIMUM_COUNT = 12
-CLASSES = ("NORMAL", "PNEUMONIA")
 SPLIT_SHARES = {"val": 0.2, "test": 0.2}  # the rest is train
 NORMAL_SHARE = 0.4
 RADIOGRAPHS_PER_PATIENT = (0.5, 0.25, 0.15, 0.1)  # probabilities of one to four
@@ -190,7 +190,7 @@ def read_masks(files: Sequence[Path], size: tuple[int, int], *, pad: bool = Fals
     thoraxes = [_read_mask(_mask_path(file, THORAX_MASKS), size) for file in files]
     opacities = [
         _read_mask(_mask_path(file, OPACITY_MASKS), size)
-        if file.parent.name == CLASSES[1]
+        if file.parent.name == CLASS_NAMES[1]
         else np.zeros(size, bool)
         for file in files
     ]
@@ -291,7 +291,7 @@ def _check_size(size: int) -> None:
 def _plan(count: int) -> dict[str, dict[str, int]]:
     """How many radiographs go into each split and class."""
     normal = round(NORMAL_SHARE * count)
-    totals = dict(zip(CLASSES, (normal, count - normal), strict=True))
+    totals = dict(zip(CLASS_NAMES, (normal, count - normal), strict=True))
     held_out = {
         split: {name: max(1, round(share * total)) for name, total in totals.items()}
         for split, share in SPLIT_SHARES.items()
@@ -330,7 +330,7 @@ def _draw_all(
     """Each planned radiograph: its path in the folder without a suffix, its patient's name, the phantom."""
     number, patient_number = 0, 0
     for split, classes in plan.items():
-        for label, class_name in enumerate(CLASSES):
+        for label, class_name in enumerate(CLASS_NAMES):
             for radiographs in _patients(rng, classes[class_name]):
                 patient, patient_number = draw_patient(rng), patient_number + 1
                 name = f"person{patient_number}_{patient.infection}" if label else f"IM-{patient_number:04d}"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pneumokeras.data import dicom
-from pneumokeras.data.headers import Header, read_header
+from pneumokeras.data.headers import JPEG_END, Header, read_header
 from pneumokeras.errors import DataError
 
 SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
@@ -28,7 +28,6 @@ _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCAL
 # differ from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an
 # eighth, of which only each block's mean is left, would save hardly more time and differ by 2.
 _LEAST_OVERSIZE = 1.1
-_JPEG_END = b"\xff\xd9"
 _JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 
 
@@ -149,12 +148,12 @@ def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, ho
     """
     if pixels[-1, -1] != 128:
         return False
-    end = content.tobytes().rfind(_JPEG_END)
+    end = content.tobytes().rfind(JPEG_END)
     # More than what is missing would take, and without the value that begins a marker.
     other = np.random.default_rng(0).integers(0, 255, 2 * header.height * header.width, dtype=np.uint8)
     parts = zip(np.array_split(other, 2 * len(_JPEG_RESTARTS)), 2 * _JPEG_RESTARTS, strict=True)
     filling = b"".join(part.tobytes() + marker for part, marker in parts)
-    longer = content[:end].tobytes() + filling + _JPEG_END
+    longer = content[:end].tobytes() + filling + JPEG_END
     again = _by_opencv(np.frombuffer(longer, np.uint8), how)
     return again is None or not np.array_equal(again, pixels)
 

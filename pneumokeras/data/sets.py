@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,11 +10,13 @@ from hashlib import blake2b
 from html import escape
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pneumokeras.data.names import patients_of, subtypes_of
 from pneumokeras.data.radiographs import read_content, read_radiograph, resize
+from pneumokeras.data.splitting import are_named
 from pneumokeras.errors import DataError
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
@@ -22,8 +24,13 @@ SPLITS = ("train", "val", "test")
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What folders and manifests call the splits, in lower case."""
 
+WHOLE = "all"
+"""What radiographs without splits are called in an audit and a report."""
+
 _TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
 _REASONS_SAID = 5
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,7 @@ class RadiographSet:
         """
         if isinstance(self.images, np.ndarray):
             return self
-        with ThreadPoolExecutor() as pool:
-            faults = list(pool.map(_fault, self.images))
+        faults = in_threads(lambda row: _fault(self.images[row]), len(self))
         skipped = tuple(
             Skipped(name, fault) for name, fault in zip(self.names, faults, strict=True) if fault is not None
         )
@@ -215,18 +221,13 @@ class RadiographSet:
         def fill(index: int) -> None:
             array[index] = self.read(index, image_size, pad=pad)
 
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(fill, range(len(self))))
+        in_threads(fill, len(self))
         return array
 
     @cached_property
     def digests(self) -> np.ndarray:
         """`(n,)` strings: a 128-bit hash of each file's bytes (or each array's), equal for equal content."""
-        # A few tasks of many files: handing a small file to a thread takes longer than hashing it.
-        parts = np.array_split(np.arange(len(self)), 16)
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(lambda rows: [self._digest(row) for row in rows], parts)
-            return np.array([digest for part in found for digest in part], dtype=object)
+        return np.array(in_threads(self._digest, len(self)), dtype=object)
 
     def _digest(self, index: int) -> str:
         if isinstance(self.images, np.ndarray):
@@ -240,6 +241,11 @@ class RadiographSet:
         """How many radiographs each class has."""
         labels = self.require_labels()
         return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
+
+    @cached_property
+    def known_patients(self) -> frozenset[str]:
+        """The patients somebody named, without those that are only a radiograph's own name."""
+        return frozenset(self.patients[are_named(self.names, self.patients)])
 
     def class_weights(self) -> dict[int, float]:
         """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
@@ -261,6 +267,19 @@ class RadiographSet:
 
     def _repr_html_(self) -> str:
         return html_table([("radiographs", self)])
+
+
+def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
+    """What a function says of each row, 0 to `count` - 1, in several threads.
+
+    These are given a few tasks of many rows: handing over a small file takes longer than decoding it.
+    """
+
+    def of_part(rows: np.ndarray) -> list[Result]:
+        return [function(row) for row in rows.tolist()]
+
+    with ThreadPoolExecutor() as pool:
+        return [result for part in pool.map(of_part, np.array_split(np.arange(count), 64)) for result in part]
 
 
 def joined(sets: Sequence[RadiographSet]) -> RadiographSet:

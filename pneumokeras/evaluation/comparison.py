@@ -86,7 +86,7 @@ class Comparison:
                 name: {
                     "run": side.run,
                     "split": side.split,
-                    "operating_point": side.operating_points[side.chosen].point.json(),
+                    "operating_point": side.chosen_result.point.json(),
                 }
                 for name, side in (("first", self.first), ("second", self.second))
             },
@@ -128,7 +128,7 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates:
     sides = (first, second)
     y_true, patients = first.predictions.require_labels(), first.predictions.patients
     probabilities = [side.predictions.probabilities for side in sides]
-    points = [side.operating_points[side.chosen].point for side in sides]
+    points = [side.chosen_result.point for side in sides]
     calls = [point.calls(values) for point, values in zip(points, probabilities, strict=True)]
     difference = partial(
         _differences, y_true, list(zip(probabilities, (point.threshold for point in points), strict=True))

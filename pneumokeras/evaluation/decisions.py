@@ -126,10 +126,10 @@ def _ratio(over: Interval, under: Interval) -> Interval:
     low, high = 0.0, math.inf
     lower, upper = _reach(over, over.low), _reach(under, under.high)
     if lower > 0:
-        low = lower / (product + math.sqrt(product**2 - lower * upper))
+        low = lower / (product + math.sqrt(max(0.0, product**2 - lower * upper)))
     upper, lower = _reach(over, over.high), _reach(under, under.low)
     if lower > 0:
-        high = (product + math.sqrt(product**2 - upper * lower)) / lower
+        high = (product + math.sqrt(max(0.0, product**2 - upper * lower))) / lower
     return Interval(estimate, low, high, "mover")
 
 

@@ -100,6 +100,11 @@ class Evaluation:
         """Name of the operating point to speak of first: `validation` if there is one, else `default`."""
         return "validation" if "validation" in self.operating_points else "default"
 
+    @property
+    def chosen_result(self) -> OperatingPointResult:
+        """What happens at that operating point."""
+        return self.operating_points[self.chosen]
+
     def json(self) -> dict[str, Any]:
         """The content of report.json: plain numbers and strings, `None` for what is undefined."""
         return {

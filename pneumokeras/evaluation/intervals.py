@@ -177,3 +177,26 @@ def percentile_interval(estimate: float, replicate_values: np.ndarray) -> Interv
     return (
         no_interval if math.isclose(low, high) else Interval(estimate, float(low), float(high), "bootstrap")
     )
+
+
+def hanley_mcneil(roc_auc: float, *, negatives: int, positives: int) -> Interval:
+    """The interval of an area under the ROC curve of which only the area and the two numbers are known.
+
+    Args:
+        roc_auc: in [0, 1], as somebody printed it.
+        negatives: how many NORMAL images it is of.
+        positives: how many PNEUMONIA images.
+
+    Returns:
+        `Interval` in [0, 1] with method `"hanley-mcneil"`; each image counts as independent.
+
+    Reference: Hanley and McNeil (1982), Radiology 143(1).
+    """
+    one_positive, one_negative = roc_auc / (2 - roc_auc), 2 * roc_auc**2 / (1 + roc_auc)
+    variance = (
+        roc_auc * (1 - roc_auc)
+        + (positives - 1) * (one_positive - roc_auc**2)
+        + (negatives - 1) * (one_negative - roc_auc**2)
+    ) / (positives * negatives)
+    half_width = Z * math.sqrt(variance)
+    return Interval(roc_auc, max(0.0, roc_auc - half_width), min(1.0, roc_auc + half_width), "hanley-mcneil")

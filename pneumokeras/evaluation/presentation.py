@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pneumokeras.evaluation.results import Interval, OperatingPoint, OperatingPointResult
 
 if TYPE_CHECKING:
+    from pneumokeras.evaluation.calibration import Calibration
     from pneumokeras.evaluation.comparison import Comparison
     from pneumokeras.evaluation.evaluation import Evaluation
 
@@ -18,6 +19,8 @@ INTERVALS_NOTE = (
     "Brackets hold 95 % intervals, patients with several radiographs allowed for: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
+STATED_NOTE = "Predictive values at another prevalence than the set's: MOVER-R from both intervals."
+SUBGROUPS_NOTE = "ROC AUC of subgroups: DeLong."
 FEW_PATIENTS = "few patients: read with care"
 TABLE_SCORES = (
     "sensitivity",
@@ -29,7 +32,7 @@ TABLE_SCORES = (
     "f1",
     "mcc",
 )
-SHORT_NAMES = {"npv": "NPV", "f1": "F1", "mcc": "MCC"}
+SHORT_NAMES = {"roc_auc": "ROC AUC", "brier": "Brier score", "npv": "NPV", "f1": "F1", "mcc": "MCC"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,13 @@ class TextReport:
 def report_text(evaluation: Evaluation, name: str) -> str:
     """Headline figures, then the scores and scikit-learn's report at the operating point `name`."""
     result = evaluation.operating_points[name]
+    subgroups = _subgroup_lines(evaluation)
     return "\n".join(
         [
             set_line(evaluation),
             "",
             *_aligned(headline(evaluation)),
+            *_scaling_lines(evaluation.calibration),
             "",
             f"Operating point {name!r}: {describe_point(result.point)}",
             f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
@@ -69,9 +74,9 @@ def report_text(evaluation: Evaluation, name: str) -> str:
             *_aligned((score_name(key), score) for key, score in result.scores.items()),
             *_aligned(stated_values(result)),
             "",
-            *_subgroup_lines(evaluation),
+            *([*subgroups, ""] if subgroups else []),
             evaluation.classification_report(name),
-            INTERVALS_NOTE,
+            _notes(evaluation),
         ]
     )
 
@@ -79,13 +84,15 @@ def report_text(evaluation: Evaluation, name: str) -> str:
 def evaluation_html(evaluation: Evaluation) -> str:
     """One compact table: headline figures above, a row for each operating point below."""
     figures = " · ".join(f"{label} {interval}" for label, interval in headline(evaluation))
-    header = ["operating point", "threshold", "chosen on", *map(score_name, TABLE_SCORES)]
+    stated = [label for label, _ in stated_values(evaluation.chosen_result)]
+    header = ["operating point", "threshold", "chosen on", *map(score_name, TABLE_SCORES), *stated]
     rows = [
         [
             f"{name} (not achievable)" if name == "oracle" else name,
             f"{result.point.threshold:.4g}",
             result.point.chosen_on,
             *(str(result.scores[score]) for score in TABLE_SCORES),
+            *(str(interval) for _, interval in stated_values(result)),
         ]
         for name, result in evaluation.operating_points.items()
     ]
@@ -94,7 +101,7 @@ def evaluation_html(evaluation: Evaluation) -> str:
         f"<caption>{escape(set_line(evaluation))}<br>{escape(figures)}</caption>"
         f"<thead>{_html_row(header, 'th')}</thead>"
         f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table><p>{escape(INTERVALS_NOTE)}</p>"
+        f"</table>{_paragraphs(_subgroup_lines(evaluation))}<p>{escape(_notes(evaluation))}</p>"
     )
 
 
@@ -110,21 +117,29 @@ def comparison_html(comparison: Comparison) -> str:
     """A table of the differences, then whose calls are right."""
     test, calls = comparison.roc_auc, comparison.mcnemar
     rows = [
-        ["ROC AUC (DeLong)", str(test.difference)],
-        *([score_name(key), str(interval)] for key, interval in comparison.differences.items()),
+        [
+            score_name(name),
+            *(str(_figure(side, name)) for side in (comparison.first, comparison.second)),
+            str(difference),
+        ]
+        for name, difference in comparison.differences.items()
     ]
     told = (
-        f"ROC AUC: paired DeLong, p {_p_value(test.p_value)}. Calls: both right {calls.both_right}, only the"
-        f" first {calls.only_first_right}, only the second {calls.only_second_right}, neither"
-        f" {calls.both_wrong}; McNemar, exact over patients, p {_p_value(calls.p_value)}."
+        f"ROC AUC: paired DeLong, {test.difference}, p {_p_value(test.p_value)}."
+        f" Calls: both right {calls.both_right}, only the first {calls.only_first_right}, only the second"
+        f" {calls.only_second_right}, neither {calls.both_wrong}; McNemar, exact over patients,"
+        f" p {_p_value(calls.p_value)}."
     )
-    caption = f"second less first<br>first: {escape(set_line(comparison.first))}"
-    caption += f"<br>second: {escape(set_line(comparison.second))}"
+    caption = "<br>".join(
+        f"{which}: {escape(set_line(side))}; {escape(describe_point(side.chosen_result.point))}"
+        for which, side in (("first", comparison.first), ("second", comparison.second))
+    )
+    header = ["figure", "first", "second", "second less first"]
     return (
         f"<table><caption>{caption}</caption>"
-        f"<thead>{_html_row(['figure', 'difference'], 'th')}</thead>"
+        f"<thead>{_html_row(header, 'th')}</thead>"
         f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table><p>{escape(told)}</p>"
+        f"</table><p>{escape(told)}</p><p>{escape(INTERVALS_NOTE)}</p>"
     )
 
 
@@ -174,15 +189,41 @@ def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
 
 
 def _subgroup_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each subgroup at the chosen operating point, then an empty one; nothing without any."""
+    """A line for each subgroup at the chosen operating point, headed; nothing without any."""
     lines = []
     for group in evaluation.subgroups:
-        figures = {"ROC AUC": group.roc_auc, **group.scores}
-        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in figures.items())
+        figures = {"roc_auc": group.roc_auc, **group.scores}
+        defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
+        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
         warning = f" ({FEW_PATIENTS})" if group.small else ""
         counted = f"{group.images} radiographs of {group.patients} patients"
         lines.append(f"{group.column} {group.value}: {counted}{warning}: {told}")
-    return [f"Subgroups at {evaluation.chosen!r}:", *lines, ""] if lines else []
+    return [f"Subgroups at {evaluation.chosen!r}:", *lines] if lines else []
+
+
+def _scaling_lines(calibration: Calibration) -> list[str]:
+    """What each scaling fitted on validation would mend, a line each."""
+    return [
+        f"{name} scaling fitted on validation would give Brier score {scaled.brier:.3f},"
+        f" calibration error {scaled.calibration_error:.3f}"
+        for name, scaled in calibration.scalings.items()
+        if name != "none"
+    ]
+
+
+def _figure(evaluation: Evaluation, name: str) -> Interval:
+    scores = evaluation.chosen_result.scores
+    return scores[name] if name in scores else getattr(evaluation, name)
+
+
+def _notes(evaluation: Evaluation) -> str:
+    stated = [] if evaluation.stated_prevalence is None else [STATED_NOTE]
+    subgroups = [SUBGROUPS_NOTE] if evaluation.subgroups else []
+    return " ".join([INTERVALS_NOTE, *stated, *subgroups])
+
+
+def _paragraphs(lines: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 def _p_value(p_value: float) -> str:

@@ -86,7 +86,7 @@ def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterato
             f" received {values.size}."
         )
     positive = predictions.require_labels() == 1
-    called = evaluation.operating_points[evaluation.chosen].point.calls(predictions.probabilities)
+    called = evaluation.chosen_result.point.calls(predictions.probabilities)
     divides_classes = not set(values[positive]) & set(values[~positive]) - {""}
     for value in np.unique(values[values != ""]):
         inside = values == value

@@ -6,8 +6,10 @@ differ a little: there the variables are constants, which TensorFlow folds into 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -29,6 +31,28 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, ...]: ...
+
+
+class Images(Protocol):
+    """An array of images, or what is read or computed slice by slice like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: slice, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class InBatches:
+    """Images, or what stands for them, in batches of at most `size`."""
+
+    images: Images
+    size: int
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.size)
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray]:
+        return (self.images[index * self.size : (index + 1) * self.size],)
 
 
 def forward(model: keras.Model, batches: Batches) -> np.ndarray:

@@ -43,9 +43,14 @@ class Parts:
 
     def write_back(self, model: keras.Model) -> None:
         """Give the model they were cut from the weights of the upper part."""
-        for layer in self.upper.layers:
-            if layer.weights:
-                model.get_layer(layer.name).set_weights(layer.get_weights())
+        copy_weights(self.upper, model)
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Give the layers of a model the weights of another's layers of the same names; it must have them all."""
+    for layer in source.layers:
+        if layer.weights:
+            target.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def stage_ends(model: keras.Model) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from os import PathLike
 import keras
 import keras_tuner
 import numpy as np
+import tensorflow as tf
 
 from pneumokeras.errors import ModelError
 from pneumokeras.models import backbones
 from pneumokeras.models.head import HEADS, compile_classifier, probability
-from pneumokeras.models.parts import fingerprint
+from pneumokeras.models.parts import copy_weights, fingerprint
 from pneumokeras.models.saved import describe
 
 CALIBRATION_IMAGES = 256
@@ -157,9 +158,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
     def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
         """The compiled full model with the weights of a head that `build_head` built for the same `hp`."""
         model = self.build(hp)
-        for layer in head.layers:
-            if layer.weights:
-                model.get_layer(layer.name).set_weights(layer.get_weights())
+        copy_weights(head, model)
         return model
 
     def feature_extractor(self) -> keras.Model:
@@ -242,11 +241,18 @@ def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.trainable = True
-    for step, start in enumerate(range(0, len(images), _CALIBRATION_BATCH)):
+
+    def see(batch: tf.Tensor, momentum: tf.Tensor) -> None:
         for layer in layers:
-            layer.momentum = step / (step + 1)
+            layer.momentum = momentum
+        model(batch, training=True)
+
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32), tf.TensorSpec((), tf.float32)]
+    traced = tf.function(see, input_signature=signature).get_concrete_function()
+    for step, start in enumerate(range(0, len(images), _CALIBRATION_BATCH)):
         batch = images[start : start + _CALIBRATION_BATCH].astype(np.float32)
-        model(np.broadcast_to(batch, (*batch.shape[:3], model.input_shape[-1])), training=True)
+        batch = np.broadcast_to(batch, (*batch.shape[:3], model.input_shape[-1]))
+        traced(tf.constant(batch), tf.constant(step / (step + 1)))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.trainable = False

@@ -10,11 +10,13 @@ import numpy as np
 
 from pneumokeras.data.audit import Audit, audit
 from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, read_manifest
+from pneumokeras.data.sets import WHOLE
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_predictions
 from pneumokeras.explain import checks
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
+from pneumokeras.keeping import load_run, write_predictions
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report import choosing
 from pneumokeras.report.comparing import require_same_radiographs
@@ -22,10 +24,6 @@ from pneumokeras.report.contents import ComparedRuns, ReportContents
 from pneumokeras.report.facts import class_counts, facts, notices, seen_in_training
 from pneumokeras.report.writing import require_report_folder, write_report
 from pneumokeras.runs import Run, open_run
-from pneumokeras.tuning import load_run, write_predictions
-
-WHOLE = "all"
-"""What is evaluated where radiographs come without splits."""
 
 MOST_SUBGROUPS = 20  # of a column; one with more values, such as an age, is not a grouping
 

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pneumokeras.data.audit.measuring import STATISTICS, WHOLE, Collection, Measurements, measure
+from pneumokeras.data.audit.measuring import STATISTICS, Collection, Measurements, measure
 from pneumokeras.data.audit.page import names_shown
 from pneumokeras.data.audit.results import (
     Audit,
@@ -27,6 +27,7 @@ from pneumokeras.data.audit.yardsticks import Separation, separation, shift_feat
 from pneumokeras.data.datasets import CLASS_NAMES, SPLITS, RadiographSet, Splits, find_radiographs
 from pneumokeras.data.duplicates import exact_groups, near_groups
 from pneumokeras.data.radiographs import resize
+from pneumokeras.data.sets import WHOLE
 from pneumokeras.data.splitting import are_named
 from pneumokeras.errors import DataError, one_line
 
@@ -125,9 +126,7 @@ def _shown_name(name: str, source: str) -> str:
 
 
 def _number_of_patients(radiographs: RadiographSet) -> int | None:
-    if not are_named(radiographs.names, radiographs.patients).any():
-        return None
-    return len(set(radiographs.patients))
+    return len(set(radiographs.patients)) if radiographs.known_patients else None
 
 
 def _range(values: np.ndarray) -> Range | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from pneumokeras.data.audit.measuring import WHOLE
-from pneumokeras.data.datasets import SMALLEST_VAL, SMALLEST_VAL_CLASS
+from pneumokeras.data.datasets import is_too_small
+from pneumokeras.data.sets import WHOLE
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit.results import Audit, DuplicateGroup
@@ -75,7 +75,7 @@ def _on_counts(audit: Audit) -> Iterator[Finding]:
         for name in (name for name, count in counts.items() if not count):
             yield Finding("serious", "missing-class", f"{_subject(split)} has no {name} radiographs.")
     val = audit.counts.get("val")
-    if val and (sum(val.values()) < SMALLEST_VAL or min(val.values()) < SMALLEST_VAL_CLASS):
+    if val and is_too_small(val):
         held = ", ".join(f"{count} {name}" for name, count in val.items())
         yield Finding("worth knowing", "small-val", f"val has {held}: too few to rank trials reliably.")
     split, counts = next(iter(audit.counts.items()))

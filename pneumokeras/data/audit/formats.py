@@ -6,10 +6,10 @@ import struct
 from dataclasses import dataclass
 
 from pneumokeras.data import dicom
+from pneumokeras.data.headers import JPEG_END, JPEG_FRAMES, JPEG_SCAN, jpeg_segments, kind_of
 
 _PNG_MODES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
 _JPEG_MODES = {1: "gray", 3: "RGB", 4: "CMYK"}
-_MAGIC = {b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _SUFFIXES = {
     "JPEG": (".jpeg", ".jpg"),
     "PNG": (".png",),
@@ -17,8 +17,6 @@ _SUFFIXES = {
     "DICOM": ("", *dicom.SUFFIXES),  # archives leave the ending out
     "TIFF": (".tif", ".tiff"),
 }
-_SCAN, _END = 0xDA, b"\xff\xd9"
-_NO_FRAME = {0xC4, 0xC8, 0xCC}  # between the markers of frames, but tables and reserved
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,10 @@ def format_of(content: bytes) -> FileFormat:
     Args:
         content: all of the file's bytes. Any bytes will do; nothing is raised.
     """
-    if content.startswith(b"\xff\xd8"):
+    kind = kind_of(content)
+    if kind == "JPEG":
         return _jpeg(content)
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(content)
-    if content[128:132] == b"DICM":
-        return FileFormat("DICOM")
-    return FileFormat(next((name for magic, name in _MAGIC.items() if content.startswith(magic)), ""))
+    return _png(content) if kind == "PNG" else FileFormat(kind)
 
 
 def _png(content: bytes) -> FileFormat:
@@ -68,24 +63,17 @@ def _png(content: bytes) -> FileFormat:
 
 
 def _jpeg(content: bytes) -> FileFormat:
-    """Go from segment to segment to the first scan, behind which the end mark counts.
-
-    Earlier ones belong to thumbnails, which cameras and viewers put into the first segments.
-    """
-    mode, place = "", 2
-    while place + 4 <= len(content):
-        if content[place] != 0xFF:
-            return FileFormat("JPEG", mode)  # garbled: decoding will tell
-        marker = content[place + 1]
-        if marker == 0xFF:  # padding
-            place += 1
-            continue
-        if marker == _SCAN:
-            return FileFormat("JPEG", mode, complete=content.find(_END, place) > 0)
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME and place + 10 <= len(content):
-            mode = _mode(_JPEG_MODES.get(content[place + 9], ""), content[place + 4])
-        place += 2 + max(2, struct.unpack_from(">H", content, place + 2)[0])
-    return FileFormat("JPEG", mode, complete=False)
+    """An end mark counts behind the first scan; earlier ones belong to thumbnails."""
+    mode = ""
+    try:
+        for marker, place in jpeg_segments(content):
+            if marker in JPEG_FRAMES:
+                mode = _mode(_JPEG_MODES.get(content[place + 7], ""), content[place + 2])
+            elif marker == JPEG_SCAN[1]:
+                return FileFormat("JPEG", mode, complete=JPEG_END in content[place:])
+    except (struct.error, IndexError):
+        return FileFormat("JPEG", mode, complete=False)
+    return FileFormat("JPEG", mode)  # garbled: decoding will tell
 
 
 def _mode(name: str, depth: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -13,10 +12,8 @@ from pneumokeras.data.audit.formats import FileFormat, format_of
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.duplicates import THUMBNAIL_SIDE, pixel_digest, thumbnail_of
 from pneumokeras.data.radiographs import decode_radiograph, read_content
+from pneumokeras.data.sets import in_threads
 from pneumokeras.errors import DataError
-
-WHOLE = "all"
-"""What radiographs without splits are called."""
 
 BORDER_SHARE = 1 / 16
 BLACK, WHITE = 8, 248  # gray levels under and from which a pixel counts as black and white
@@ -138,17 +135,14 @@ class _Measured:
 
 
 def measure(collection: Collection) -> Measurements:
-    """Decode every radiograph once, on as many threads as there are cores.
+    """Decode every radiograph once, in several threads.
 
     Args:
         collection: the radiographs. A file that is unreadable, empty, truncated or undecodable becomes one
             of `problems` and raises nothing.
     """
-    # A few tasks of many files: handing a small file to a thread takes longer than decoding it.
-    parts = np.array_split(np.arange(len(collection.names)), 64)
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda part: [_measure_one(collection, index) for index in part], parts)
-        results = dict(enumerate(result for part in found for result in part))
+    found = in_threads(lambda index: _measure_one(collection, index), len(collection.names))
+    results = dict(enumerate(found))
     measured = {index: result for index, result in results.items() if isinstance(result, _Measured)}
     thumbnails = np.empty((len(measured), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     statistics = np.empty((len(measured), len(STATISTICS)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 
-from pneumokeras.data.audit.measuring import WHOLE
+from pneumokeras.data.sets import WHOLE
 from pneumokeras.pages import environment
 
 if TYPE_CHECKING:

@@ -1,0 +1,31 @@
+"""How a command reads the radiographs it trains on, and says what it found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumokeras.cli.console import Talk
+
+if TYPE_CHECKING:
+    from pneumokeras.data.datasets import Splits
+
+
+def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
+    """Load splits, and say their notices and sizes.
+
+    Args:
+        talk: to say it with.
+        path: a folder, `.npz` or manifest.
+        **options: as for `load_splits`.
+    """
+    from pneumokeras.data.datasets import load_splits
+
+    splits = load_splits(path, **options)
+    for notice in splits.notices:
+        talk.say(notice)
+    counts = ", ".join(
+        f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True)
+    )
+    talk.say(f"Radiographs: {counts}")
+    return splits

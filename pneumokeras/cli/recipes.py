@@ -1,0 +1,24 @@
+"""`pneumokeras recipes`: which published systems can be run, and what one of them says."""
+
+from __future__ import annotations
+
+import click
+
+from pneumokeras.cli.console import Talk, load_tensorflow, talking
+
+
+@click.command()
+@click.argument("name", required=False)
+@talking
+def recipes(talk: Talk, *, name: str | None) -> None:
+    """List the recipes; of one, show its file: a beginning for your own."""
+    load_tensorflow()
+    from pneumokeras.recipes.recipe import load_recipe, recipe_names, recipe_text
+
+    if name is not None:
+        talk.result(recipe_text(name).rstrip())
+        return
+    width = max(map(len, recipe_names()))
+    for each in recipe_names():
+        recipe = load_recipe(each)
+        talk.result(f"{each:<{width}}  {recipe.source:<4}  {recipe.about}")

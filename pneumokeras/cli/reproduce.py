@@ -1,0 +1,113 @@
+"""`pneumokeras reproduce`: published systems beside what they reach here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pneumokeras.cli.console import Talk, load_tensorflow, talking
+from pneumokeras.cli.options import PATH
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="RECIPE...|all")
+@click.option(
+    "--data",
+    "path",
+    type=PATH,
+    required=True,
+    help="Folder, PneumoniaMNIST .npz or CSV manifest, with a test split.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default=Path("tuner_runs/reproduction"),
+    show_default=True,
+    help="Folder for the runs and the table: table.md, table.json, table.html.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many runs of each."
+)
+@click.option(
+    "--variant",
+    "variants",
+    type=click.Choice(["as-published", "corrected"]),
+    multiple=True,
+    help="Only this one.  [default: both]",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[BACKBONE=]imagenet|none|FILE",
+    help="Of all backbones or of one, instead of ImageNet's. May be repeated.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Of each stage or trial, instead of the recipe's.")
+@click.option(
+    "--views", type=click.IntRange(min=1), help="Versions of each radiograph, where they are fixed."
+)
+@click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")
+@click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
+@talking
+def reproduce(
+    talk: Talk,
+    *,
+    names: tuple[str, ...],
+    path: Path,
+    out: Path,
+    seeds: int,
+    variants: tuple[str, ...],
+    weights: tuple[str, ...],
+    epochs: int | None,
+    views: int | None,
+    no_cache: bool,
+    yes: bool,
+) -> None:
+    """Run published systems, as published and corrected, and compare what they reach on test.
+
+    `all` runs the reference systems. Runs that are finished are found again. Exit status 1 if one cannot
+    be run; its row says why.
+    """
+    load_tensorflow()
+    from pneumokeras.files import write_json, write_text
+    from pneumokeras.recipes.recipe import VARIANTS, reference_names
+    from pneumokeras.recipes.reproducing import reproduce as run_all
+
+    wanted = list(
+        dict.fromkeys(name for given in names for name in (reference_names() if given == "all" else [given]))
+    )
+    chosen = [name for name in VARIANTS if not variants or name.replace(" ", "-") in variants]
+    with talk.searching() as progress:
+        table = run_all(
+            wanted,
+            path,
+            out=out,
+            seeds=range(seeds),
+            variants=chosen,
+            weights=_by_backbone(weights),
+            epochs=epochs,
+            views=views,
+            cache=not no_cache,
+            confirm=None if yes else progress.agrees_to_store,
+            began=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
+            progress=progress,
+        )
+    write_text(out / "table.md", table.markdown())
+    write_text(out / "table.html", table.html())
+    write_json(out / "table.json", table.json())
+    talk.result(table.markdown().rstrip())
+    talk.result(f"Table: {out / 'table.html'}")
+    if table.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _by_backbone(given: tuple[str, ...]) -> str | dict[str, str] | None:
+    """`("none",)` -> `"none"`; `("resnet18=a.keras",)` -> `{"resnet18": "a.keras"}`."""
+    if not given:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    named = [value.partition("=") for value in given]
+    if not all(equals for _, equals, _ in named):
+        raise click.UsageError("Expected one --weights for all backbones, or BACKBONE=... for each.")
+    return {backbone: weights for backbone, _, weights in named}

@@ -1,0 +1,143 @@
+"""`pneumokeras train`: one recipe, or one model, without a search."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
+from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+from pneumokeras.cli.reading import read_splits
+from pneumokeras.cli.tune import FineTuning
+
+if TYPE_CHECKING:
+    from pneumokeras.keeping import TuningResult
+    from pneumokeras.recipes.recipe import Configuration, Recipe
+
+
+@click.command()
+@click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
+@click.option(
+    "--recipe", metavar="NAME|FILE", help="A name that `pneumokeras recipes` lists, or a .toml of your own."
+)
+@click.option("--model", metavar="NAME", help="A model with plain settings, instead of a recipe.")
+@click.option("--as-published", is_flag=True, help="The recipe with its document's mistakes.")
+@click.option(
+    "--stage",
+    "stages",
+    type=FineTuning(),
+    multiple=True,
+    help="What to train, one after the other: head, stage5 (that stage and above), top20 (its last 20 "
+    "layers) or all. May be repeated.  [default: the recipe's or the model's; EPOCHS: 5; RATE: 1e-5]",
+)
+@click.option("--weights", metavar="imagenet|none|FILE", help="Of a backbone.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Of each stage or trial, at most.")
+@click.option(
+    "--views", type=click.IntRange(min=1), help="Versions of each radiograph; 1 is no augmentation."
+)
+@click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs a step.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
+@click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
+@click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")
+@click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
+@reading_options
+@skip_bad_option
+@talking
+def train(
+    talk: Talk,
+    *,
+    path: Path,
+    recipe: str | None,
+    model: str | None,
+    as_published: bool,
+    stages: tuple[dict[str, Any], ...],
+    weights: str | None,
+    epochs: int | None,
+    views: int | None,
+    image_size: int | None,
+    batch_size: int | None,
+    seed: int,
+    run: Path | None,
+    keep_val: bool,
+    no_cache: bool,
+    yes: bool,
+    **reading: Any,
+) -> None:
+    """Train what a recipe says, or a model with plain settings, and keep everything in a run folder.
+
+    Settings given beside a recipe stand for its own. The same command again shows the finished run.
+    """
+    if (recipe is None) == (model is None):
+        raise click.UsageError("Expected either --recipe or --model.")
+    if as_published and recipe is None:
+        raise click.UsageError("--as-published belongs to --recipe.")
+    load_tensorflow()
+    from pneumokeras.fitting import Stage
+    from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, Configuration, load_recipe, with_changes
+    from pneumokeras.recipes.training import train as train_recipe
+
+    variant = AS_PUBLISHED if as_published else CORRECTED
+    named = None if recipe is None else load_recipe(recipe)
+    start = Configuration.for_model(str(model)) if named is None else named.variant(variant)
+    if not start.has_backbone and weights is not None:
+        raise click.UsageError(f"--weights belongs to a backbone, not to {start.model}.")
+    whole: dict[str, Any] = {} if start.has_backbone else {"batch_norm": "update"}
+    configuration = with_changes(
+        start,
+        stages=tuple(Stage(**stage, **whole) for stage in stages) or None,
+        weights=weights,
+        epochs=epochs,
+        views=views,
+        image_size=image_size,
+        batch_size=batch_size,
+        keep_val=keep_val or None,
+    )
+    splits = read_splits(talk, path, seed=seed, keep_val=configuration.keep_val, **reading)
+    _say_weights(talk, configuration)
+    with talk.searching() as progress:
+        result = train_recipe(
+            _changed(named, variant, configuration),
+            splits,
+            variant=variant,
+            seed=seed,
+            run=run,
+            cache=not no_cache,
+            confirm=None if yes else progress.agrees_to_store,
+            progress=progress,
+        )
+    talk.result(_summary(result))
+
+
+def _changed(recipe: Recipe | None, variant: str, configuration: Configuration) -> Recipe | Configuration:
+    """The recipe with this configuration as its variant, if there is a recipe."""
+    from dataclasses import replace
+
+    return configuration if recipe is None else replace(recipe, variants={variant: configuration})
+
+
+def _say_weights(talk: Talk, configuration: Configuration) -> None:
+    if configuration.has_backbone and configuration.weights == "none":
+        talk.say(f"Weights none: {configuration.model} begins random, not trained on ImageNet.")
+
+
+def _summary(result: TuningResult) -> str:
+    """What a trained run reached, and what to type next."""
+    from pneumokeras.runs import open_run
+
+    kept = open_run(result.run).record()["best_epoch"]
+    point = result.operating_points["validation"]
+    chosen = point.chosen_on if point.images is None else f"chosen on {point.images} validation images"
+    return "\n".join(
+        [
+            f"Epoch {kept} of {len(result.history['loss'])} kept: "
+            f"validation AUC {result.history['val_auc'][kept - 1]:.4f}; "
+            f"threshold {point.threshold:.4f}, {chosen}",
+            f"Run folder {result.run}",
+            f"Next: {program()} report {shlex.quote(str(result.run))}",
+        ]
+    )

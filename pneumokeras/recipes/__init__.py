@@ -1,0 +1,1 @@
+"""The reference systems as data, and what runs them."""

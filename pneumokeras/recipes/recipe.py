@@ -1,0 +1,388 @@
+"""A recipe: a published system as data, as it was published and corrected. Its file is TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from inspect import signature
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pneumokeras.data.loaders import RadiographDataGenerator
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import POLICIES, SWEEP, BalancedAccuracy, Fixed, ThresholdPolicy
+from pneumokeras.fitting import Stage
+from pneumokeras.models.backbones import BACKBONES
+from pneumokeras.models.reference_cnns import REFERENCE_CNNS
+from pneumokeras.schedules import Plateau, Schedule
+
+AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
+
+FIGURES = (
+    "accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "balanced_accuracy",
+    "roc_auc",
+)
+"""What a document may report of a system, and a table compares."""
+
+COMPACT_CNN = "compact-cnn"
+_NETWORKS = (COMPACT_CNN, *REFERENCE_CNNS)
+_HYPERPARAMETERS = {
+    COMPACT_CNN: {"width": 24, "depth": 4, "dropout": 0.3},
+    "backbone": {"units": 256, "dropout": 0.4, "l2": 1e-4},
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A random search, for a recipe that tunes its head.
+
+    Attributes:
+        max_trials: how many configurations.
+        epochs: at most, of each trial and of the winner's fit.
+        units, dropout, l2, learning_rate: what the search draws from; see `TransferHyperModel`.
+    """
+
+    max_trials: int = 10
+    epochs: int = 10
+    units: tuple[int, int, int] = (64, 512, 64)
+    dropout: tuple[float, float, float] = (0.2, 0.6, 0.1)
+    l2: tuple[float, float] = (1e-6, 1e-2)
+    learning_rate: tuple[float, float] = (1e-4, 1e-2)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All that decides what is trained, and how, but the radiographs and the seed.
+
+    Attributes:
+        model: a backbone's name, a reference network's, or `"compact-cnn"`.
+        image_size: side of the radiographs in pixels.
+        weights: of a backbone: `"imagenet"`, `"none"` or a file.
+        preprocessing: of a backbone: `"native"` or `"rescale"`.
+        head: of a backbone, a name of `pneumokeras.models.head.HEADS`; `None` for the tunable one.
+        two_logits: train a network of two logits as such, and reduce it to one afterwards.
+        hyperparameters: of the tunable head or of `compact-cnn`.
+        search: a random search instead of stages.
+        augmentation: arguments of `RadiographDataGenerator`; false for `None`.
+        views: as for `pneumokeras.fit`.
+        oversample: as for `pneumokeras.fit`.
+        class_weights: `"balanced"`, `"none"`, or a weight for `NORMAL` and one for `PNEUMONIA`.
+        batch_size: radiographs a step.
+        keep_val: keep the val split however small it is.
+        objective: what makes an epoch the best.
+        stages: what is trained one after the other.
+        schedule: how each stage is watched.
+        threshold: the rule that chooses the operating point.
+        threshold_on: `"val"`, or `"test"` as some documents have it, which is no result.
+    """
+
+    model: str
+    image_size: int = 224
+    weights: str = "imagenet"
+    preprocessing: str = "native"
+    head: str | None = None
+    two_logits: bool = False
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    search: Search | None = None
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+    views: int | None = None
+    oversample: float | None = None
+    class_weights: str | Mapping[str, float] = "balanced"
+    batch_size: int = 32
+    keep_val: bool = False
+    objective: str = "val_auc"
+    stages: tuple[Stage, ...] = ()
+    schedule: Schedule = field(default_factory=Schedule)
+    threshold: ThresholdPolicy = field(default_factory=BalancedAccuracy)
+    threshold_on: str = "val"
+
+    def __post_init__(self) -> None:
+        if self.model not in (*BACKBONES, *_NETWORKS):
+            known = ", ".join((*BACKBONES, *_NETWORKS))
+            raise DataError(f"Unknown model {self.model!r}. Expected one of {known}.")
+        if (self.search is None) == (not self.stages):
+            raise DataError(f"Expected either stages or a search for {self.model}. Received both or neither.")
+        if self.search is not None and not self.has_backbone:
+            raise DataError(f"Expected a backbone to search a head for. Received {self.model}.")
+        if not isinstance(self.class_weights, str) and set(self.class_weights) != {"NORMAL", "PNEUMONIA"}:
+            raise DataError(
+                f"Expected a class weight for NORMAL and PNEUMONIA. Received {self.class_weights}."
+            )
+        if self.class_weights not in ("balanced", "none") and isinstance(self.class_weights, str):
+            raise DataError(f"Expected class_weights as balanced or none. Received {self.class_weights!r}.")
+        _ = self.generator  # refuses what is out of range
+        if self.threshold_on not in ("val", "test"):
+            raise DataError(f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.")
+
+    @property
+    def generator(self) -> RadiographDataGenerator:
+        """What augments the training radiographs."""
+        return _record(RadiographDataGenerator, self.augmentation, "augmentation")
+
+    @property
+    def has_backbone(self) -> bool:
+        """Whether the model is a head on a backbone."""
+        return self.model in BACKBONES
+
+    def settings(self) -> dict[str, Any]:
+        """As plain JSON, as a run keeps it."""
+        plain = {**asdict(self), "stages": [stage.settings() for stage in self.stages]}
+        plain["threshold"] = {"policy": self.threshold.name, **asdict(self.threshold)}  # type: ignore[call-overload]
+        return {name: value for name, value in plain.items() if value not in (None, {}, [])}
+
+    @classmethod
+    def for_model(cls, model: str, **settings: Any) -> Configuration:
+        """A plain one for a model without a recipe: its head for 10 epochs, or all of it for 30.
+
+        Args:
+            model: as in `model`.
+            **settings: whatever is to be another.
+        """
+        backbone = model in BACKBONES
+        stage = (
+            Stage("head", 10, 1e-3)
+            if backbone
+            else Stage("all", 30, 1e-3, batch_norm="update", optimizer="adam")
+        )
+        defaults: dict[str, Any] = {
+            "image_size": _native_size(model),
+            "hyperparameters": _HYPERPARAMETERS.get("backbone" if backbone else model, {}),
+            "views": 4 if backbone else None,
+            "stages": (stage,),
+        }
+        return cls(model, **(defaults | settings))
+
+    @classmethod
+    def from_toml(cls, table: Mapping[str, Any]) -> Configuration:
+        """Read a table of a recipe's file.
+
+        Raises:
+            DataError: if a key is unknown or a value is out of range.
+        """
+        values = dict(table)
+        if "search" in values:
+            values["search"] = _record(Search, values["search"], "search")
+        values["stages"] = tuple(_record(Stage, stage, "stages") for stage in values.get("stages", ()))
+        values["schedule"] = _schedule(values.get("schedule", {}))
+        threshold = dict(values.get("threshold", {"policy": "fixed"}))
+        values["threshold_on"] = threshold.pop("chosen_on", "val")
+        values["threshold"] = _policy(threshold)
+        return _record(cls, values, "recipe")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a document reports of a system, and what of it cannot be right.
+
+    Attributes:
+        figures: by name, each in [0, 1]; on the document's own 624 test radiographs.
+        parameters: of the network, as printed.
+        size: of the saved model in megabytes, as printed.
+        minutes: of training, as printed.
+        footnotes: a sentence each.
+    """
+
+    figures: Mapping[str, float]
+    parameters: int | None = None
+    size: float | None = None
+    minutes: float | None = None
+    footnotes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A system that can be run.
+
+    Attributes:
+        name: what it is called on the command line.
+        title: what its document calls it.
+        source: the document.
+        about: what it is, in a sentence.
+        data: what it was published on.
+        published: its figures; `None` for a recipe of ours.
+        variants: how it is run: `"as published"`, mistakes included, and `"corrected"`.
+        assumed: what the document leaves open and is ours, a sentence each.
+        mended: what is different in `"corrected"`, and why, a sentence each.
+    """
+
+    name: str
+    title: str
+    source: str
+    about: str
+    data: str
+    published: Published | None
+    variants: Mapping[str, Configuration]
+    assumed: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
+
+    def variant(self, name: str) -> Configuration:
+        """One way to run it.
+
+        Raises:
+            DataError: if there is no such variant.
+        """
+        if name not in self.variants:
+            raise DataError(f"{self.name} has no variant {name!r}. Expected {' or '.join(self.variants)}.")
+        return self.variants[name]
+
+
+def reference_names() -> tuple[str, ...]:
+    """The names of the reference systems' recipes, in their order."""
+    return tuple(_order()["reference"])
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The names of all recipes that come with the package: the reference systems', then our own."""
+    return (*reference_names(), *_order()["own"])
+
+
+def load_recipe(name: str | PathLike[str]) -> Recipe:
+    """A recipe by its name, or from a file of your own.
+
+    Args:
+        name: one of `recipe_names()`, or the path of a `.toml` file.
+
+    Raises:
+        DataError: if there is none, or the file is not one.
+    """
+    text = recipe_text(name)
+    try:
+        return _parsed(Path(name).stem, tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, DataError) as error:
+        raise DataError(f"{name} is no recipe: {error}") from error
+
+
+def recipe_text(name: str | PathLike[str]) -> str:
+    """The file of a recipe, as it stands.
+
+    Args:
+        name: as for `load_recipe`.
+
+    Raises:
+        DataError: if there is none, or it is no text.
+    """
+    if str(name) in recipe_names():
+        return (files(__package__) / f"{name}.toml").read_text(encoding="utf-8")
+    path = Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        raise DataError(
+            f"Unknown recipe {str(name)!r}. Expected a .toml file, or one of {', '.join(recipe_names())}."
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text. Expected a recipe in TOML.") from error
+
+
+@cache
+def _order() -> Mapping[str, list[str]]:
+    return tomllib.loads((files(__package__) / "order.toml").read_text(encoding="utf-8"))
+
+
+def _parsed(name: str, content: Mapping[str, Any]) -> Recipe:
+    tables = dict(content)
+    published = tables.pop("published", None)
+    first = tables.pop("as_published", None)
+    changed = tables.pop("corrected", {})
+    mended = tuple(changed.pop("mended", ()))
+    variants = {}
+    if first is not None:
+        variants[AS_PUBLISHED] = Configuration.from_toml(first)
+    if changed or first is None:
+        variants[CORRECTED] = Configuration.from_toml(_merged(first or {}, changed))
+    return _record(
+        Recipe,
+        {
+            "data": "chest_xray",
+            **tables,
+            "name": name,
+            "published": None if published is None else _published(published),
+            "variants": variants,
+            "assumed": tuple(tables.get("assumed", ())),
+            "mended": mended,
+        },
+        "recipe",
+    )
+
+
+def _published(table: Mapping[str, Any]) -> Published:
+    figures = {name: table[name] for name in FIGURES if name in table}
+    rest = {name: value for name, value in table.items() if name not in figures}
+    return _record(Published, {**rest, "figures": figures}, "published")
+
+
+def _schedule(table: Mapping[str, Any]) -> Schedule:
+    values = dict(table)
+    if isinstance(values.get("plateau"), Mapping):
+        values["plateau"] = _record(Plateau, values["plateau"], "plateau")
+    return _record(Schedule, values, "schedule")
+
+
+def _policy(table: Mapping[str, Any]) -> ThresholdPolicy:
+    values = dict(table)
+    name = values.pop("policy", Fixed.name)
+    if name not in POLICIES:
+        raise DataError(f"Unknown threshold policy {name!r}. Expected one of {', '.join(POLICIES)}.")
+    if values.get("among") == "sweep":
+        values["among"] = SWEEP
+    return _record(POLICIES[name], values, f"threshold {name}")
+
+
+def _record(kind: Any, values: Mapping[str, Any], what: str) -> Any:
+    """What a table describes: lists become tuples, an unknown or a missing key is one clear line."""
+    known = signature(kind).parameters
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise DataError(f"Unknown key {unknown[0]!r} in {what}. Expected {', '.join(sorted(known))}.")
+    try:
+        return kind(**{name: _as_python(value, known[name].default) for name, value in values.items()})
+    except TypeError as error:
+        raise DataError(f"In {what}: {error}") from error
+
+
+def _as_python(value: Any, default: Any) -> Any:
+    """A TOML value as an argument. TOML has no `None`: a false that is no switch stands for it."""
+    if isinstance(value, list):
+        return tuple(value)
+    return None if value is False and not isinstance(default, bool) else value
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with what `changes` says otherwise; tables inside are merged, lists replaced."""
+    merged = dict(table)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _native_size(model: str) -> int:
+    if model in BACKBONES:
+        return BACKBONES[model].image_size
+    return 64 if model == COMPACT_CNN else REFERENCE_CNNS[model]().input_shape[1]
+
+
+def with_changes(configuration: Configuration, **changes: Any) -> Configuration:
+    """The same, but for what is said otherwise; `None` says nothing.
+
+    Args:
+        configuration: where to start.
+        **changes: attributes of `Configuration`, `epochs` of every stage or of the search.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    epochs = changes.pop("epochs", None)
+    if epochs is not None and configuration.search is not None:
+        changes["search"] = replace(configuration.search, epochs=epochs)
+    elif epochs is not None:
+        changes["stages"] = tuple(replace(stage, epochs=epochs) for stage in configuration.stages)
+    return replace(configuration, **changes)

@@ -1,0 +1,235 @@
+"""Train one configuration, and keep it as a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import keras
+import keras_tuner
+
+from pneumokeras.data.datasets import Splits
+from pneumokeras.errors import DataError, PneumokerasError
+from pneumokeras.evaluation import BalancedAccuracy
+from pneumokeras.features import ExtractionProgress
+from pneumokeras.fitting import Confirm, fit_stages, may_store, require_parts
+from pneumokeras.inference import predict
+from pneumokeras.keeping import TuningResult, begin_run, keep_run, load_run
+from pneumokeras.models.head import with_one_logit
+from pneumokeras.models.reference_cnns import REFERENCE_CNNS
+from pneumokeras.models.saved import describe
+from pneumokeras.models.small_cnns import CompactCNNHyperModel
+from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.recipes.recipe import COMPACT_CNN, CORRECTED, Configuration, Recipe, load_recipe
+from pneumokeras.runs import Run
+from pneumokeras.searching import AfterEpoch, Reporter, TuningProgress
+from pneumokeras.training import FitResult, ImageBatches, best_epoch, set_seed
+from pneumokeras.tuning import calibrate, tune
+
+Progress = Callable[[TuningProgress | ExtractionProgress], None]
+
+
+def train(
+    recipe: str | PathLike[str] | Recipe | Configuration,
+    splits: Splits,
+    *,
+    variant: str = CORRECTED,
+    seed: int = 0,
+    run: str | PathLike[str] | None = None,
+    cache: bool = True,
+    confirm: Confirm | None = None,
+    progress: Progress | None = None,
+) -> TuningResult:
+    """Train what a recipe says, choose its operating point on validation, and keep a run folder.
+
+    Args:
+        recipe: a recipe's name or file, a recipe, or a configuration of your own.
+        splits: radiographs; test is not touched. Where the configuration keeps a small val split, load them
+            with `keep_val=True`.
+        variant: of a recipe: `"as published"` or `"corrected"`.
+        seed: of initial weights, order, dropout and augmentation.
+        run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
+        cache: store what frozen layers say of each radiograph.
+        confirm: asked before much is stored; see `pneumokeras.fit`.
+        progress: called after every batch of an extraction and after every epoch.
+
+    Returns:
+        The finished run; called again with the same arguments, the one that is there.
+
+    Raises:
+        DataError: if there is no such recipe, or a radiograph cannot be read.
+        ModelError: if the model cannot be built, or the fit diverged.
+        RunError: if the folder holds a run with other settings or data.
+    """
+    named = {}
+    if isinstance(recipe, Configuration):
+        configuration = recipe
+    else:
+        recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        configuration = recipe.variant(variant)
+        named = {"recipe": recipe.name, "variant": variant}
+    if configuration.search is not None:
+        return _tuned(configuration, splits, seed, run, cache=cache, progress=progress)
+    settings = {**configuration.settings(), "seed": seed}
+    hypermodel = _hypermodel(configuration)
+    if configuration.has_backbone:
+        settings["weights"] = hypermodel.settings["weights"]
+    else:
+        del settings["weights"], settings["preprocessing"]
+    folder = begin_run(run, splits, settings={**named, **settings}, seed=seed)
+    if folder.finished():
+        return load_run(folder.folder)
+    try:
+        return _trained(configuration, hypermodel, splits, folder, seed, cache, confirm, progress)
+    except PneumokerasError as error:
+        folder.note(status="failed", reason=str(error))
+        raise
+
+
+def build(configuration: Configuration, *, seed: int = 0, hypermodel: Any = None) -> keras.Model:
+    """The untrained model of a configuration.
+
+    Args:
+        configuration: with stages, not with a search.
+        seed: of initial weights and dropout.
+        hypermodel: of a backbone, once it is calibrated.
+    """
+    if configuration.model in REFERENCE_CNNS:
+        options = {"two_logits": True} if configuration.two_logits else {}
+        model = REFERENCE_CNNS[configuration.model](seed=seed, **options)
+        if model.input_shape[1] != configuration.image_size:
+            raise DataError(
+                f"{configuration.model} takes {model.input_shape[1]} pixels. "
+                f"Received image_size {configuration.image_size}."
+            )
+        return model
+    values = keras_tuner.HyperParameters()
+    for name, value in configuration.hyperparameters.items():
+        values.Fixed(name, value)
+    return (hypermodel or _hypermodel(configuration, seed=seed)).build(values)
+
+
+def _hypermodel(configuration: Configuration, *, seed: int = 0) -> Any:
+    """What builds the model, if it is not a reference network."""
+    shape = (configuration.image_size, configuration.image_size, 1)
+    if configuration.model == COMPACT_CNN:
+        return CompactCNNHyperModel(input_shape=shape)
+    if not configuration.has_backbone:
+        return None
+    ranges = {} if configuration.search is None else asdict(configuration.search)
+    return TransferHyperModel(
+        configuration.model,
+        input_shape=shape,
+        weights=configuration.weights,
+        preprocessing=configuration.preprocessing,
+        head=configuration.head,
+        seed=seed,
+        **{name: value for name, value in ranges.items() if name not in ("max_trials", "epochs")},
+    )
+
+
+def _trained(
+    configuration: Configuration,
+    hypermodel: Any,
+    splits: Splits,
+    run: Run,
+    seed: int,
+    cache: bool,
+    confirm: Confirm | None,
+    progress: Progress | None,
+) -> TuningResult:
+    started = time.perf_counter()
+    set_seed(seed)
+    if hypermodel is not None:
+        calibrate(hypermodel, splits.train, seed=seed)
+    model = build(configuration, seed=seed, hypermodel=hypermodel)
+    require_parts(model, configuration.stages)
+    images = ImageBatches.of(
+        splits.train,
+        splits.val,
+        image_size=(configuration.image_size, configuration.image_size),
+        batch_size=configuration.batch_size,
+        views=configuration.views,
+        generator=configuration.generator,
+        class_weights=_class_weights(configuration, splits),
+        oversample=configuration.oversample,
+        seed=seed,
+    )
+    first, objective = configuration.stages[0], configuration.objective
+    reporter = Reporter(progress, {"max_trials": 1, "epochs": first.epochs, "objective": objective})
+    fitted = fit_stages(
+        model,
+        images,
+        configuration.stages,
+        objective=objective,
+        schedule=configuration.schedule,
+        cache=cache and may_store(model, images, configuration.stages, confirm=confirm),
+        checkpoint=run.checkpoint_path,
+        began=lambda stage: reporter.begin_fine_tuning(stage.trainable, stage.epochs),
+        callbacks=[AfterEpoch(reporter)],
+        progress=progress,
+    )
+    reporter.end()
+    seconds = time.perf_counter() - started
+    whole = with_one_logit(model) if _has_two_logits(model) else model
+    if configuration.has_backbone and any(stage.trainable == "all" for stage in configuration.stages):
+        describe(whole, weights=f"trained end to end on these radiographs, from {describe(whole).weights}")
+    return keep_run(
+        run,
+        FitResult(whole, fitted.history),
+        predict(whole, splits.val),
+        policy=configuration.threshold if configuration.threshold_on == "val" else BalancedAccuracy(),
+        timings={"fit": seconds},
+        parameters=whole.count_params(),
+        best_epoch=kept_epoch(fitted.history, configuration) + 1,
+    )
+
+
+def kept_epoch(history: Mapping[str, list[float]], configuration: Configuration) -> int:
+    """The epoch whose weights a configuration keeps, counted from 0 over all its stages."""
+    keep, stages = configuration.schedule.keep, history["stage"]
+    if keep == "last":
+        return len(stages) - 1
+    begin = stages.index(stages[-1]) if keep == "best of last stage" else 0
+    rest = {name: values[begin:] for name, values in history.items()}
+    return begin + best_epoch(rest, configuration.objective)
+
+
+def _tuned(
+    configuration: Configuration,
+    splits: Splits,
+    seed: int,
+    run: str | PathLike[str] | None,
+    *,
+    cache: bool,
+    progress: Progress | None,
+) -> TuningResult:
+    assert configuration.search is not None
+    return tune(
+        _hypermodel(configuration),
+        splits,
+        max_trials=configuration.search.max_trials,
+        epochs=configuration.search.epochs,
+        batch_size=configuration.batch_size,
+        views=configuration.views,
+        generator=configuration.generator,
+        objective=configuration.objective,
+        seed=seed,
+        run=run,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def _class_weights(configuration: Configuration, splits: Splits) -> Mapping[int, float] | None:
+    weights = configuration.class_weights
+    if isinstance(weights, str):
+        return splits.train.class_weights() if weights == "balanced" else None
+    return {0: weights["NORMAL"], 1: weights["PNEUMONIA"]}
+
+
+def _has_two_logits(model: keras.Model) -> bool:
+    return any(layer.name == "logits" for layer in model.layers)
