@@ -3,7 +3,7 @@
 `pytest tests/benchmarks/bench_explanations.py -s`; some minutes on two cores.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from statistics import median
 from time import perf_counter
 
@@ -27,7 +27,7 @@ from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
 from pneumokeras.training import set_seed
 
-IMAGES, ROUNDS = 16, 5
+IMAGES, LOOPED_IMAGES, ROUNDS = 16, 4, 7
 LARGEST_RATIO_TO_FORWARD = 1.4
 LEAST_RATIO_TO_LOOP = 2
 
@@ -37,10 +37,10 @@ LARGEST_MASK = 0.06
 LEAST_AUC, LEAST_HITS = 0.95, 0.9
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds_per_image(work: Callable[[], Sized]) -> float:
     start = perf_counter()
-    work()
-    return perf_counter() - start
+    done = len(work())
+    return (perf_counter() - start) / done
 
 
 def looped(model: keras.Model, layer: str, images: np.ndarray) -> list[np.ndarray]:
@@ -67,13 +67,16 @@ def test_heatmaps_cost_little_more_than_a_forward_pass(name):
     images = np.random.default_rng(0).uniform(0, 255, (IMAGES, 224, 224, 1)).astype(np.float32)
     forward = compiled(model)
     last = explained_layer(model)
-    sides = {"forward pass": lambda: forward(images).numpy(), "loop": lambda: looped(model, last, images)}
+    sides = {
+        "forward pass": lambda: forward(images).numpy(),
+        "loop": lambda: looped(model, last, images[:LOOPED_IMAGES]),
+    }
     for method in METHODS:
         heatmaps_of = heatmap_function(model, method=method)
         sides[method] = lambda heatmaps_of=heatmaps_of: heatmaps_of(images)
     for work in sides.values():
         work()
-    rounds = [{side: seconds(work) for side, work in sides.items()} for _ in range(ROUNDS)]
+    rounds = [{side: seconds_per_image(work) for side, work in sides.items()} for _ in range(ROUNDS)]
     print(f"\n{name}, 224 pixels, {IMAGES} images, float32{'':<8}ms/image  of a forward pass  of the loop")
     ratios = {}
     for side in sides:
@@ -81,11 +84,12 @@ def test_heatmaps_cost_little_more_than_a_forward_pass(name):
             median(one[side] / one[other] for one in rounds) for other in ("forward pass", "loop")
         )
         ratios[side] = to_forward, to_loop
-        cost = 1000 * median(one[side] for one in rounds) / IMAGES
+        cost = 1000 * median(one[side] for one in rounds)
         layer = f"{side}, {explained_layer(model, method=side)}" if side in METHODS else side
         print(f"  {layer:<42}{cost:>8.1f}{to_forward:>19.2f}{to_loop:>13.2f}")
-    assert ratios["grad-cam"][0] <= LARGEST_RATIO_TO_FORWARD
-    assert all(ratios[method][1] <= 1 / LEAST_RATIO_TO_LOOP for method in METHODS)
+    for method in METHODS:
+        assert ratios[method][0] <= LARGEST_RATIO_TO_FORWARD
+        assert ratios[method][1] <= 1 / LEAST_RATIO_TO_LOOP
 
 
 def trained(folder, nuisance=NO_NUISANCE):
