@@ -24,7 +24,7 @@ from pneumokeras.explain.faithfulness import (
     pointing_game,
     random_heatmaps,
 )
-from pneumokeras.explain.gradcam import heatmap_function
+from pneumokeras.explain.gradcam import METHOD, explained_layer, heatmap_function
 from pneumokeras.explain.graph import ModelGraph, batches_of
 from pneumokeras.explain.randomisation import Randomisation, randomisation_check
 from pneumokeras.models.forward import compiled
@@ -97,7 +97,7 @@ def check_explanations(
     model: keras.Model,
     radiographs: RadiographSet,
     *,
-    method: str = "grad-cam",
+    method: str = METHOD,
     layer: str | None = None,
     masks: PhantomMasks | None = None,
     images: int = IMAGES,
@@ -128,12 +128,11 @@ def check_explanations(
     chosen = np.sort(rng.permutation(sick)[:images])
     some, description = radiographs.subset(chosen), describe(model)
     pixels = some.pixels(description.image_size, pad=description.pad)
-    graph = ModelGraph.of(model)
-    name = graph.feature_map(layer)
+    name = explained_layer(model, method=method, layer=layer)
     heatmaps = heatmap_function(model, method=method, layer=name)(pixels)
     patients = some.patients
 
-    grain = tuple(graph.outputs[name].shape[1:3])
+    grain = ModelGraph.of(model).outputs[name].shape[1:3]
     random = random_heatmaps(len(pixels), pixels.shape[1:], grain, rng=rng)
     score = _probability_of(model)
     curves = {

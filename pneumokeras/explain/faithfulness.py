@@ -40,6 +40,10 @@ class AgainstChance:
     chance: float
     of_others: float
 
+    def __str__(self) -> str:
+        """`0.978 [0.946, 0.992] (chance 0.048)`."""
+        return f"{self.figure} (chance {self.chance:.3f})"
+
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
         others = None if np.isnan(self.of_others) else self.of_others

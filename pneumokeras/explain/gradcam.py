@@ -9,7 +9,10 @@ enlarged to the radiograph and divided by its own maximum. The methods differ in
     hirescam     G itself, a weight for each pixel: nothing is shown that the score does not depend on
 
 Where the score is a dense layer on the map's global average they are one, but for Grad-CAM++'s leaving out
-channels that speak against the class.
+channels that speak against the class. By default the first two weigh the network's last map, as their papers
+do. A cell of that map may see the whole radiograph, and nothing forces what it finds to lie where the cell
+lies; below it, where maps are finer, one weight a channel means little. So HiResCAM weighs by default the
+last map of at least 12 rows and columns: docs/explanations.md has the figures.
 
 References: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks"; Chattopadhay
 et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "HiResCAM".
@@ -25,10 +28,13 @@ import numpy as np
 import tensorflow as tf
 
 from pneumokeras.errors import ModelError
-from pneumokeras.explain.graph import ModelGraph, batches_of
+from pneumokeras.explain.graph import ModelGraph, batches_of, traced
+from pneumokeras.models.parts import feature_maps
 
 OVERLAY_COLOURS = cv2.COLORMAP_INFERNO
 PLACES = (1, 2)  # the axes of rows and columns
+FINE = 12
+"""Rows and columns of the coarsest map whose cells are about as small as what there is to find."""
 
 
 def _mean_gradient(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -52,6 +58,8 @@ METHODS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "hirescam": _gradient_itself,
 }
 """By name, from a feature map and the score's gradient at it to the weights of the map."""
+METHOD = "hirescam"
+"""What is shown and checked where nobody asks for another: the one that finds phantoms' opacities."""
 
 
 def grad_cam(
@@ -72,8 +80,7 @@ def grad_cam(
             gray ones are repeated for a model that takes three channels.
         method: `"grad-cam"`, `"grad-cam++"` or `"hirescam"`.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
-        layer: name of the layer whose feature map is weighed; by default the last one that has rows,
-            columns and channels, and more than one pixel if any before it has.
+        layer: name of the layer whose feature map is weighed; by default as `explained_layer` says.
         batch_size: images at a time.
 
     Returns:
@@ -85,6 +92,45 @@ def grad_cam(
             does not lead to the output, or the model does not end in a score that can be differentiated.
     """
     return heatmap_function(model, method=method, target=target, layer=layer, batch_size=batch_size)(images)
+
+
+def explained_layer(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> str:
+    """The name of the layer whose feature map a method weighs.
+
+    Args:
+        model: as for `grad_cam`.
+        method: as for `grad_cam`.
+        layer: a name that was asked for. By default the last layer that has rows, columns and channels, and
+            more than one pixel if any before it has; for HiResCAM the last of at least 12 rows and columns
+            that all of the score comes through, if there is one.
+
+    Raises:
+        ModelError: if there is no such method, or no such layer with a feature map.
+    """
+    return _explained_layer(model, ModelGraph.of(model), method, layer)
+
+
+def _explained_layer(model: keras.Model, graph: ModelGraph, method: str, layer: str | None) -> str:
+    if method not in METHODS:
+        raise ModelError(f"Expected one of {', '.join(METHODS)}. Received {method!r}.")
+    return graph.feature_map(_fine_map(model) if layer is None and method == "hirescam" else layer)
+
+
+def _fine_map(model: keras.Model) -> str | None:
+    """The last fine map that all of the score comes through; padding would shift what it shows."""
+    try:
+        maps = [model.get_layer(name) for name in feature_maps(model)]
+    except ModelError:  # a Sequential model
+        maps = model.layers
+    fine = [
+        layer.name
+        for layer in maps
+        if len(shape := tuple(layer.output.shape)) == 4
+        and None not in shape[1:3]
+        and min(shape[1:3]) >= FINE
+        and not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D)
+    ]
+    return fine[-1] if fine else None
 
 
 def heatmap_function(
@@ -153,15 +199,13 @@ def _map_function(
     model: keras.Model, method: str, layer: str | None, target: int
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """A compiled function from a batch of images to coarse heatmaps, not yet enlarged and scaled."""
-    if method not in METHODS:
-        raise ModelError(f"Expected one of {', '.join(METHODS)}. Received {method!r}.")
     graph = ModelGraph.of(model)
+    explained = graph.outputs[_explained_layer(model, graph, method, layer)]
     last, before_last = graph.calls[-1]
-    inspected = keras.Model(graph.inputs, [graph.outputs[graph.feature_map(layer)], before_last])
+    inspected = keras.Model(graph.inputs, [explained, before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
         raise ModelError(f"{model.name} has no class {target}. Expected 0 or 1.")
 
-    @tf.function(reduce_retracing=True)
     def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(images)  # in a frozen model nothing else would be recorded
@@ -171,7 +215,7 @@ def _map_function(
         features = tf.cast(features, tf.float32)
         return tf.nn.relu(tf.reduce_sum(METHODS[method](features, gradients) * features, axis=-1))
 
-    return maps
+    return traced(model, maps)
 
 
 def _logits(last: keras.Layer, before_last: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,15 +135,22 @@ def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Itera
         yield tf.constant(np.repeat(batch, repeat, axis=-1) if repeat > 1 else batch)
 
 
+def traced(
+    model: keras.Model, function: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function of a model's images as one TensorFlow graph, traced here and once for batches of any size.
+
+    The graph does not keep the model's variables: whoever calls it has to hold the model.
+    """
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    return tf.function(function, input_signature=signature).get_concrete_function()
+
+
 def layer_outputs(
     model: keras.Model, graph: ModelGraph, tensor: keras.KerasTensor, images: np.ndarray, *, batch_size: int
 ) -> np.ndarray:
     """What a tensor of an opened model is for each image, in inference mode: `(n, ...)` `float32`."""
     inspected = keras.Model(graph.inputs, tensor)
-
-    @tf.function(reduce_retracing=True)
-    def given(batch: tf.Tensor) -> tf.Tensor:
-        return tf.cast(inspected([batch], training=False), tf.float32)
-
+    given = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
     outputs = [given(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
     return np.concatenate(outputs) if outputs else np.empty((0, *tensor.shape[1:]), np.float32)

@@ -163,6 +163,7 @@ def _rows(values: np.ndarray) -> np.ndarray:
     rows = np.asarray(values, np.float64).reshape(len(values), -1)
     if len(rows) < FEWEST:
         raise DataError(f"Expected at least {FEWEST} radiographs to project. Received {len(rows)}.")
+    rows = np.pad(rows, ((0, 0), (0, max(0, 2 - rows.shape[1]))))  # a plane needs two columns
     rows = rows - rows.mean(axis=0)
     spread = rows.std()
     return rows / spread if spread > 0 else rows
