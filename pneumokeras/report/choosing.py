@@ -11,7 +11,7 @@ import numpy as np
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import one_line
 from pneumokeras.evaluation import Evaluation, Predictions
-from pneumokeras.explain.gradcam import heatmap_function
+from pneumokeras.explain.gradcam import METHOD, heatmap_function
 from pneumokeras.explain.panels import PANELS_AT_ONCE, explain, read_panels
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report.contents import Examples, Pictures
@@ -72,7 +72,7 @@ def pictures(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluat
     """Small pictures, with heatmaps, of the radiographs that tell most."""
     chosen = most_informative(evaluation, PICTURES)
     description = describe(model)
-    heatmaps_of = heatmap_function(model)
+    heatmaps_of = heatmap_function(model, method=METHOD)
     heatmaps = [
         _coarse(heatmap)
         for start in range(0, chosen.size, PANELS_AT_ONCE)

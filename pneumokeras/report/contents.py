@@ -27,7 +27,7 @@ class Examples:
         images: `(k, height, width)` `uint8`, gray levels 0 to 255.
         labels: `(k,)` integers, 1 = PNEUMONIA.
         probabilities: `(k,)` floats in [0, 1], P(PNEUMONIA).
-        heatmaps: `(k, height, width)` floats in [0, 1], Grad-CAM for PNEUMONIA, or `None`.
+        heatmaps: `(k, height, width)` floats in [0, 1], of PNEUMONIA, or `None`.
         overlays: `(k, height, width, 3)` `uint8`, RGB, each heatmap over its radiograph, or `None`.
 
     Raises:
@@ -60,7 +60,7 @@ class Pictures:
     Attributes:
         indices: `(k,)` integers into the evaluation's predictions, the one to be kept first first.
         images: `(k, height, width)` `uint8`, gray levels 0 to 255.
-        heatmaps: `(k, rows, columns)` floats in [0, 1], Grad-CAM for PNEUMONIA, as coarse as is wanted.
+        heatmaps: `(k, rows, columns)` floats in [0, 1], of PNEUMONIA, as coarse as is wanted.
 
     Raises:
         DataError: if the lengths differ.

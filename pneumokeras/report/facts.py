@@ -22,6 +22,7 @@ def facts(
     description: ModelDescription,
     best_hyperparameters: Mapping[str, Any],
     data: str | PathLike[str] | None,
+    heatmaps: str,
 ) -> dict[str, str]:
     """How a run was made, by name, each on one line.
 
@@ -30,6 +31,7 @@ def facts(
         description: of the model.
         best_hyperparameters: the winner's of a search; empty if there was none.
         data: other radiographs that were evaluated, if it was not the run's own.
+        heatmaps: the method they are made by.
     """
     settings = record["settings"]
     told = {
@@ -41,11 +43,13 @@ def facts(
         "preprocessing": description.preprocessing,
         "weights": description.weights,
         "search": _search(record),
-        "fine-tuning": _fine_tuning(settings.get("fine_tune", ())),
+        "training": _stages(settings.get("stages", ())),
+        "fine-tuning": _stages(settings.get("fine_tune", ())),
         "winner": in_words(best_hyperparameters) if best_hyperparameters else "",
         "seed": str(record["seed"]),
         "time": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items()),
         "started": record["started"],
+        "heatmaps": heatmaps,
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     return {name: one_line(fact) for name, fact in told.items() if fact}
@@ -129,9 +133,16 @@ def _search(record: Mapping[str, Any]) -> str:
     )
 
 
-def _fine_tuning(stages: Sequence[Mapping[str, Any]]) -> str:
-    """What was trained after the head, a clause a stage."""
+def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+    """What was trained, a clause a stage."""
     return "; ".join(
-        f"{stage['trainable']}, at most {stage['epochs']} epochs at learning rate {stage['learning_rate']:g}"
+        f"{stage['trainable']}, at most {stage['epochs']} epochs"
+        f" at learning rate {_rate(stage['learning_rate'])}"
         for stage in stages
     )
+
+
+def _rate(rate: float | Mapping[str, float]) -> str:
+    if isinstance(rate, Mapping):
+        return ", ".join(f"{value:g} ({part})" for part, value in rate.items())
+    return f"{rate:g}"

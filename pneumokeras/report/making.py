@@ -14,6 +14,7 @@ from pneumokeras.data.sets import WHOLE
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_predictions
 from pneumokeras.explain import checks
+from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
 from pneumokeras.keeping import load_run, write_predictions
@@ -119,7 +120,7 @@ def report_run(
         history=result.history,
         trials=[trial.row() for trial in result.trials],
         objective=record["settings"]["objective"],
-        facts=facts(record, description, result.best_hyperparameters, data),
+        facts=facts(record, description, result.best_hyperparameters, data, METHOD if images else ""),
         notices=[one_line(notice) for notice in told],
         samples=choosing.samples(radiographs, evaluation, description) if images else None,
         predictions=choosing.predicted(radiographs, evaluation, description) if images else None,

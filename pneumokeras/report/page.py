@@ -192,7 +192,7 @@ def _sections(contents: ReportContents) -> dict[str, str]:
         "mistakes": ("Most confident mistakes", bool(contents.mistakes)),
         "radiographs": ("All radiographs", True),
         "predictions": ("Drawn blindly", bool(contents.predictions)),
-        "grad-cam": ("Grad-CAM", _has_heatmaps(contents.explanations) or bool(contents.explanation_checks)),
+        "heatmaps": ("Heatmaps", _has_heatmaps(contents.explanations) or bool(contents.explanation_checks)),
         "training": ("Training", bool(training_charts(history, contents.best_epoch))),
         "trials": ("Trials", bool(contents.trials)),
         "data": ("Data", bool(contents.class_counts or contents.samples or contents.audit)),
