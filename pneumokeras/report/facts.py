@@ -47,7 +47,9 @@ def facts(
         "fine-tuning": _stages(settings.get("fine_tune", ())),
         "winner": in_words(best_hyperparameters) if best_hyperparameters else "",
         "seed": str(record["seed"]),
-        "time": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items()),
+        "time": ", ".join(
+            f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items() if seconds >= 1
+        ),
         "started": record["started"],
         "heatmaps": heatmaps,
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),

@@ -206,7 +206,7 @@ def _table_headers(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("name", "Radiograph", "name"),
         *([("patient", "Patient", "wide")] if data["patientNames"] else []),
-        ("label", "True", ""),
+        ("label", "True", "wide"),
         *(
             (f"column-{number}", column["name"].capitalize(), "wide")
             for number, column in enumerate(data["columns"])
