@@ -14,7 +14,7 @@ import numpy as np
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.radiographs import resize
 from pneumokeras.errors import DataError
-from pneumokeras.explain.gradcam import heatmap_function, overlay
+from pneumokeras.explain.gradcam import METHOD, heatmap_function, overlay
 from pneumokeras.files import write_bytes
 from pneumokeras.models.saved import ModelDescription, describe
 
@@ -56,12 +56,13 @@ def read_panels(radiographs: RadiographSet, image_size: tuple[int, int], *, pad:
     return radiographs.pixels(panel_size(image_size), pad=pad)
 
 
-def explain(model: keras.Model, radiographs: RadiographSet) -> Panels:
-    """Grad-CAM of PNEUMONIA for each radiograph of a set.
+def explain(model: keras.Model, radiographs: RadiographSet, *, method: str = METHOD) -> Panels:
+    """Heatmaps of PNEUMONIA for each radiograph of a set.
 
     Args:
         model: as for `grad_cam`.
         radiographs: the set; each is read at the model's size to be explained, and larger to be looked at.
+        method: as for `grad_cam`.
 
     Returns:
         The panels, in the set's order.
@@ -70,7 +71,7 @@ def explain(model: keras.Model, radiographs: RadiographSet) -> Panels:
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
-    return _panels(heatmap_function(model), describe(model), radiographs)
+    return _panels(heatmap_function(model, method=method), describe(model), radiographs)
 
 
 def write_heatmaps(
@@ -78,6 +79,7 @@ def write_heatmaps(
     radiographs: RadiographSet,
     folder: str | PathLike[str],
     *,
+    method: str = METHOD,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Path]:
     """Write each radiograph's overlay as `Panels.write` does, in memory that does not grow with the set.
@@ -86,6 +88,7 @@ def write_heatmaps(
         model: as for `grad_cam`.
         radiographs: the set.
         folder: where to.
+        method: as for `grad_cam`.
         progress: called now and then with the number of radiographs done.
 
     Returns:
@@ -95,7 +98,7 @@ def write_heatmaps(
         DataError: if a radiograph cannot be read, or lies where its overlay would be written.
         ModelError: if the model cannot be explained.
     """
-    heatmaps_of, description = heatmap_function(model), describe(model)
+    heatmaps_of, description = heatmap_function(model, method=method), describe(model)
     paths = _overlay_paths(radiographs.names, Path(folder))
     for start in range(0, len(radiographs), PANELS_AT_ONCE):
         chosen = np.arange(start, min(start + PANELS_AT_ONCE, len(radiographs)))

@@ -65,7 +65,7 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
         ModelError: if it has no feature map, or takes images of any size.
     """
     sources = _sources(model)
-    maps = [operation for operation in _cuts(model, sources) if len(operation.output.shape) == 4]
+    maps = _feature_maps(model, sources)
     if not maps:
         raise ModelError(
             f"{model.name} has no feature map. Expected a network of (n, rows, columns, channels)."
@@ -79,6 +79,18 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
         after = stage[merges[-1] :] if merges else stage
         ends.append(min(reversed(after), key=lambda operation: math.prod(operation.output.shape[1:])).name)
     return (*ends, maps[-1].name)
+
+
+def feature_maps(model: keras.Model) -> tuple[str, ...]:
+    """The names of the layers through whose feature map alone what follows sees the radiograph, in order.
+
+    Args:
+        model: a flat functional model.
+
+    Raises:
+        ModelError: if it has no graph to cut.
+    """
+    return tuple(operation.name for operation in _feature_maps(model, _sources(model)))
 
 
 def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
@@ -190,6 +202,10 @@ def fingerprint(model: keras.Model) -> str:
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _feature_maps(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
+    return [operation for operation in _cuts(model, sources) if len(operation.output.shape) == 4]
 
 
 def _cuts(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
