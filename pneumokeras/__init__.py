@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from pneumokeras.data.phantoms import write_phantoms
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
     from pneumokeras.evaluation import (
+        Comparison,
         Evaluation,
         Interval,
         OperatingPoint,
         Predictions,
         choose_operating_point,
+        compare,
     )
     from pneumokeras.explain.gradcam import grad_cam, overlay
     from pneumokeras.fitting import Stage, fit
@@ -56,7 +58,15 @@ _HOMES = {
     "data.nuisance": ("Nuisance",),
     "data.phantoms": ("write_phantoms",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
-    "evaluation": ("Evaluation", "Interval", "OperatingPoint", "Predictions", "choose_operating_point"),
+    "evaluation": (
+        "Comparison",
+        "Evaluation",
+        "Interval",
+        "OperatingPoint",
+        "Predictions",
+        "choose_operating_point",
+        "compare",
+    ),
     "explain.gradcam": ("grad_cam", "overlay"),
     "fitting": ("Stage", "fit"),
     "inference": ("evaluate", "predict"),
@@ -78,6 +88,7 @@ _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for
 __all__ = [
     "Audit",
     "CompactCNNHyperModel",
+    "Comparison",
     "DataError",
     "EfficientNetB0HyperModel",
     "Evaluation",
@@ -105,6 +116,7 @@ __all__ = [
     "TuningResult",
     "audit",
     "choose_operating_point",
+    "compare",
     "download_kaggle",
     "download_pneumoniamnist",
     "evaluate",

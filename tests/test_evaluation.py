@@ -8,10 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn import metrics as sklearn_metrics
 
 from pneumokeras.errors import DataError
-from pneumokeras.evaluation import OperatingPoint, Predictions, TextReport, evaluate_predictions, metrics
+from pneumokeras.evaluation import (
+    OperatingPoint,
+    PlattScaling,
+    Predictions,
+    TextReport,
+    evaluate_predictions,
+    metrics,
+)
 
 VALIDATION = OperatingPoint(0.3, "val", "balanced_accuracy", 0.95, 520)
 SCORES = ["accuracy", "sensitivity", "specificity", "precision", "npv", "f1", "balanced_accuracy", "mcc"]
@@ -92,6 +100,7 @@ def test_the_same_images_of_fewer_patients_say_less():
     )
     for narrow, wide in [
         (alone.roc_auc, shared.roc_auc),
+        (alone.roc_auc_delong, shared.roc_auc_delong),
         (alone.brier, shared.brier),
         (
             alone.operating_points["default"].scores["accuracy"],
@@ -141,6 +150,7 @@ def test_report_json_has_the_documented_shape(evaluation):
     assert list(report) == [
         *("schema", "run", "split", "data", "images", "patients", "prevalence"),
         *("roc_auc", "average_precision", "brier", "calibration_error", "operating_points"),
+        *("roc_auc_delong", "stated_prevalence", "calibration", "net_benefit", "sweep", "subgroups"),
     ]
     assert (report["schema"], report["run"], report["split"]) == (1, "resnet50-1", "test")
     assert (report["images"], report["patients"], report["prevalence"]) == (100, 50, 0.6)
@@ -149,6 +159,103 @@ def test_report_json_has_the_documented_shape(evaluation):
     described = ["threshold", "chosen_on", "policy", "sensitivity_floor", "images"]
     assert list(point) == [*described, "tn", "fp", "fn", "tp", *SCORES]
     assert list(report["operating_points"]["default"])[:3] == ["threshold", "chosen_on", "tn"]
+
+
+def test_what_was_there_before_keeps_its_meaning_in_report_json(evaluation):
+    report = strict_json(evaluation)
+    assert report["roc_auc_delong"]["estimate"] == pytest.approx(report["roc_auc"]["estimate"])
+    assert report["roc_auc_delong"]["method"] == "delong"
+    assert report["stated_prevalence"] is None
+    assert [bin["low"] for bin in report["calibration"]["bins"]] == [index / 10 for index in range(10)]
+    assert list(report["calibration"]["scalings"]) == ["none"]
+    assert report["calibration"]["scalings"]["none"]["brier"] == report["brier"]["estimate"]
+    assert len(report["net_benefit"]["model"]) == len(report["net_benefit"]["thresholds"]) == 99
+    assert [row["threshold"] for row in report["sweep"]][:2] == [0.3, 0.35]
+    assert report["subgroups"] == []
+
+
+def test_delongs_interval_is_near_the_bootstraps(evaluation):
+    delong, bootstrap = evaluation.roc_auc_delong, evaluation.roc_auc
+    assert (delong.low, delong.high) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.03)
+
+
+def test_predictive_values_are_given_at_the_stated_prevalence(evaluation):
+    stated = evaluate_predictions(sample_predictions(), prevalence=0.1, replicates=20)
+    assert evaluation.operating_points["default"].predictive_values is None
+    assert stated.stated_prevalence == 0.1
+    result = stated.operating_points["default"]
+    values = result.predictive_values
+    assert values.prevalence == 0.1
+    assert values.ppv.estimate < result.scores["precision"].estimate
+    assert values.npv.estimate > result.scores["npv"].estimate
+    assert strict_json(stated)["operating_points"]["default"]["predictive_values"]["ppv"]["method"] == "mover"
+    assert f"PPV at 0.1          {values.ppv}" in str(stated.report())
+    with pytest.raises(DataError, match="prevalence between 0 and 1"):
+        evaluate_predictions(sample_predictions(), prevalence=10, replicates=20)
+
+
+def test_scalings_are_fitted_on_validation_alone():
+    validation = sample_predictions(seed=5)
+    evaluation = evaluate_predictions(sample_predictions(), validation=validation, replicates=20)
+    scalings = evaluation.calibration.scalings
+    assert list(scalings) == ["none", "temperature", "platt"]
+    expected = PlattScaling.fit(validation.labels, validation.probabilities)
+    assert scalings["platt"].scaling == expected
+    scaled = expected(evaluation.predictions.probabilities)
+    assert scalings["platt"].brier == metrics.brier_score(evaluation.predictions.labels, scaled)
+    assert strict_json(evaluation)["calibration"]["scalings"]["platt"]["scaling"]["slope"] == expected.slope
+
+
+def test_validation_of_one_class_is_refused():
+    with pytest.raises(DataError, match="both classes to fit a scaling"):
+        evaluate_predictions(sample_predictions(), validation=predictions_of([1, 1], [0.2, 0.9]))
+
+
+def test_every_figure_has_a_row():
+    columns = {"site": np.repeat(["a", "b"], 50)}
+    evaluation = evaluate_predictions(sample_predictions(), columns=columns, prevalence=0.2, replicates=20)
+    rows = evaluation.rows()
+    named = {(row["subgroup"], row["operating_point"], row["figure"]): row for row in rows}
+    assert len(named) == len(rows) == 5 + 2 * (len(SCORES) + 2) + 2 * 3
+    assert named["", "", "roc_auc"]["low"] == evaluation.roc_auc.low
+    assert named["", "default", "ppv at prevalence 0.2"]["method"] == "mover"
+    assert named["site=b", "default", "sensitivity"]["estimate"] == (
+        evaluation.subgroups[1].scores["sensitivity"].estimate
+    )
+
+
+def test_the_frame_is_the_rows(evaluation, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    frame = evaluation.frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.to_dict("records")[0] == evaluation.rows()[0]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DataError, match=r"rows\(\) gives the same without"):
+        evaluation.frame()
+
+
+def test_an_evaluation_draws_itself_into_axes_of_the_callers(evaluation):
+    figure = Figure()
+    axes = figure.subplots(1, 3)
+    for plot, ax in zip(
+        (evaluation.plot_roc, evaluation.plot_precision_recall, evaluation.plot_confusion_matrix),
+        axes,
+        strict=True,
+    ):
+        display = plot(ax=ax)
+        assert display.ax_ is ax
+        assert ax.get_title(loc="left")
+    assert axes[2].get_title(loc="left") == "Threshold 0.3"
+    assert evaluation.plot_roc().figure_ is not figure
+    with pytest.raises(DataError, match="received 'best'"):
+        evaluation.plot_confusion_matrix("best")
+
+
+def test_a_curve_of_one_class_is_not_drawn():
+    evaluation = evaluate_predictions(predictions_of([1, 1], [0.6, 0.8]), replicates=20)
+    for plot in (evaluation.plot_roc, evaluation.plot_precision_recall):
+        with pytest.raises(DataError, match="both classes to draw a curve"):
+            plot()
 
 
 def test_undefined_figures_are_null_in_json():

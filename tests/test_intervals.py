@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import intervals, metrics
@@ -20,6 +21,14 @@ def test_wilson_gives_the_values_of_newcombe_1998(successes, n, low, high):
     assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
     assert interval.estimate == successes / n
     assert interval.method == "wilson"
+
+
+@given(st.integers(1, 300), st.data())
+def test_wilson_is_statsmodels(n, data):
+    successes = data.draw(st.integers(0, n))
+    interval = intervals.wilson(successes, n)
+    expected = proportion_confint(successes, n, method="wilson")
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-9)
 
 
 def test_fewer_effective_images_widen_wilson_and_leave_the_estimate():

@@ -45,6 +45,18 @@ def test_ranking_metrics_are_scikit_learns(sample):
     )
 
 
+def test_log_loss_is_scikit_learns_and_stays_finite_for_a_saturated_mistake():
+    rng = np.random.default_rng(0)
+    y_true, probabilities = rng.integers(0, 2, 50), rng.random(50)
+    assert metrics.log_loss(y_true, probabilities) == pytest.approx(
+        sklearn_metrics.log_loss(y_true, probabilities)
+    )
+    assert metrics.log_loss([0, 1], np.array([1.0, 0.5], np.float32)) == pytest.approx(
+        (24 * np.log(2) + np.log(2)) / 2
+    )
+    assert np.isnan(metrics.log_loss([], []))
+
+
 @quick
 @given(labelled_and_weighted())
 def test_weighted_metrics_are_scikit_learns_on_the_same_weights(sample):

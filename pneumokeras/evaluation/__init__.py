@@ -1,6 +1,41 @@
 """What predictions are worth: metrics, intervals, thresholds; NumPy in and out, never a model or a path."""
 
-from pneumokeras.evaluation.evaluation import Evaluation, evaluate_predictions
+from pneumokeras.evaluation.calibration import (
+    BrierDecomposition,
+    Calibration,
+    NoScaling,
+    PlattScaling,
+    ReliabilityBin,
+    Scaled,
+    Scaling,
+    TemperatureScaling,
+    brier_decomposition,
+    calibration_of,
+    fit_scalings,
+    reliability,
+)
+from pneumokeras.evaluation.comparison import (
+    Comparison,
+    McNemar,
+    compare,
+    mcnemar,
+    require_same_set,
+)
+from pneumokeras.evaluation.decisions import (
+    DECISION_THRESHOLDS,
+    NetBenefit,
+    net_benefit,
+    predictive_values,
+)
+from pneumokeras.evaluation.delong import (
+    PairedTest,
+    delong_interval,
+    delong_test,
+)
+from pneumokeras.evaluation.evaluation import (
+    Evaluation,
+    evaluate_predictions,
+)
 from pneumokeras.evaluation.intervals import (
     design_effect,
     patient_bootstrap,
@@ -17,6 +52,7 @@ from pneumokeras.evaluation.metrics import (
     confusion_counts,
     expected_calibration_error,
     f1,
+    log_loss,
     mcc,
     precision_recall_curve,
     roc_auc,
@@ -24,7 +60,9 @@ from pneumokeras.evaluation.metrics import (
     sensitivity,
     specificity,
 )
-from pneumokeras.evaluation.presentation import TextReport
+from pneumokeras.evaluation.presentation import (
+    TextReport,
+)
 from pneumokeras.evaluation.results import (
     Curve,
     Interval,
@@ -32,6 +70,12 @@ from pneumokeras.evaluation.results import (
     OperatingPoint,
     OperatingPointResult,
     Predictions,
+    PredictiveValues,
+)
+from pneumokeras.evaluation.subgroups import (
+    SMALL_SUBGROUP,
+    Subgroup,
+    subgroup_results,
 )
 from pneumokeras.evaluation.thresholds import (
     DEFAULT_POINT,
@@ -52,35 +96,60 @@ from pneumokeras.evaluation.thresholds import (
 )
 
 __all__ = [
+    "DECISION_THRESHOLDS",
     "DEFAULT_POINT",
     "POLICIES",
+    "SMALL_SUBGROUP",
     "SWEEP",
     "BalancedAccuracy",
+    "BrierDecomposition",
+    "Calibration",
+    "Comparison",
     "ConfusionCounts",
     "Curve",
     "Evaluation",
     "Fixed",
     "Interval",
+    "McNemar",
     "Misclassified",
+    "NetBenefit",
+    "NoScaling",
     "OperatingPoint",
     "OperatingPointResult",
+    "PairedTest",
+    "PlattScaling",
     "Predictions",
+    "PredictiveValues",
+    "ReliabilityBin",
+    "Scaled",
+    "Scaling",
     "Sensitivity",
+    "Subgroup",
     "SweptThreshold",
+    "TemperatureScaling",
     "TextReport",
     "ThresholdPolicy",
     "Youden",
     "average_precision",
     "balanced_accuracy",
+    "brier_decomposition",
     "brier_score",
+    "calibration_of",
     "candidate_thresholds",
     "choose_operating_point",
+    "compare",
     "confusion_counts",
+    "delong_interval",
+    "delong_test",
     "design_effect",
     "evaluate_predictions",
     "expected_calibration_error",
     "f1",
+    "fit_scalings",
+    "log_loss",
     "mcc",
+    "mcnemar",
+    "net_benefit",
     "operating_points_from_json",
     "operating_points_to_json",
     "oracle_point",
@@ -88,11 +157,15 @@ __all__ = [
     "patient_weights",
     "percentile_interval",
     "precision_recall_curve",
+    "predictive_values",
     "proportion_interval",
+    "reliability",
+    "require_same_set",
     "roc_auc",
     "roc_curve",
     "sensitivity",
     "specificity",
+    "subgroup_results",
     "sweep",
     "wilson",
 ]

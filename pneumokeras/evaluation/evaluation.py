@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import metrics
+from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_scalings
 from pneumokeras.evaluation.checks import has_both_classes
+from pneumokeras.evaluation.decisions import NetBenefit, net_benefit, predictive_values
+from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text
 from pneumokeras.evaluation.results import (
@@ -22,16 +25,24 @@ from pneumokeras.evaluation.results import (
     OperatingPoint,
     OperatingPointResult,
     Predictions,
+    plain,
 )
-from pneumokeras.evaluation.thresholds import DEFAULT_POINT, oracle_point
+from pneumokeras.evaluation.subgroups import Subgroup, subgroup_results
+from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+    from pneumokeras.figures import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 REPORT_SCHEMA = 1
 
 HEADLINE_METRICS = {
-    "roc_auc": (metrics.roc_auc, metrics.weighted_roc_auc),
-    "average_precision": (metrics.average_precision, metrics.weighted_average_precision),
-    "brier": (metrics.brier_score, metrics.weighted_brier_score),
-    "calibration_error": (metrics.expected_calibration_error, metrics.weighted_expected_calibration_error),
+    "roc_auc": metrics.roc_auc,
+    "average_precision": metrics.average_precision,
+    "brier": metrics.brier_score,
+    "calibration_error": metrics.expected_calibration_error,
 }
 BOOTSTRAPPED_SCORES = {"f1": metrics.f1, "balanced_accuracy": metrics.balanced_accuracy, "mcc": metrics.mcc}
 
@@ -46,13 +57,20 @@ class Evaluation:
         operating_points: what happens at `default` (0.5), at each given point, and at `oracle`, chosen on
             these very predictions and so no result; without `oracle` where a class is missing.
         roc_auc: area under the ROC curve.
+        roc_auc_delong: the same with DeLong's interval, patients allowed for.
         average_precision: of PNEUMONIA.
         brier: mean squared error of the probabilities.
         calibration_error: expected calibration error, 10 bins.
+        calibration: reliability curve, Brier score in its parts, what scaling on validation would mend.
         roc: ROC curve.
         precision_recall: precision-recall curve.
+        net_benefit: decision curve.
+        sweep: what happens at 0.30 to 0.80 by 0.05.
+        subgroups: results for each value of the columns given.
         patients: number of patients.
         prevalence: share of PNEUMONIA, in [0, 1].
+        stated_prevalence: the share of PNEUMONIA, in (0, 1), that each operating point's `predictive_values`
+            are for, if one was stated.
         run: the run folder's name, if there is one.
         data: the path of the radiographs, if they are not the run's own.
     """
@@ -61,13 +79,19 @@ class Evaluation:
     predictions: Predictions
     operating_points: Mapping[str, OperatingPointResult]
     roc_auc: Interval
+    roc_auc_delong: Interval
     average_precision: Interval
     brier: Interval
     calibration_error: Interval
+    calibration: Calibration
     roc: Curve
     precision_recall: Curve
+    net_benefit: NetBenefit
+    sweep: tuple[SweptThreshold, ...]
     patients: int
     prevalence: float
+    subgroups: tuple[Subgroup, ...] = ()
+    stated_prevalence: float | None = None
     run: str | None = None
     data: str | None = None
 
@@ -88,6 +112,12 @@ class Evaluation:
             "prevalence": self.prevalence,
             **{name: getattr(self, name).json() for name in HEADLINE_METRICS},
             "operating_points": {name: result.json() for name, result in self.operating_points.items()},
+            "roc_auc_delong": self.roc_auc_delong.json(),
+            "stated_prevalence": self.stated_prevalence,
+            "calibration": self.calibration.json(),
+            "net_benefit": plain(asdict(self.net_benefit)),
+            "sweep": [plain(asdict(row)) for row in self.sweep],
+            "subgroups": [subgroup.json() for subgroup in self.subgroups],
         }
 
     def report(self, point: str | None = None) -> TextReport:
@@ -135,12 +165,99 @@ class Evaluation:
             false_positives=falling[(~positive & called)[falling]],
         )
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Every figure with its interval, a row each.
+
+        Each row has `subgroup` and `operating_point` (empty where a figure has none), `figure`, `estimate`,
+        `low`, `high` and `method`; NaN is what is undefined.
+        """
+        figures: list[tuple[str, str, str, Interval]] = [
+            ("", "", name, getattr(self, name)) for name in (*HEADLINE_METRICS, "roc_auc_delong")
+        ]
+        for point, result in self.operating_points.items():
+            figures += [("", point, name, score) for name, score in result.scores.items()]
+            if result.predictive_values is not None:
+                stated = result.predictive_values
+                figures += [
+                    ("", point, f"{name} at prevalence {stated.prevalence:g}", getattr(stated, name))
+                    for name in ("ppv", "npv")
+                ]
+        for subgroup in self.subgroups:
+            whose = f"{subgroup.column}={subgroup.value}"
+            figures.append((whose, "", "roc_auc_delong", subgroup.roc_auc))
+            figures += [(whose, self.chosen, name, score) for name, score in subgroup.scores.items()]
+        return [
+            {"subgroup": whose, "operating_point": point, "figure": name, **asdict(interval)}
+            for whose, point, name, interval in figures
+        ]
+
+    def frame(self) -> pandas.DataFrame:
+        """`rows()` as a pandas table.
+
+        Raises:
+            DataError: if pandas is not installed; pneumokeras does without it.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise DataError(
+                "Expected pandas for a frame, which is not installed: pip install pandas."
+                " rows() gives the same without it."
+            ) from error
+        return pandas.DataFrame(self.rows())
+
+    def plot_roc(self, ax: Axes | None = None) -> RocCurveDisplay:
+        """Draw the ROC curve with the operating points, into `ax` or a figure of its own.
+
+        Raises:
+            DataError: if a class is missing.
+        """
+        from pneumokeras.figures import RocCurveDisplay
+
+        self._require_curves()
+        return RocCurveDisplay(self.roc, self.roc_auc, self.operating_points).plot(ax)
+
+    def plot_precision_recall(self, ax: Axes | None = None) -> PrecisionRecallDisplay:
+        """Draw the precision-recall curve with the operating points, into `ax` or a figure of its own.
+
+        Raises:
+            DataError: if a class is missing.
+        """
+        from pneumokeras.figures import PrecisionRecallDisplay
+
+        self._require_curves()
+        return PrecisionRecallDisplay(
+            self.precision_recall, self.average_precision, self.prevalence, self.operating_points
+        ).plot(ax)
+
+    def plot_confusion_matrix(
+        self, point: str | None = None, ax: Axes | None = None
+    ) -> ConfusionMatrixDisplay:
+        """Draw the counts at one operating point, into `ax` or a figure of its own.
+
+        Args:
+            point: name of the operating point; by default `chosen`.
+            ax: axes to draw into.
+
+        Raises:
+            DataError: if there is no such point.
+        """
+        from pneumokeras.figures import ConfusionMatrixDisplay
+
+        result = self._result(self.chosen if point is None else point)
+        title = f"Threshold {result.point.threshold:.4g}"
+        return ConfusionMatrixDisplay(result, self.predictions.class_names, title).plot(ax)
+
     def __repr__(self) -> str:
         """One line: the set and its ROC AUC."""
         return f"<Evaluation of {self.split}: {len(self.predictions)} radiographs, ROC AUC {self.roc_auc}>"
 
     def _repr_html_(self) -> str:
         return evaluation_html(self)
+
+    def _require_curves(self) -> None:
+        if not self.roc.x.size:
+            raise DataError("Expected radiographs of both classes to draw a curve, received one class only.")
 
     def _result(self, point: str) -> OperatingPointResult:
         if point not in self.operating_points:
@@ -157,6 +274,9 @@ def evaluate_predictions(
     split: str = "test",
     run: str | None = None,
     data: str | None = None,
+    validation: Predictions | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
+    prevalence: float | None = None,
     seed: int = 0,
     replicates: int = 2000,
 ) -> Evaluation:
@@ -169,6 +289,10 @@ def evaluate_predictions(
         split: which set this is, for the record.
         run: the run folder's name, for the record.
         data: the path of the radiographs, for the record, if they are not the run's own.
+        validation: the same model's predictions of the validation split, to fit scalings on.
+        columns: what divides the radiographs into subgroups, by name: `(n,)` values in the predictions'
+            order.
+        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
         seed: of the bootstrap over patients.
         replicates: how many bootstrap samples.
 
@@ -176,7 +300,9 @@ def evaluate_predictions(
         `Evaluation`.
 
     Raises:
-        DataError: if there are no labels, no radiographs, or a given point takes a name that is not its own.
+        DataError: if there are no labels, no radiographs, a given point takes a name that is not its own,
+            validation lacks a class, a column has not one value for each radiograph, or the prevalence does
+            not lie between 0 and 1.
     """
     y_true, probabilities = _labelled(predictions)
     points = _all_points(y_true, probabilities, operating_points or {}, split)
@@ -187,39 +313,51 @@ def evaluate_predictions(
         replicates=replicates,
         rng=np.random.default_rng(seed),
     )
-    return Evaluation(
+    headline = {
+        name: percentile_interval(metric(y_true, probabilities), replicated[name])
+        for name, metric in HEADLINE_METRICS.items()
+    }
+    evaluation = Evaluation(
         split=split,
         predictions=predictions,
         operating_points={
-            name: OperatingPointResult(
+            name: _at_point(
                 point,
-                *metrics.confusion_counts(y_true, probabilities, point.threshold),
-                scores=_scores(name, point, y_true, probabilities, patients, replicated),
+                _scores(name, point, y_true, probabilities, patients, replicated),
+                metrics.confusion_counts(y_true, probabilities, point.threshold),
+                prevalence,
             )
             for name, point in points.items()
         },
-        **{
-            name: percentile_interval(metric(y_true, probabilities), replicated[name])
-            for name, (metric, _) in HEADLINE_METRICS.items()
-        },
+        roc_auc=headline["roc_auc"],
+        average_precision=headline["average_precision"],
+        brier=headline["brier"],
+        calibration_error=headline["calibration_error"],
+        roc_auc_delong=delong_interval(y_true, probabilities, patients),
+        calibration=calibration_of(
+            y_true,
+            probabilities,
+            patients,
+            scalings=None if validation is None else fit_scalings(*_labelled(validation)),
+        ),
         roc=metrics.roc_curve(y_true, probabilities),
         precision_recall=metrics.precision_recall_curve(y_true, probabilities),
+        net_benefit=net_benefit(y_true, probabilities),
+        sweep=sweep(y_true, probabilities),
         patients=patient_names.size,
         prevalence=float(y_true.mean()),
+        stated_prevalence=prevalence,
         run=run,
         data=data,
     )
+    return replace(evaluation, subgroups=subgroup_results(evaluation, columns or {}))
 
 
 def _labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    if predictions.labels is None:
-        raise DataError(
-            "Expected predictions with labels, received none."
-            " Put the radiographs into one folder per class, or give the manifest a column 'label'."
-        )
+    labels = predictions.require_labels()
     if not len(predictions):
         raise DataError("Expected at least one radiograph to evaluate, received none.")
-    return predictions.labels, predictions.probabilities
+    return labels, predictions.probabilities
 
 
 def _all_points(
@@ -238,17 +376,40 @@ def _all_points(
     return points
 
 
+def replicated_headline(
+    y_true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The figures that need no threshold for each row of `(replicates, n)` weights, `(replicates,)` each."""
+    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
+    return {
+        "roc_auc": roc_auc,
+        "average_precision": average_precision,
+        "brier": metrics.weighted_brier_score(y_true, probabilities, weights),
+        "calibration_error": metrics.weighted_expected_calibration_error(y_true, probabilities, weights),
+    }
+
+
 def _bootstrapped_figures(
     y_true: np.ndarray, probabilities: np.ndarray, points: Mapping[str, OperatingPoint], weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Every figure that is bootstrapped, `(replicates,)` floats each; those at a point as `point/score`."""
-    figures = {
-        name: weighted(y_true, probabilities, weights) for name, (_, weighted) in HEADLINE_METRICS.items()
-    }
+    figures = replicated_headline(y_true, probabilities, weights)
     for name, point in points.items():
         counts = metrics.weighted_confusion_counts(y_true, probabilities, point.threshold, weights)
         figures |= {f"{name}/{score}": function(counts) for score, function in BOOTSTRAPPED_SCORES.items()}
     return figures
+
+
+def _at_point(
+    point: OperatingPoint,
+    scores: Mapping[str, Interval],
+    counts: metrics.ConfusionCounts[int],
+    prevalence: float | None,
+) -> OperatingPointResult:
+    stated = None
+    if prevalence is not None:
+        stated = predictive_values(scores["sensitivity"], scores["specificity"], prevalence)
+    return OperatingPointResult(point, *counts, scores=scores, predictive_values=stated)
 
 
 def _scores(

@@ -16,6 +16,7 @@ from pneumokeras.evaluation.checks import check_labelled, has_both_classes
 from pneumokeras.evaluation.results import Curve
 
 CALIBRATION_BINS = 10
+SATURATED = 2.0**-24  # a float32 sigmoid cannot come nearer to 1
 
 Count = TypeVar("Count", int, np.ndarray)
 
@@ -135,10 +136,7 @@ def roc_auc(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
 def weighted_roc_auc(y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """`roc_auc` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    tp, fp = _cumulated_weights(y_true, probabilities, weights)
-    tp_step, fp_step = _steps(tp), _steps(fp)
-    concordant = np.einsum("rk,rk->r", fp_step, tp - tp_step / 2)
-    return _ratio(concordant, tp_step.sum(axis=1) * fp_step.sum(axis=1))
+    return weighted_ranking(y_true, probabilities, weights)[0]
 
 
 def average_precision(y_true: ArrayLike, probabilities: ArrayLike) -> float:
@@ -166,13 +164,28 @@ def weighted_average_precision(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> np.ndarray:
     """`average_precision` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    tp, fp = _cumulated_weights(y_true, probabilities, weights)
-    called = tp + fp
+    return weighted_ranking(y_true, probabilities, weights)[1]
+
+
+def weighted_ranking(
+    y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`roc_auc` and `average_precision` for each row of `(replicates, n)` weights, in one pass over them.
+
+    Returns:
+        Two `(replicates,)` arrays.
+    """
+    tp_step, fp_step = _weights_by_probability(y_true, probabilities, weights)
+    tp = np.cumsum(tp_step, axis=1)
+    called = tp + np.cumsum(fp_step, axis=1)
+    positives, negatives = tp[:, -1], called[:, -1] - tp[:, -1]
     precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-    tp_step = _steps(tp)
     gained = np.einsum("rk,rk->r", tp_step, precision)
-    both_classes = _steps(fp).sum(axis=1) > 0
-    return _ratio(gained, np.where(both_classes, tp_step.sum(axis=1), 0))
+    concordant = np.einsum("rk,rk->r", fp_step, tp) - np.einsum("rk,rk->r", fp_step, tp_step) / 2
+    return (
+        _ratio(concordant, positives * negatives),
+        _ratio(gained, np.where(negatives > 0, positives, 0)),
+    )
 
 
 def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
@@ -227,11 +240,46 @@ def weighted_expected_calibration_error(
 ) -> np.ndarray:
     """`expected_calibration_error` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
     y_true, probabilities = check_labelled(y_true, probabilities)
-    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = probability_bins(probabilities, CALIBRATION_BINS)
     residual_by_bin = np.zeros((CALIBRATION_BINS, y_true.size))
     residual_by_bin[bins, np.arange(y_true.size)] = y_true - probabilities
     gaps = np.abs(_weighted_totals(residual_by_bin, weights))
     return _ratio(gaps.sum(axis=0), weights.sum(axis=1))
+
+
+def probability_bins(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Which bin of equal width each probability falls into, `(n,)` integers from 0; 1 falls into the last."""
+    return np.minimum((probabilities * bins).astype(int), bins - 1)
+
+
+def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean cross-entropy in nats.
+
+    Probabilities of exactly 0 or 1 count as `SATURATED` away from it: the float32 sigmoid of a model says 1
+    of whatever has a logit above 17, and one such mistake would make the loss infinite.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+
+    Returns:
+        Float from 0; lower is better; NaN without any image.
+
+    Raises:
+        DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
+
+    Reference: Good (1952), Journal of the Royal Statistical Society B 14(1).
+    """
+    y_true, probabilities = check_labelled(y_true, probabilities)
+    if not y_true.size:
+        return np.nan
+    said = unsaturated(probabilities)
+    return float(-np.log(np.where(y_true == 1, said, 1 - said)).mean())
+
+
+def unsaturated(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities at least `SATURATED` away from 0 and 1, so that each has a logit."""
+    return np.clip(probabilities, SATURATED, 1 - SATURATED)
 
 
 def roc_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
@@ -287,25 +335,23 @@ def _weighted_totals(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum("kn,rn->kr", values.astype(np.float64), weights)
 
 
-def _cumulated_weights(
+def _weights_by_probability(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of PNEUMONIA and of NORMAL at or above each distinct probability, the highest first.
+    """Weight of PNEUMONIA and of NORMAL at each distinct probability, the highest first.
 
     Returns:
         Two `(replicates, k)` arrays for k distinct probabilities: tied radiographs enter together.
     """
     y_true, probabilities = check_labelled(y_true, probabilities)
     order = np.argsort(-probabilities, kind="stable")
-    last_of_ties = np.flatnonzero(np.diff(probabilities[order], append=-1))
+    first_of_ties = np.flatnonzero(np.diff(probabilities[order], prepend=2))
     ordered = weights[:, order]
-    called = np.cumsum(ordered, axis=1)[:, last_of_ties]
-    tp = np.cumsum(ordered * y_true[order], axis=1)[:, last_of_ties]
-    return tp, called - tp
-
-
-def _steps(cumulated: np.ndarray) -> np.ndarray:
-    return np.diff(cumulated, axis=1, prepend=0)
+    positive = ordered * y_true[order]
+    negative = ordered - positive
+    if first_of_ties.size == order.size:
+        return positive, negative
+    return np.add.reduceat(positive, first_of_ties, axis=1), np.add.reduceat(negative, first_of_ties, axis=1)
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from pneumokeras.evaluation.results import Interval, OperatingPoint
+from pneumokeras.evaluation.results import Interval, OperatingPoint, OperatingPointResult
 
 if TYPE_CHECKING:
+    from pneumokeras.evaluation.comparison import Comparison
     from pneumokeras.evaluation.evaluation import Evaluation
 
 INTERVALS_NOTE = (
     "Brackets hold 95 % intervals, patients with several radiographs allowed for: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
+FEW_PATIENTS = "few patients: read with care"
 TABLE_SCORES = (
     "sensitivity",
     "specificity",
@@ -64,7 +67,9 @@ def report_text(evaluation: Evaluation, name: str) -> str:
             f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
             "",
             *_aligned((score_name(key), score) for key, score in result.scores.items()),
+            *_aligned(stated_values(result)),
             "",
+            *_subgroup_lines(evaluation),
             evaluation.classification_report(name),
             INTERVALS_NOTE,
         ]
@@ -90,6 +95,36 @@ def evaluation_html(evaluation: Evaluation) -> str:
         f"<thead>{_html_row(header, 'th')}</thead>"
         f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
         f"</table><p>{escape(INTERVALS_NOTE)}</p>"
+    )
+
+
+def stated_values(result: OperatingPointResult) -> list[tuple[str, Interval]]:
+    """Predictive values at the stated prevalence; nothing if none was stated."""
+    stated = result.predictive_values
+    if stated is None:
+        return []
+    return [(f"PPV at {stated.prevalence:.3g}", stated.ppv), (f"NPV at {stated.prevalence:.3g}", stated.npv)]
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """A table of the differences, then whose calls are right."""
+    test, calls = comparison.roc_auc, comparison.mcnemar
+    rows = [
+        ["ROC AUC (DeLong)", str(test.difference)],
+        *([score_name(key), str(interval)] for key, interval in comparison.differences.items()),
+    ]
+    told = (
+        f"ROC AUC: paired DeLong, p {_p_value(test.p_value)}. Calls: both right {calls.both_right}, only the"
+        f" first {calls.only_first_right}, only the second {calls.only_second_right}, neither"
+        f" {calls.both_wrong}; McNemar, exact over patients, p {_p_value(calls.p_value)}."
+    )
+    caption = f"second less first<br>first: {escape(set_line(comparison.first))}"
+    caption += f"<br>second: {escape(set_line(comparison.second))}"
+    return (
+        f"<table><caption>{caption}</caption>"
+        f"<thead>{_html_row(['figure', 'difference'], 'th')}</thead>"
+        f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
+        f"</table><p>{escape(told)}</p>"
     )
 
 
@@ -136,6 +171,24 @@ def score_name(key: str) -> str:
 
 def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
     return [f"{label:<20}{interval}" for label, interval in figures]
+
+
+def _subgroup_lines(evaluation: Evaluation) -> list[str]:
+    """A line for each subgroup at the chosen operating point, then an empty one; nothing without any."""
+    lines = []
+    for group in evaluation.subgroups:
+        figures = {"ROC AUC": group.roc_auc, **group.scores}
+        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in figures.items())
+        warning = f" ({FEW_PATIENTS})" if group.small else ""
+        counted = f"{group.images} radiographs of {group.patients} patients"
+        lines.append(f"{group.column} {group.value}: {counted}{warning}: {told}")
+    return [f"Subgroups at {evaluation.chosen!r}:", *lines, ""] if lines else []
+
+
+def _p_value(p_value: float) -> str:
+    if math.isnan(p_value):
+        return "undefined"
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
 
 
 def _html_row(cells: Iterable[str], tag: str) -> str:

@@ -22,7 +22,7 @@ class Interval:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
         low: lower end.
         high: upper end.
-        method: how the ends were found, `"wilson"` or `"bootstrap"`.
+        method: how the ends were found: `"wilson"`, `"bootstrap"`, `"delong"`, `"newcombe"` or `"mover"`.
     """
 
     estimate: float
@@ -40,10 +40,7 @@ class Interval:
 
     def json(self) -> dict[str, Any]:
         """The four fields; NaN, which JSON does not have, becomes `None`."""
-        return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(self).items()
-        }
+        return plain(asdict(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +79,19 @@ class Predictions:
             raise DataError(f"Expected one entry per radiograph in each array, received {received}.")
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
+
+    def require_labels(self) -> np.ndarray:
+        """The labels.
+
+        Raises:
+            DataError: if nobody said.
+        """
+        if self.labels is None:
+            raise DataError(
+                "Expected predictions with labels, received none."
+                " Put the radiographs into one folder per class, or give the manifest a column 'label'."
+            )
+        return self.labels
 
     def __len__(self) -> int:
         """Number of radiographs."""
@@ -141,6 +151,25 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class PredictiveValues:
+    """What a call and a clearance are worth at one prevalence.
+
+    Attributes:
+        prevalence: share of PNEUMONIA, in (0, 1).
+        ppv: positive predictive value: share of calls that are right.
+        npv: negative predictive value: share of clearances that are right.
+    """
+
+    prevalence: float
+    ppv: Interval
+    npv: Interval
+
+    def json(self) -> dict[str, Any]:
+        """The three fields, as report.json holds them."""
+        return plain(asdict(self))
+
+
+@dataclass(frozen=True)
 class OperatingPointResult:
     """What happens at one operating point.
 
@@ -149,6 +178,7 @@ class OperatingPointResult:
         tn, fp, fn, tp: counts of images.
         scores: `accuracy`, `sensitivity`, `specificity`, `precision`, `npv` (Wilson) and
             `f1`, `balanced_accuracy`, `mcc` (bootstrap over patients), each an `Interval`.
+        predictive_values: at the stated prevalence, if one was stated.
     """
 
     point: OperatingPoint
@@ -157,11 +187,16 @@ class OperatingPointResult:
     fn: int
     tp: int
     scores: Mapping[str, Interval] = field(default_factory=dict)
+    predictive_values: PredictiveValues | None = None
 
     def json(self) -> dict[str, Any]:
         """The point, its counts and its scores, as report.json holds them."""
         counts = {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
-        return self.point.json() | counts | {name: score.json() for name, score in self.scores.items()}
+        scores = {name: score.json() for name, score in self.scores.items()}
+        stated = (
+            {} if self.predictive_values is None else {"predictive_values": self.predictive_values.json()}
+        )
+        return self.point.json() | counts | scores | stated
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,3 +210,12 @@ class Misclassified:
 
     false_negatives: np.ndarray
     false_positives: np.ndarray
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: arrays as lists, NaN, which JSON does not have, as `None`."""
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(part) for part in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    return None if isinstance(value, float) and math.isnan(value) else value

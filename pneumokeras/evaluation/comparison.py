@@ -1,0 +1,274 @@
+"""Two models on the same radiographs: is one better, by how much, and where do they disagree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binom
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation import metrics
+from pneumokeras.evaluation.checks import check_labels
+from pneumokeras.evaluation.delong import PairedTest, delong_test
+from pneumokeras.evaluation.evaluation import Evaluation, replicated_headline
+from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
+from pneumokeras.evaluation.presentation import comparison_html
+from pneumokeras.evaluation.results import Interval, Predictions, plain
+
+COMPARISON_SCHEMA = 1
+NAMED = 3  # radiographs named in an error
+
+SCORES = {
+    "sensitivity": metrics.sensitivity,
+    "specificity": metrics.specificity,
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "f1": metrics.f1,
+    "mcc": metrics.mcc,
+}
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Whose calls are right, and whether the two models' mistakes differ in number.
+
+    Attributes:
+        both_right: images that both call rightly.
+        only_first_right: images that only the first does.
+        only_second_right: images that only the second does.
+        both_wrong: images that neither does.
+        p_value: two-sided, in (0, 1].
+        method: `"exact"`.
+    """
+
+    both_right: int
+    only_first_right: int
+    only_second_right: int
+    both_wrong: int
+    p_value: float
+    method: str = "exact"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Two models on the same radiographs; every difference is the second's less the first's.
+
+    Attributes:
+        first: what the second is compared with.
+        second: its predictions in the first's order.
+        roc_auc: paired DeLong test.
+        differences: of `roc_auc`, `average_precision`, `brier`, `calibration_error`, and of `sensitivity`,
+            `specificity`, `accuracy`, `balanced_accuracy`, `f1`, `mcc` at each one's chosen operating point;
+            intervals by bootstrap over patients, both models on the same draws.
+        mcnemar: of the calls at each one's chosen operating point.
+        disagreements: `(k,)` indices into the predictions where these calls differ, the largest difference
+            of probability first.
+    """
+
+    first: Evaluation
+    second: Evaluation
+    roc_auc: PairedTest
+    differences: Mapping[str, Interval]
+    mcnemar: McNemar
+    disagreements: np.ndarray
+
+    def json(self) -> dict[str, Any]:
+        """Plain numbers and strings, `None` for what is undefined."""
+        return {
+            "schema": COMPARISON_SCHEMA,
+            **{
+                name: {
+                    "run": side.run,
+                    "split": side.split,
+                    "operating_point": side.operating_points[side.chosen].point.json(),
+                }
+                for name, side in (("first", self.first), ("second", self.second))
+            },
+            "images": len(self.first.predictions),
+            "patients": self.first.patients,
+            "roc_auc": plain(asdict(self.roc_auc)),
+            "differences": {name: interval.json() for name, interval in self.differences.items()},
+            "mcnemar": plain(asdict(self.mcnemar)),
+            "disagreements": self.first.predictions.names[self.disagreements].tolist(),
+        }
+
+    def __repr__(self) -> str:
+        """One line: how many radiographs, and the difference of the ROC AUCs."""
+        return (
+            f"<Comparison on {len(self.first.predictions)} radiographs,"
+            f" difference of ROC AUC {self.roc_auc.difference}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self)
+
+
+def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates: int = 2000) -> Comparison:
+    """Compare two models evaluated on the same radiographs.
+
+    Args:
+        first: what the second is compared with.
+        second: evaluated on the same radiographs, in any order.
+        seed: of the bootstrap over patients.
+        replicates: how many bootstrap samples.
+
+    Returns:
+        `Comparison`.
+
+    Raises:
+        DataError: if the two were not evaluated on the same radiographs; the message says what differs.
+    """
+    second = replace(second, predictions=require_same_set(first.predictions, second.predictions))
+    sides = (first, second)
+    y_true, patients = first.predictions.require_labels(), first.predictions.patients
+    probabilities = [side.predictions.probabilities for side in sides]
+    points = [side.operating_points[side.chosen].point for side in sides]
+    calls = [point.calls(values) for point, values in zip(points, probabilities, strict=True)]
+    difference = partial(
+        _differences, y_true, list(zip(probabilities, (point.threshold for point in points), strict=True))
+    )
+    replicated = patient_bootstrap(
+        difference, patients, replicates=replicates, rng=np.random.default_rng(seed)
+    )
+    differ = np.flatnonzero(calls[0] != calls[1])
+    gap = np.abs(probabilities[1] - probabilities[0])[differ]
+    return Comparison(
+        first=first,
+        second=second,
+        roc_auc=delong_test(y_true, probabilities[0], probabilities[1], patients),
+        differences={
+            name: percentile_interval(float(values[0]), replicated[name])
+            for name, values in difference(np.ones((1, len(first.predictions)))).items()
+        },
+        mcnemar=mcnemar(y_true, calls[0], calls[1], patients),
+        disagreements=differ[np.argsort(-gap, kind="stable")],
+    )
+
+
+def mcnemar(
+    y_true: ArrayLike, calls_a: ArrayLike, calls_b: ArrayLike, patients: ArrayLike | None = None
+) -> McNemar:
+    """McNemar's exact test of two models' calls, patients allowed for.
+
+    If the models are equally good, which of the two is right where only one is might as well be the other, in
+    a patient's radiographs all at once. So each patient's net number of images that only the first calls
+    rightly has its sign flipped by a fair coin, and the p-value is the exact chance of a total as far from 0
+    as the one found. With one radiograph for each patient that is McNemar's exact binomial test; the usual
+    large-sample version for clusters is Durkalski's.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        calls_a: `(n,)` booleans, what the first calls PNEUMONIA.
+        calls_b: `(n,)` booleans, what the second does.
+        patients: `(n,)` whose radiograph each is; by default each is its own.
+
+    Raises:
+        DataError: if the lengths differ or a label or call is neither 0 nor 1.
+
+    References: McNemar (1947), Psychometrika 12(2); Fisher (1935), The Design of Experiments, section 21
+    (flipping signs); Durkalski, Palesch, Lipsitz & Rust (2003), Statistics in Medicine 22(15).
+    """
+    labels, first, second = check_labels(y_true), check_labels(calls_a), check_labels(calls_b)
+    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
+    if not labels.size == first.size == second.size == whose.size:
+        sizes = f"{labels.size}, {first.size}, {second.size} and {whose.size}"
+        raise DataError(f"Expected a label, two calls and a patient per image, received {sizes}.")
+    first_right, second_right = first == labels, second == labels
+    balance = first_right.astype(int) - second_right
+    _, whose = np.unique(whose, return_inverse=True)
+    return McNemar(
+        both_right=int((first_right & second_right).sum()),
+        only_first_right=int((first_right & ~second_right).sum()),
+        only_second_right=int((~first_right & second_right).sum()),
+        both_wrong=int((~first_right & ~second_right).sum()),
+        p_value=_sign_flip_p_value(np.bincount(whose, weights=balance).astype(int)),
+    )
+
+
+def require_same_set(first: Predictions, second: Predictions) -> Predictions:
+    """The second's predictions in the first's order.
+
+    Args:
+        first: whose order it is.
+        second: predictions of the same radiographs.
+
+    Raises:
+        DataError: if class names, number, names, patients or labels of the radiographs differ, or a name
+            that occurs twice leaves their order open; the message names what differs.
+    """
+    if first.class_names != second.class_names:
+        raise _different(f"classes {first.class_names} and {second.class_names}")
+    if len(first) != len(second):
+        raise _different(f"{len(first)} radiographs and {len(second)}")
+    if not np.array_equal(first.names, second.names):
+        only_first, only_second = (
+            list((Counter(a.names.tolist()) - Counter(b.names.tolist())).elements())
+            for a, b in ((first, second), (second, first))
+        )
+        if only_first:
+            raise _different(f"only the first has {_some(only_first)}, only the second {_some(only_second)}")
+        if np.unique(first.names).size < len(first):
+            raise _different("some names occur twice and not in the same order")
+        order = np.argsort(second.names)[np.argsort(np.argsort(first.names))]
+        second = replace(
+            second,
+            names=second.names[order],
+            patients=second.patients[order],
+            labels=None if second.labels is None else second.labels[order],
+            probabilities=second.probabilities[order],
+        )
+    for what, mine, theirs in (
+        ("labels", first.require_labels(), second.require_labels()),
+        ("patients", first.patients, second.patients),
+    ):
+        other = np.flatnonzero(mine != theirs)
+        if other.size:
+            raise _different(f"the {what} of {_some(first.names[other].tolist())}")
+    return second
+
+
+def _different(what: str) -> DataError:
+    return DataError(
+        f"Expected two evaluations of the same radiographs; what differs: {what}."
+        " Evaluate both on the same data and split."
+    )
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _differences(
+    y_true: np.ndarray, sides: list[tuple[np.ndarray, float]], weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the second side has over the first, `(replicates,)` floats for each figure."""
+    first, second = (_figures(y_true, *side, weights) for side in sides)
+    return {name: second[name] - first[name] for name in first}
+
+
+def _figures(
+    y_true: np.ndarray, probabilities: np.ndarray, threshold: float, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    counts = metrics.weighted_confusion_counts(y_true, probabilities, threshold, weights)
+    return replicated_headline(y_true, probabilities, weights) | {
+        name: score(counts) for name, score in SCORES.items()
+    }
+
+
+def _sign_flip_p_value(balance: np.ndarray) -> float:
+    """The exact chance that, with signs by fair coins, the sum of integers lies as far from 0 as it does."""
+    sizes, patients = np.unique(np.abs(balance[balance != 0]), return_counts=True)
+    chances = np.ones(1)
+    for size, count in zip(sizes.tolist(), patients.tolist(), strict=True):
+        flips = np.zeros(2 * size * count + 1)
+        flips[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, flips)
+    totals = np.arange(chances.size) - chances.size // 2
+    return min(1.0, float(chances[np.abs(totals) >= abs(balance.sum())].sum()))

@@ -1,0 +1,204 @@
+"""DeLong's interval of an AUC and test of two, for patients with one radiograph or with several."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation.checks import check_labelled, has_both_classes
+from pneumokeras.evaluation.intervals import Z
+from pneumokeras.evaluation.results import Interval
+
+JUST_BELOW_1 = 1 - 1e-12  # 1 itself is one solution of Newcombe's equation for an AUC of 1, and not the one
+NO_VARIANCE = 1e-24  # below it lies only what rounding leaves, far above it whatever a pair of images can do
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models on the same radiographs.
+
+    Attributes:
+        difference: what the second has over the first, with its 95 % interval.
+        statistic: standard normal if the two are equally good; NaN where it is undefined.
+        p_value: two-sided, in [0, 1]; NaN where it is undefined.
+        method: the test, such as `"delong"`.
+    """
+
+    difference: Interval
+    statistic: float
+    p_value: float
+    method: str
+
+
+class _Components(NamedTuple):
+    """Structural components of AUCs: how each radiograph ranks among those of the other class.
+
+    Attributes:
+        positives: `(models, m)` floats, for each PNEUMONIA the share of NORMAL below it.
+        negatives: `(models, n)` floats, for each NORMAL the share of PNEUMONIA above it.
+        positive_patients: `(m,)` integers, whose radiograph it is.
+        negative_patients: `(n,)` integers.
+    """
+
+    positives: np.ndarray
+    negatives: np.ndarray
+    positive_patients: np.ndarray
+    negative_patients: np.ndarray
+
+    @property
+    def areas(self) -> np.ndarray:
+        """The AUCs, `(models,)`."""
+        return self.positives.mean(axis=1)
+
+
+def delong_interval(
+    y_true: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None
+) -> Interval:
+    """ROC AUC with DeLong's interval, on the logit scale, so that it stays in [0, 1].
+
+    With patients, the variance is Obuchowski's, which sums the structural components of each patient; with
+    one radiograph each it is DeLong's.
+
+    Where that variance is 0, as at an AUC of 1, or a class has one patient only, the radiographs do not show
+    how sure the AUC is; then the interval is Newcombe's, a score interval that holds there, on the numbers of
+    patients (a patient's radiographs wholly alike, the worst that can be). One discordant pair is enough for
+    DeLong's to take over, and with so few it is too narrow.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+        patients: `(n,)` whose radiograph each is; by default each is its own.
+
+    Returns:
+        `Interval` of method `"delong"` or `"newcombe"`; all NaN unless both classes are there.
+
+    Raises:
+        DataError: if the arrays do not fit together.
+
+    References: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3); Obuchowski (1997), Biometrics 53(2);
+    Pepe (2003), The Statistical Evaluation of Medical Tests, chapter 5 (logit scale); Newcombe (2006),
+    Statistics in Medicine 25(4), method 5.
+    """
+    components = _components(y_true, [probabilities], patients)
+    if components is None:
+        return Interval(math.nan, math.nan, math.nan, "delong")
+    area, variance = float(components.areas[0]), float(_covariance(components)[0, 0])
+    if not variance >= NO_VARIANCE:
+        return _newcombe(
+            area, np.unique(components.positive_patients).size, np.unique(components.negative_patients).size
+        )
+    half_width = Z * math.sqrt(variance) / (area * (1 - area))
+    low, high = expit(logit(area) - half_width), expit(logit(area) + half_width)
+    return Interval(area, float(low), float(high), "delong")
+
+
+def delong_test(
+    y_true: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None
+) -> PairedTest:
+    """Compare the ROC AUCs of two models on the same radiographs.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        a: `(n,)` floats in [0, 1], the first model's probabilities.
+        b: `(n,)` floats in [0, 1], the second's.
+        patients: `(n,)` whose radiograph each is; by default each is its own. With them, the variance is
+            Obuchowski's.
+
+    Returns:
+        `PairedTest` of AUC(b) - AUC(a), its interval symmetric and cut off at -1 and 1. Where the difference
+        has no variance, there is neither interval nor statistic; the p-value is 1 if it is 0, else undefined.
+
+    Raises:
+        DataError: if the arrays do not fit together.
+
+    References: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3); Obuchowski (1997), Biometrics 53(2);
+    Sun & Xu (2014), IEEE Signal Processing Letters 21(11), for the algorithm.
+    """
+    components = _components(y_true, [a, b], patients)
+    if components is None:
+        return PairedTest(Interval(math.nan, math.nan, math.nan, "delong"), math.nan, math.nan, "delong")
+    difference = float(components.areas[1] - components.areas[0])
+    covariance = _covariance(components)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if not variance >= NO_VARIANCE:
+        p_value = 1.0 if difference == 0 else math.nan
+        return PairedTest(Interval(difference, math.nan, math.nan, "delong"), math.nan, p_value, "delong")
+    error = math.sqrt(variance)
+    ends = (max(-1.0, difference - Z * error), min(1.0, difference + Z * error))
+    statistic = difference / error
+    return PairedTest(
+        Interval(difference, *ends, "delong"), statistic, float(2 * norm.sf(abs(statistic))), "delong"
+    )
+
+
+def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike | None) -> _Components | None:
+    """The components of each model's AUC, from midranks; `None` unless both classes are there."""
+    checked = [check_labelled(y_true, probabilities) for probabilities in models]
+    labels = checked[0][0]
+    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
+    if whose.shape != labels.shape:
+        raise DataError(f"Expected one patient per label, received {whose.size} and {labels.size}.")
+    if not has_both_classes(labels):
+        return None
+    positive = labels == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    among_positives, among_negatives = [], []
+    for _, probabilities in checked:
+        ranks = rankdata(probabilities)
+        among_positives.append((ranks[positive] - rankdata(probabilities[positive])) / n)
+        among_negatives.append(1 - (ranks[~positive] - rankdata(probabilities[~positive])) / m)
+    whose = np.unique(whose, return_inverse=True)[1]
+    return _Components(
+        np.stack(among_positives), np.stack(among_negatives), whose[positive], whose[~positive]
+    )
+
+
+def _covariance(components: _Components) -> np.ndarray:
+    """Covariance of the AUCs, `(models, models)`; NaN where a class has one patient only.
+
+    Obuchowski's three sums: over patients with a PNEUMONIA, over those with a NORMAL, and over all for what
+    the two classes of one patient share.
+    """
+    everyone = 1 + max(components.positive_patients.max(), components.negative_patients.max())
+    totals = []
+    factors = []
+    for values, whose in (
+        (components.positives, components.positive_patients),
+        (components.negatives, components.negative_patients),
+    ):
+        residuals = (values - components.areas[:, np.newaxis]) / whose.size
+        totals.append(np.stack([np.bincount(whose, weights=row, minlength=everyone) for row in residuals]))
+        factors.append(_unbiased(np.unique(whose).size))
+    shared = _unbiased(everyone) * totals[0] @ totals[1].T
+    return factors[0] * totals[0] @ totals[0].T + factors[1] * totals[1] @ totals[1].T + shared + shared.T
+
+
+def _unbiased(count: int) -> float:
+    return count / (count - 1) if count > 1 else math.nan
+
+
+def _newcombe(area: float, positives: int, negatives: int) -> Interval:
+    """Newcombe's score interval: the AUCs from which the one found lies no more than 1.96 errors away."""
+    low = _lowest(area, positives, negatives)
+    return Interval(area, low, 1 - _lowest(1 - area, positives, negatives), "newcombe")
+
+
+def _lowest(area: float, positives: int, negatives: int) -> float:
+    if area == 0:
+        return 0.0
+    balanced = (positives + negatives) / 2 - 1
+
+    def gap(candidate: float) -> float:
+        spread = 1 + balanced * ((1 - candidate) / (2 - candidate) + candidate / (1 + candidate))
+        variance = candidate * (1 - candidate) / (positives * negatives) * spread
+        return area - candidate - Z * math.sqrt(variance)
+
+    return float(brentq(gap, 0.0, min(area, JUST_BELOW_1)))

@@ -1,0 +1,115 @@
+"""What a model is worth among some of the radiographs: bacteria, virus, or whatever a column tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumokeras.errors import DataError
+from pneumokeras.evaluation.delong import delong_interval
+from pneumokeras.evaluation.intervals import proportion_interval
+from pneumokeras.evaluation.results import Interval, plain
+
+if TYPE_CHECKING:
+    from pneumokeras.evaluation.evaluation import Evaluation
+
+SMALL_SUBGROUP = 30
+"""With fewer patients of a class than this, figures say little, whatever they are."""
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The radiographs with one value in one column.
+
+    Attributes:
+        column: the column's name, such as `subtype`.
+        value: such as `bacteria`.
+        images: how many radiographs have it.
+        patients: of how many patients.
+        positives: how many of the radiographs are PNEUMONIA.
+        roc_auc: with DeLong's interval; in a column that divides the classes themselves, against all
+            radiographs of the other class.
+        scores: `sensitivity` and `specificity` at the chosen operating point (Wilson), NaN where the
+            subgroup has no PNEUMONIA or no NORMAL.
+        small: whether a class it has comes from fewer than `SMALL_SUBGROUP` patients: read with care.
+    """
+
+    column: str
+    value: str
+    images: int
+    patients: int
+    positives: int
+    roc_auc: Interval
+    scores: Mapping[str, Interval]
+    small: bool
+
+    def json(self) -> dict[str, Any]:
+        """The fields, as report.json holds them."""
+        return plain(asdict(self))
+
+
+def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) -> tuple[Subgroup, ...]:
+    """Results for each value of each column, at the evaluation's chosen operating point.
+
+    A column such as `subtype` divides the classes themselves: no value of it has radiographs of both, for
+    bacteria and virus are kinds of PNEUMONIA. Each value's radiographs are then ranked against all of the
+    other class, as the field does. In any other column, such as a hospital, each value stands for itself.
+    Only sensitivity and specificity are given at the operating point: the other scores depend on the share of
+    PNEUMONIA, and would differ between subgroups for that reason alone.
+
+    Args:
+        evaluation: of the whole set.
+        columns: by name, `(n,)` values in the predictions' order, compared as strings; radiographs with an
+            empty one are in no subgroup.
+
+    Returns:
+        A subgroup for each value, columns in the order given, values sorted.
+
+    Raises:
+        DataError: if a column has not one value for each radiograph.
+    """
+    return tuple(
+        subgroup
+        for name, values in columns.items()
+        for subgroup in _of_column(evaluation, name, np.asarray(values, dtype=str))
+    )
+
+
+def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterator[Subgroup]:
+    predictions = evaluation.predictions
+    if values.shape != predictions.probabilities.shape:
+        raise DataError(
+            f"Expected one value of {name!r} for each of {len(predictions)} radiographs,"
+            f" received {values.size}."
+        )
+    positive = predictions.require_labels() == 1
+    called = evaluation.operating_points[evaluation.chosen].point.calls(predictions.probabilities)
+    divides_classes = not set(values[positive]) & set(values[~positive]) - {""}
+    for value in np.unique(values[values != ""]):
+        inside = values == value
+        ranked = inside | (positive != positive[inside][0]) if divides_classes else inside
+        classes = [inside & positive, inside & ~positive]
+        yield Subgroup(
+            column=name,
+            value=str(value),
+            images=int(inside.sum()),
+            patients=np.unique(predictions.patients[inside]).size,
+            positives=int(classes[0].sum()),
+            roc_auc=delong_interval(
+                positive[ranked], predictions.probabilities[ranked], predictions.patients[ranked]
+            ),
+            scores={
+                score: proportion_interval(right[among], predictions.patients[among])
+                for score, among, right in zip(
+                    ("sensitivity", "specificity"), classes, (called, ~called), strict=True
+                )
+            },
+            small=any(
+                np.unique(predictions.patients[among]).size < SMALL_SUBGROUP
+                for among in classes
+                if among.any()
+            ),
+        )
