@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         choose_operating_point,
         compare,
     )
+    from pneumokeras.explain.activations import activations, class_activations
+    from pneumokeras.explain.checks import ExplanationChecks, check_explanations
     from pneumokeras.explain.gradcam import grad_cam, overlay
+    from pneumokeras.explain.projections import Projection, pca, project_radiographs, tsne
     from pneumokeras.fitting import Stage, fit
     from pneumokeras.inference import evaluate, predict
     from pneumokeras.keeping import TuningResult, load_run
@@ -67,7 +70,10 @@ _HOMES = {
         "choose_operating_point",
         "compare",
     ),
+    "explain.activations": ("activations", "class_activations"),
+    "explain.checks": ("ExplanationChecks", "check_explanations"),
     "explain.gradcam": ("grad_cam", "overlay"),
+    "explain.projections": ("Projection", "pca", "project_radiographs", "tsne"),
     "fitting": ("Stage", "fit"),
     "inference": ("evaluate", "predict"),
     "keeping": ("TuningResult", "load_run"),
@@ -92,6 +98,7 @@ __all__ = [
     "DataError",
     "EfficientNetB0HyperModel",
     "Evaluation",
+    "ExplanationChecks",
     "FitResult",
     "Interval",
     "ModelError",
@@ -100,6 +107,7 @@ __all__ = [
     "Plateau",
     "PneumokerasError",
     "Predictions",
+    "Projection",
     "RadiographDataGenerator",
     "RadiographLoader",
     "RadiographSet",
@@ -114,8 +122,11 @@ __all__ = [
     "TuningError",
     "TuningProgress",
     "TuningResult",
+    "activations",
     "audit",
+    "check_explanations",
     "choose_operating_point",
+    "class_activations",
     "compare",
     "download_kaggle",
     "download_pneumoniamnist",
@@ -128,13 +139,16 @@ __all__ = [
     "load_run",
     "load_splits",
     "overlay",
+    "pca",
     "predict",
+    "project_radiographs",
     "report_run",
     "reproduce",
     "save_model",
     "set_seed",
     "split",
     "train",
+    "tsne",
     "tune",
     "write_manifest",
     "write_phantoms",

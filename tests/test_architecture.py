@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "store": "errors files",
     "features": "errors files data models store",
     "evaluation": "errors",
-    "explain": "errors files data models runs",
+    "explain": "errors files data models runs evaluation",
     "inference": "errors files data models store features evaluation",
     "training": "errors files data models optimizers schedules store evaluation",
     "fitting": "errors files data models optimizers schedules store features training",

@@ -9,7 +9,7 @@ every film is brought to a histogram drawn by chance, so that brightness alone t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ FLUID = 0.5  # attenuation of a filled lung above that of soft tissue
 
 LUNG_TEXTURE, SOFT_TEXTURE = 0.05, 0.05  # relative to the attenuation
 METER_SIZE, METER_SHARES = 64, np.linspace(0.0, 1.0, 33)  # the exposure meter reads a coarse film
+OPACITY_MASKS, THORAX_MASKS = "masks", "thorax"  # folders
 NUISANCE_NAME = "nuisance.csv"
 NUISANCE_COLUMNS = ("path", "rotation", "gain", "gamma", "marker")
 README_NAME = "README.txt"
@@ -61,12 +62,15 @@ class Phantom:
     Attributes:
         image: `(size, size)` uint8 gray pixels.
         mask: `(size, size)` uint8, 255 where an opacity is and 0 elsewhere; all 0 for NORMAL.
+        thorax: `(size, size)` uint8, 255 in the chest: the convex hull of both lungs, with the heart and
+            mediastinum between them.
         label: 0 = NORMAL, 1 = PNEUMONIA.
         acquisition: the nuisance in it.
     """
 
     image: np.ndarray
     mask: np.ndarray
+    thorax: np.ndarray
     label: int
     acquisition: Acquisition
 
@@ -129,9 +133,24 @@ def draw_phantom(
     image = np.clip(np.round(255.0 * film), 0, 255).astype(np.uint8)
     if len(image) != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-    mask = np.where(mask > 127, 255, 0).astype(np.uint8)
-    return Phantom(image=image, mask=mask, label=label, acquisition=acquisition)
+    mask, thorax = _mask_of(mask, (size, size)), _mask_of(_hull(air > 0.5), (size, size))
+    return Phantom(image=image, mask=_byte(mask), thorax=_byte(thorax), label=label, acquisition=acquisition)
+
+
+def _hull(region: np.ndarray) -> np.ndarray:
+    points = cv2.findNonZero(region.astype(np.uint8))
+    return cv2.fillConvexPoly(np.zeros(region.shape, np.uint8), cv2.convexHull(points), 255)
+
+
+def _mask_of(drawn: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Where at least half of a pixel at `(height, width)` lies in what was drawn at 255: booleans."""
+    if drawn.shape != size:
+        drawn = cv2.resize(drawn, size[::-1], interpolation=cv2.INTER_AREA)
+    return drawn > 127
+
+
+def _byte(mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, 255, 0).astype(np.uint8)
 
 
 def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
@@ -140,6 +159,54 @@ def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
         return False
     folders = {path.resolve().parent.parent for path in {file.parent for file in images}}
     return any(_is_written_here(folder) for folder in folders)
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomMasks:
+    """What is known of where things are in phantoms.
+
+    Attributes:
+        opacities: `(n, height, width)` booleans; nothing in a NORMAL radiograph.
+        thoraxes: `(n, height, width)` booleans, the chest of each.
+    """
+
+    opacities: np.ndarray
+    thoraxes: np.ndarray
+
+
+def read_masks(files: Sequence[Path], size: tuple[int, int], *, pad: bool = False) -> PhantomMasks:
+    """The masks of phantoms, brought to a model's size as the radiographs themselves are.
+
+    Args:
+        files: radiographs where `write_phantoms` wrote them.
+        size: `(height, width)` in pixels.
+        pad: whether the radiographs are padded to the square instead of stretched; phantoms are square.
+
+    Raises:
+        DataError: if a radiograph has no masks beside it.
+    """
+    if pad and size[0] != size[1]:
+        raise DataError(f"Expected a square size for padded phantoms. Received {size[0]} x {size[1]}.")
+    thoraxes = [_read_mask(_mask_path(file, THORAX_MASKS), size) for file in files]
+    opacities = [
+        _read_mask(_mask_path(file, OPACITY_MASKS), size)
+        if file.parent.name == CLASSES[1]
+        else np.zeros(size, bool)
+        for file in files
+    ]
+    return PhantomMasks(np.stack(opacities), np.stack(thoraxes))
+
+
+def _mask_path(file: Path, kind: str) -> Path:
+    split = file.resolve().parent.parent
+    return split.parent / kind / split.name / file.parent.name / f"{file.stem}.png"
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    drawn = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if drawn is None:
+        raise DataError(f"There is no mask at {path}. Draw the phantoms anew: pneumokeras data phantoms.")
+    return _mask_of(drawn, size)
 
 
 def _is_written_here(folder: Path) -> bool:
@@ -160,8 +227,9 @@ def write_phantoms(
 
     `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg` (or `*.dcm`), about 60, 20 and 20 % of the
     radiographs, 40 % of them NORMAL; a patient has one to four radiographs, all in one split. The masks are
-    `folder/masks/{split}/PNEUMONIA/*.png`, named as their radiographs. Where a nuisance is asked for,
-    `folder/nuisance.csv` says what each radiograph has of it.
+    `folder/masks/{split}/PNEUMONIA/*.png`, named as their radiographs, and those of all chests
+    `folder/thorax/{split}/{class}/*.png`. Where a nuisance is asked for, `folder/nuisance.csv` says what
+    each radiograph has of it.
 
     Args:
         folder: a folder that is new or empty; it is filled whole or left as it was.
@@ -244,10 +312,11 @@ def _write_all(
             (folder / image).write_bytes(dicom_bytes(phantom.image, patient=patient))
         else:
             _write(folder / image, phantom.image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
-        if phantom.label == 1:
-            mask = folder / "masks" / path.with_suffix(".png")
-            mask.parent.mkdir(parents=True, exist_ok=True)
-            _write(mask, phantom.mask)
+        masks = {THORAX_MASKS: phantom.thorax} | ({OPACITY_MASKS: phantom.mask} if phantom.label == 1 else {})
+        for kind, mask in masks.items():
+            target = folder / kind / path.with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(target, mask)
         patients.add(patient)
         rows.append({"path": image.as_posix(), **asdict(phantom.acquisition)})
     if say_nuisance:

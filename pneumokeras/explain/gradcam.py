@@ -1,17 +1,23 @@
-"""Grad-CAM: which regions raise the score of a class.
+"""Grad-CAM and its kin: which regions raise the score of a class.
 
-For a feature map A of a convolutional layer and the score y of a class before its sigmoid or softmax,
-the weights a_k are the mean of dy/dA_k over the map, and the heatmap is ReLU(sum_k a_k A_k), enlarged to
-the radiograph and divided by its own maximum.
+For a feature map A of a convolutional layer and the score y of a class before its sigmoid or softmax, each
+method weighs A by the gradient G = dy/dA, adds up the channels and keeps what is positive. The heatmap is
+enlarged to the radiograph and divided by its own maximum. The methods differ in the weights alone:
 
-Reference: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks".
+    grad-cam     the mean of G over the map, one weight a channel
+    grad-cam++   a weighted sum of the positive G over the map, one weight a channel
+    hirescam     G itself, a weight for each pixel: nothing is shown that the score does not depend on
+
+Where the score is a dense layer on the map's global average they are one, but for Grad-CAM++'s leaving out
+channels that speak against the class.
+
+References: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks"; Chattopadhay
+et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "HiResCAM".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import keras
@@ -19,14 +25,40 @@ import numpy as np
 import tensorflow as tf
 
 from pneumokeras.errors import ModelError
+from pneumokeras.explain.graph import ModelGraph, batches_of
 
 OVERLAY_COLOURS = cv2.COLORMAP_INFERNO
+PLACES = (1, 2)  # the axes of rows and columns
+
+
+def _mean_gradient(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(gradients, axis=PLACES, keepdims=True)
+
+
+def _weighted_positive_gradient(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """The paper's G² / (2 G² + S G³), S the sum of the map, is 1 / (2 + S G) wherever G counts."""
+    sums = tf.reduce_sum(features, axis=PLACES, keepdims=True)
+    positive = tf.nn.relu(gradients)
+    return tf.reduce_sum(tf.math.divide_no_nan(positive, 2 + sums * gradients), axis=PLACES, keepdims=True)
+
+
+def _gradient_itself(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    return gradients
+
+
+METHODS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "grad-cam": _mean_gradient,
+    "grad-cam++": _weighted_positive_gradient,
+    "hirescam": _gradient_itself,
+}
+"""By name, from a feature map and the score's gradient at it to the weights of the map."""
 
 
 def grad_cam(
     model: keras.Model,
     images: np.ndarray,
     *,
+    method: str = "grad-cam",
     target: int = 1,
     layer: str | None = None,
     batch_size: int = 32,
@@ -38,6 +70,7 @@ def grad_cam(
             classifier that ends in a dense layer. A nested backbone is explained at its output.
         images: `(n, height, width)` or `(n, height, width, channels)` raw pixels as the model takes them;
             gray ones are repeated for a model that takes three channels.
+        method: `"grad-cam"`, `"grad-cam++"` or `"hirescam"`.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
         layer: name of the layer whose feature map is weighed; by default the last one that has rows,
             columns and channels, and more than one pixel if any before it has.
@@ -48,42 +81,44 @@ def grad_cam(
         all zeros.
 
     Raises:
-        ModelError: if the model has no such layer, the layer has no feature map or does not lead to the
-            output, or the model does not end in a score that can be differentiated.
+        ModelError: if there is no such method, the model has no such layer, the layer has no feature map or
+            does not lead to the output, or the model does not end in a score that can be differentiated.
     """
-    return heatmap_function(model, target=target, layer=layer, batch_size=batch_size)(images)
+    return heatmap_function(model, method=method, target=target, layer=layer, batch_size=batch_size)(images)
 
 
 def heatmap_function(
-    model: keras.Model, *, target: int = 1, layer: str | None = None, batch_size: int = 32
+    model: keras.Model,
+    *,
+    method: str = "grad-cam",
+    target: int = 1,
+    layer: str | None = None,
+    batch_size: int = 32,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """`grad_cam` of one model for many sets of images: built and compiled once.
 
     Args:
         model: as for `grad_cam`.
+        method: as for `grad_cam`.
         target: as for `grad_cam`.
         layer: as for `grad_cam`.
         batch_size: as for `grad_cam`.
 
     Returns:
-        A function from images to heatmaps, both as for `grad_cam`.
+        A function from images to heatmaps, both as for `grad_cam`. It sees the model's weights as they are
+        when it is called.
 
     Raises:
         ModelError: as `grad_cam`.
     """
-    maps = _map_function(model, layer, target)
-    takes_colour = model.input_shape[-1] == 3
+    maps = _map_function(model, method, layer, target)
 
     def heatmaps_of(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
-        images = images[..., np.newaxis] if images.ndim == 3 else images
         heatmaps = np.empty(images.shape[:3], np.float32)
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].astype(np.float32)
-            if takes_colour and batch.shape[-1] == 1:
-                batch = np.repeat(batch, 3, axis=-1)
-            for offset, coarse in enumerate(maps(tf.constant(batch)).numpy()):
-                heatmaps[start + offset] = _enlarged(coarse, images.shape[1:3])
+        coarse = (one for batch in batches_of(model, images, batch_size) for one in maps(batch).numpy())
+        for heatmap, one in zip(heatmaps, coarse, strict=True):
+            heatmap[:] = _enlarged(one, images.shape[1:3])
         return heatmaps
 
     return heatmaps_of
@@ -114,78 +149,15 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) ->
     return np.clip(blended, 0, 255).round().astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """A model run once more on symbolic tensors, so that what each of its own layers gives is at hand.
-
-    A nested backbone is one layer here: its `.output` would belong to the inner model's graph.
-    """
-
-    inputs: list[keras.KerasTensor]
-    outputs: dict[str, keras.KerasTensor]
-    last: keras.Layer
-    before_last: keras.KerasTensor
-
-    @classmethod
-    def of(cls, model: keras.Model) -> _Graph:
-        outputs: dict[str, keras.KerasTensor] = {}
-        calls: list[tuple[keras.Layer, Any]] = []
-
-        def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-            output = layer(*args, **kwargs)
-            outputs[layer.name] = output
-            calls.append((layer, args[0] if args else None))
-            return output
-
-        try:
-            flat = keras.Model(model.inputs, model.outputs)
-        except (AttributeError, ValueError) as error:
-            raise ModelError(
-                f"{model.name} has no graph to explain. Expected a functional or Sequential model."
-            ) from error
-        again = keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=call)
-        last, before_last = calls[-1]
-        return cls(again.inputs, outputs, last, before_last)
-
-
-def _feature_tensor(graph: _Graph, model: keras.Model, name: str | None) -> keras.KerasTensor:
-    maps = {
-        layer: tensor for layer, tensor in graph.outputs.items() if len(getattr(tensor, "shape", ())) == 4
-    }
-    if name is None:
-        # A map of one pixel, such as a pooled one that kept its dimensions, has no place to point at.
-        larger = [tensor for tensor in maps.values() if tuple(tensor.shape[1:3]) != (1, 1)]
-        if maps:
-            return (larger or list(maps.values()))[-1]
-        hint = (
-            "; its feature maps lie inside a nested model: rebuild it as one flat graph"
-            if _nested(model)
-            else ""
-        )
-        raise ModelError(f"{model.name} has no layer with rows, columns and channels to explain{hint}.")
-    if name in maps:
-        return maps[name]
-    choices = f"Expected one such as {', '.join(list(maps)[-3:])}."
-    if name in graph.outputs:
-        shape = tuple(graph.outputs[name].shape)
-        raise ModelError(
-            f"Layer {name!r} gives {shape}, no feature map with rows, columns and channels. {choices}"
-        )
-    for inner in _nested(model):
-        if name in [layer.name for layer in inner.layers]:
-            where = f"inside the nested {inner.name}, which is explained at its output only"
-            raise ModelError(f"Layer {name!r} lies {where}. {choices}")
-    raise ModelError(f"{model.name} has no layer {name!r}. {choices}")
-
-
-def _nested(model: keras.Model) -> list[keras.Model]:
-    return [layer for layer in model.layers if isinstance(layer, keras.Model)]
-
-
-def _map_function(model: keras.Model, layer: str | None, target: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _map_function(
+    model: keras.Model, method: str, layer: str | None, target: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """A compiled function from a batch of images to coarse heatmaps, not yet enlarged and scaled."""
-    graph = _Graph.of(model)
-    inspected = keras.Model(graph.inputs, [_feature_tensor(graph, model, layer), graph.before_last])
+    if method not in METHODS:
+        raise ModelError(f"Expected one of {', '.join(METHODS)}. Received {method!r}.")
+    graph = ModelGraph.of(model)
+    last, before_last = graph.calls[-1]
+    inspected = keras.Model(graph.inputs, [graph.outputs[graph.feature_map(layer)], before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
         raise ModelError(f"{model.name} has no class {target}. Expected 0 or 1.")
 
@@ -193,11 +165,11 @@ def _map_function(model: keras.Model, layer: str | None, target: int) -> Callabl
     def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(images)  # in a frozen model nothing else would be recorded
-            features, before_last = inspected([images], training=False)
-            score = _score(_logits(graph.last, before_last), target)
-        gradients = tape.gradient(score, features)
-        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-        return tf.nn.relu(tf.reduce_sum(tf.cast(weights * features, tf.float32), axis=-1))
+            features, before = inspected([images], training=False)
+            score = _score(_logits(last, before), target)
+        gradients = tf.cast(tape.gradient(score, features), tf.float32)
+        features = tf.cast(features, tf.float32)
+        return tf.nn.relu(tf.reduce_sum(METHODS[method](features, gradients) * features, axis=-1))
 
     return maps
 

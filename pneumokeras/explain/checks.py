@@ -1,0 +1,193 @@
+"""One model's explanations, checked: on any radiographs what needs no mask, on phantoms what does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.data.phantoms import PhantomMasks, are_phantoms, read_masks
+from pneumokeras.errors import DataError
+from pneumokeras.explain.faithfulness import (
+    AgainstChance,
+    PerturbationCurve,
+    Score,
+    attention_outside,
+    centre,
+    deletion_scores,
+    energy,
+    insertion_scores,
+    perturbation_curve,
+    pointing_game,
+    random_heatmaps,
+)
+from pneumokeras.explain.gradcam import heatmap_function
+from pneumokeras.explain.graph import ModelGraph, batches_of
+from pneumokeras.explain.randomisation import Randomisation, randomisation_check
+from pneumokeras.models.forward import compiled
+from pneumokeras.models.saved import describe
+
+IMAGES = 64
+STEPS = 16
+RANDOMISED_IMAGES = 16
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class MaskChecks:
+    """What only phantoms can tell, since only there is it known what is where.
+
+    A model that was not trained on phantoms has no reason to be right on them.
+
+    Attributes:
+        pointing: how often a map is highest inside an opacity.
+        energy: share of a map inside the opacities.
+        outside_thorax: share of a map outside the chest: what a shortcut such as a marker raises.
+        largest: the largest share of an image that its opacities cover.
+    """
+
+    pointing: AgainstChance
+    energy: AgainstChance
+    outside_thorax: AgainstChance
+    largest: float
+
+    def json(self) -> dict[str, Any]:
+        """As a mapping that JSON can hold."""
+        return {
+            name: value.json() if isinstance(value, AgainstChance) else value
+            for name, value in vars(self).items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationChecks:
+    """How far a model's heatmaps of PNEUMONIA can be believed, on PNEUMONIA radiographs.
+
+    Attributes:
+        method: which heatmaps.
+        layer: whose feature map they weigh.
+        images: how many radiographs.
+        empty: how many maps have nothing in them.
+        deletion: what the model says while what the maps show is taken away.
+        insertion: what the model says while it is given back.
+        randomisation: whether maps change when the network's weights do.
+        border: share of a map in the outer tenth of the image on each side.
+        masks: what phantoms tell; `None` for real radiographs, on which nobody drew any mask.
+    """
+
+    method: str
+    layer: str
+    images: int
+    empty: int
+    deletion: PerturbationCurve
+    insertion: PerturbationCurve
+    randomisation: Randomisation
+    border: AgainstChance
+    masks: MaskChecks | None
+
+    def json(self) -> dict[str, Any]:
+        """As a mapping that JSON can hold."""
+        return {name: value.json() if hasattr(value, "json") else value for name, value in vars(self).items()}
+
+
+def check_explanations(
+    model: keras.Model,
+    radiographs: RadiographSet,
+    *,
+    method: str = "grad-cam",
+    layer: str | None = None,
+    masks: PhantomMasks | None = None,
+    images: int = IMAGES,
+    baseline: str = "blur",
+    seed: int = 0,
+) -> ExplanationChecks:
+    """Check a model's heatmaps on some of a set's PNEUMONIA radiographs.
+
+    Args:
+        model: as for `grad_cam`, with one probability as its output.
+        radiographs: the set, labelled.
+        method: as for `grad_cam`.
+        layer: as for `grad_cam`.
+        masks: of the whole set, at the model's size. By default those that `write_phantoms` wrote beside the
+            radiographs, if it did.
+        images: of how many PNEUMONIA radiographs at most; they are drawn blindly.
+        baseline: what takes the place of deleted pixels, as for `baseline_of`.
+        seed: of all that is random.
+
+    Raises:
+        DataError: if the set has no labels or no PNEUMONIA radiographs, or one cannot be read.
+        ModelError: if the model cannot be explained.
+    """
+    sick = np.flatnonzero(radiographs.require_labels() == 1)
+    if not sick.size:
+        raise DataError("There is no PNEUMONIA radiograph to explain. Expected at least one.")
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(sick)[:images])
+    some, description = radiographs.subset(chosen), describe(model)
+    pixels = some.pixels(description.image_size, pad=description.pad)
+    graph = ModelGraph.of(model)
+    name = graph.feature_map(layer)
+    heatmaps = heatmap_function(model, method=method, layer=name)(pixels)
+    patients = some.patients
+
+    grain = tuple(graph.outputs[name].shape[1:3])
+    random = random_heatmaps(len(pixels), pixels.shape[1:], grain, rng=rng)
+    score = _probability_of(model)
+    curves = {
+        kind: perturbation_curve(
+            kind,
+            *(scores(score, pixels, maps, steps=STEPS, baseline=baseline) for maps in (heatmaps, random)),
+            patients=patients,
+            seed=seed,
+        )
+        for kind, scores in (("deletion", deletion_scores), ("insertion", insertion_scores))
+    }
+    return ExplanationChecks(
+        method=method,
+        layer=name,
+        images=len(pixels),
+        empty=int((heatmaps.max(axis=(1, 2)) == 0).sum()),
+        deletion=curves["deletion"],
+        insertion=curves["insertion"],
+        randomisation=randomisation_check(
+            model, pixels[:RANDOMISED_IMAGES], method=method, layer=name, seed=seed
+        ),
+        border=attention_outside(heatmaps, centre(pixels.shape[1:]), patients=patients, seed=seed),
+        masks=_mask_checks(heatmaps, _masks_of(some, pixels.shape[1:], masks, chosen), patients, seed),
+    )
+
+
+def _masks_of(
+    some: RadiographSet, size: tuple[int, int], masks: PhantomMasks | None, chosen: np.ndarray
+) -> PhantomMasks | None:
+    if masks is not None:
+        return PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
+    if isinstance(some.images, np.ndarray) or not are_phantoms(some.images):
+        return None
+    return read_masks(some.images, size)
+
+
+def _mask_checks(
+    heatmaps: np.ndarray, masks: PhantomMasks | None, patients: np.ndarray, seed: int
+) -> MaskChecks | None:
+    if masks is None:
+        return None
+    return MaskChecks(
+        pointing=pointing_game(heatmaps, masks.opacities, patients=patients),
+        energy=energy(heatmaps, masks.opacities, patients=patients, seed=seed),
+        outside_thorax=attention_outside(heatmaps, masks.thoraxes, patients=patients, seed=seed),
+        largest=float(masks.opacities.mean(axis=(1, 2)).max()),
+    )
+
+
+def _probability_of(model: keras.Model) -> Score:
+    function = compiled(model)
+
+    def score(images: np.ndarray) -> np.ndarray:
+        batches = batches_of(model, images, BATCH_SIZE)
+        return np.concatenate([function(batch).numpy()[:, 0] for batch in batches])
+
+    return score

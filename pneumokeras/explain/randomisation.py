@@ -1,0 +1,206 @@
+"""The sanity check of saliency maps: if the weights are random, the map has to change.
+
+A map that stays the same while the layers that it claims to explain lose what they learnt shows the
+radiograph, not the model.
+
+Reference: Adebayo et al. (2018), NeurIPS, "Sanity Checks for Saliency Maps".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from scipy.stats import rankdata
+
+from pneumokeras.explain.gradcam import heatmap_function
+from pneumokeras.models.backbones import set_weights
+
+CHANGED = 0.5
+"""Maps have changed if the mean rank correlation with those of the trained network is below this."""
+
+SSIM_SIGMA = 1.5  # pixels at 64, in proportion at other sizes
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for maps in [0, 1]
+
+
+def reinitialised(model: keras.Model, *, seed: int) -> keras.Model:
+    """A copy of a model with new initial weights, drawn as its layers' initialisers say.
+
+    What belongs to the preprocessing, the mean and variance of a `Normalization` layer, stays.
+
+    Args:
+        model: a flat functional or Sequential model.
+        seed: of the weights; the same seed gives the same weights.
+    """
+    rng = np.random.default_rng(seed)
+
+    def fresh(layer: keras.Layer) -> keras.Layer:
+        return type(layer).from_config(_seeded(layer.get_config(), rng))
+
+    copy = keras.models.clone_model(model, clone_function=fresh)
+    for layer, original in zip(copy.layers, model.layers, strict=True):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights(original.get_weights())
+            layer.finalize_state()
+    return copy
+
+
+def _seeded(config: Any, rng: np.random.Generator) -> Any:
+    """A layer's settings with a seed for every initialiser in them."""
+    if isinstance(config, Mapping):
+        seeded = {key: _seeded(value, rng) for key, value in config.items()}
+        return seeded | {"seed": int(rng.integers(2**31))} if "seed" in seeded else seeded
+    return config
+
+
+@dataclass(frozen=True)
+class RandomisationStep:
+    """Heatmaps after the upper layers of a network lost what they learnt.
+
+    Attributes:
+        layers: how many layers with weights are random, counted from the score downwards.
+        lowest: the name of the lowest of these.
+        rank_correlation: mean over images of Spearman's correlation with the trained network's maps, -1 to 1;
+            0 for a map with nothing in it.
+        ssim: mean structural similarity with the trained network's maps, -1 to 1.
+        empty: how many maps have nothing in them.
+    """
+
+    layers: int
+    lowest: str
+    rank_correlation: float
+    ssim: float
+    empty: int
+
+
+@dataclass(frozen=True)
+class Randomisation:
+    """The sanity check of one model's maps, layer by layer from the score downwards.
+
+    Attributes:
+        steps: from the last layer alone to the whole network.
+        unrelated: mean rank correlation of the trained network's maps with those of *other* images: what maps
+            have in common that have nothing to do with each other.
+        images: how many images the means are of.
+    """
+
+    steps: tuple[RandomisationStep, ...]
+    unrelated: float
+    images: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the maps of the wholly random network are others: rank correlation below 0.5."""
+        return self.steps[-1].rank_correlation < CHANGED
+
+    def json(self) -> dict[str, Any]:
+        """As a mapping that JSON can hold."""
+        return asdict(self) | {"steps": [asdict(step) for step in self.steps], "passed": self.passed}
+
+
+def randomisation_check(
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    method: str = "grad-cam",
+    target: int = 1,
+    layer: str | None = None,
+    steps: int = 6,
+    seed: int = 0,
+) -> Randomisation:
+    """Randomise a network from the score downwards and compare its heatmaps with the trained network's.
+
+    Args:
+        model: as for `grad_cam`; it is not changed.
+        images: as for `grad_cam`, at least 2.
+        method: as for `grad_cam`.
+        target: as for `grad_cam`.
+        layer: as for `grad_cam`.
+        steps: how many depths to look at, evenly spread over the layers with weights.
+        seed: of the new weights, as for `reinitialised`.
+
+    Raises:
+        ModelError: as `grad_cam`.
+    """
+    copy = keras.models.clone_model(model)
+    set_weights(copy, model.get_weights())
+    heatmaps_of = heatmap_function(copy, method=method, target=target, layer=layer)
+    trained = heatmaps_of(images)
+    fresh = reinitialised(model, seed=seed)
+    learnt = [
+        (own, new)
+        for own, new in zip(copy.layers, fresh.layers, strict=True)
+        if own.weights and not isinstance(own, keras.layers.Normalization)
+    ][::-1]
+    depths = np.unique(np.linspace(1, len(learnt), min(steps, len(learnt))).round().astype(int))
+    done, made = 0, []
+    for depth in depths:
+        for own, new in learnt[done:depth]:
+            own.set_weights(new.get_weights())
+        done = int(depth)
+        maps = heatmaps_of(images)
+        made.append(
+            RandomisationStep(
+                layers=done,
+                lowest=learnt[done - 1][0].name,
+                rank_correlation=float(rank_correlations(trained, maps).mean()),
+                ssim=float(structural_similarities(trained, maps).mean()),
+                empty=int((maps.max(axis=(1, 2)) == 0).sum()),
+            )
+        )
+    unrelated = float(rank_correlations(trained, np.roll(trained, 1, axis=0)).mean())
+    return Randomisation(tuple(made), unrelated, len(trained))
+
+
+def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each map with its counterpart; 0 where one does not vary.
+
+    Args:
+        ones: `(n, height, width)` floats.
+        others: as many.
+
+    Returns:
+        `(n,)` floats in [-1, 1].
+
+    Reference: Spearman (1904), American Journal of Psychology 15(1).
+    """
+
+    def ranks(maps: np.ndarray) -> np.ndarray:
+        ranked = rankdata(maps.reshape(len(maps), -1), axis=1)
+        centred = ranked - ranked.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        return np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+
+    return (ranks(ones) * ranks(others)).sum(axis=1)
+
+
+def structural_similarities(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The mean structural similarity of each map in [0, 1] with its counterpart.
+
+    Args:
+        ones: `(n, height, width)` floats in [0, 1].
+        others: as many.
+
+    Returns:
+        `(n,)` floats in [-1, 1].
+
+    Reference: Wang et al. (2004), IEEE Transactions on Image Processing 13(4).
+    """
+    return np.array([_ssim(one, other) for one, other in zip(ones, others, strict=True)])
+
+
+def _ssim(one: np.ndarray, other: np.ndarray) -> float:
+    sigma = SSIM_SIGMA * min(one.shape) / 64
+
+    def local(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values.astype(np.float64), (0, 0), sigma)
+
+    mean_one, mean_other = local(one), local(other)
+    variances = local(one**2) - mean_one**2 + local(other**2) - mean_other**2
+    covariance = local(one * other) - mean_one * mean_other
+    similarity = (2 * mean_one * mean_other + SSIM_C1) * (2 * covariance + SSIM_C2)
+    return float((similarity / ((mean_one**2 + mean_other**2 + SSIM_C1) * (variances + SSIM_C2))).mean())
