@@ -190,7 +190,7 @@ def read_masks(files: Sequence[Path], size: tuple[int, int], *, pad: bool = Fals
     thoraxes = [_read_mask(_mask_path(file, THORAX_MASKS), size) for file in files]
     opacities = [
         _read_mask(_mask_path(file, OPACITY_MASKS), size)
-        if file.parent.name == CLASSES[1]
+        if file.parent.name == CLASS_NAMES[1]
         else np.zeros(size, bool)
         for file in files
     ]

@@ -188,7 +188,7 @@ def _facts(
     result: TuningResult,
     data: str | PathLike[str] | None,
 ) -> dict[str, str]:
-    settings, timings = record["settings"], record["timings"]
+    settings = record["settings"]
     facts = {
         "command": record["command"],
         "radiographs": record["data"]["path"],
@@ -196,19 +196,26 @@ def _facts(
         "model": f"{description.architecture}, {' x '.join(map(str, description.image_size))} pixels",
         "preprocessing": description.preprocessing,
         "weights": description.weights,
-        "search": f"{settings['max_trials']} trials of at most {settings['epochs']} epochs, "
-        f"ranked by {settings['objective']}"
-        + ("; features in bfloat16" if record.get("precision") == "bfloat16" else ""),
+        **_search(record),
         **_fine_tuning(settings.get("fine_tune", ())),
-        "winner": in_words(result.best_hyperparameters),
+        **({"winner": in_words(result.best_hyperparameters)} if result.best_hyperparameters else {}),
         "seed": str(record["seed"]),
-        "time": f"search {timings['search']:.0f} s, final fit {timings['fit']:.0f} s",
+        "time": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items()),
         "started": record["started"],
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     if data is not None:
         facts = {"evaluated radiographs": str(Path(data).absolute()), **facts}
     return {name: one_line(fact) for name, fact in facts.items()}
+
+
+def _search(record: Mapping[str, Any]) -> dict[str, str]:
+    settings = record["settings"]
+    if "max_trials" not in settings:
+        return {}
+    told = f"{settings['max_trials']} trials of at most {settings['epochs']} epochs"
+    precision = "; features in bfloat16" if record.get("precision") == "bfloat16" else ""
+    return {"search": f"{told}, ranked by {settings['objective']}{precision}"}
 
 
 def _fine_tuning(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
