@@ -22,7 +22,7 @@ class Interval:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
         low: lower end.
         high: upper end.
-        method: how the ends were found, `"wilson"` or `"bootstrap"`.
+        method: how the ends were found, such as `"wilson"` or `"bootstrap"`.
     """
 
     estimate: float
