@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -128,9 +129,7 @@ class Configuration:
     threshold_on: str = "val"
 
     def __post_init__(self) -> None:
-        if self.model not in (*BACKBONES, *_NETWORKS):
-            known = ", ".join((*BACKBONES, *_NETWORKS))
-            raise DataError(f"Unknown model {self.model!r}. Expected one of {known}.")
+        _require_model(self.model)
         if (self.search is None) == (not self.stages):
             raise DataError(f"Expected either stages or a search for {self.model}. Received both or neither.")
         if self.search is not None:
@@ -181,6 +180,7 @@ class Configuration:
         """As plain JSON, as a run keeps it."""
         plain = {**asdict(self), "stages": [stage.settings() for stage in self.stages]}
         plain["threshold"] = {"policy": self.threshold.name, **asdict(self.threshold)}  # type: ignore[call-overload]
+        plain = json.loads(json.dumps(plain))  # lists for tuples, so that it equals what was written down
         return {name: value for name, value in plain.items() if value not in (None, {}, [])}
 
     @classmethod
@@ -190,7 +190,11 @@ class Configuration:
         Args:
             model: as in `model`.
             **settings: whatever is to be another.
+
+        Raises:
+            DataError: if there is no such model, or settings do not go together.
         """
+        _require_model(model)
         backbone = model in BACKBONES
         stage = (
             Stage("head", 10, 1e-3)
@@ -460,6 +464,11 @@ def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _require_model(name: str) -> None:
+    if name not in (known := (*BACKBONES, *_NETWORKS)):
+        raise DataError(f"Unknown model {name!r}. Expected one of {', '.join(known)}.")
 
 
 def _native_size(model: str) -> int:
