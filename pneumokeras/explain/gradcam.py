@@ -122,7 +122,8 @@ def _explained_layer(model: keras.Model, graph: ModelGraph, method: str, layer: 
 def _fine_map(model: keras.Model) -> str | None:
     """The last fine map that all of the score comes through; padding would shift what it shows."""
     try:
-        maps = [model.get_layer(name) for name in feature_maps(model)]
+        layers = {layer.name: layer for layer in model.layers}  # a cut may be an operation, such as a flip
+        maps = [layers[name] for name in feature_maps(model) if name in layers]
     except ModelError:  # a Sequential model
         maps = model.layers
     fine = [
