@@ -487,7 +487,7 @@ class TestTheKeptEpoch:
 
         stages = (
             Stage("all", 3, 3e-3, batch_norm="update", optimizer="adam"),
-            Stage("all", 2, 10.0, batch_norm="update", optimizer="adam"),
+            Stage("all", 2, 1000.0, batch_norm="update", optimizer="adam"),
         )
         schedule = Schedule(plateau=None, patience=None, keep=keep)
         configuration = Configuration.for_model(
