@@ -10,12 +10,13 @@ markers, hatches and words say the same once more, for print in gray.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
 from typing import Any, Literal, Protocol, Self
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -24,7 +25,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from pneumokeras.evaluation.results import Curve, Interval, OperatingPointResult
+from pneumokeras.evaluation.calibration import ReliabilityBin
+from pneumokeras.evaluation.comparison import Comparison
+from pneumokeras.evaluation.decisions import NetBenefit
+from pneumokeras.evaluation.results import Curve, Interval, OperatingPointResult, Predictions
+from pneumokeras.evaluation.subgroups import Subgroup
 from pneumokeras.files import replacing
 
 BLUE = "#0072b2"
@@ -42,6 +47,7 @@ CHART_SIZE = (4.4, 4.4)  # inches: small, so that 9-point text is still read on 
 PICTURE_SIZE = 2.0  # inches a side
 PICTURES_PER_ROW = 4
 HEATMAP_COLOURS = "inferno"
+SCORE_BINS = 50
 
 POINT_STYLES: dict[str, dict[str, Any]] = {
     "default": {"marker": "o", "markersize": 8, "color": INK},
@@ -71,16 +77,19 @@ class Display(Protocol):
         """Draw into a figure of its own."""
 
 
-def save(display: Display, path: str | PathLike[str], *, dpi: int = DPI) -> None:
-    """Draw a display into a file, whole or not at all.
+def save(display: Display, *paths: str | PathLike[str], dpi: int = DPI) -> None:
+    """Draw a display into files, each whole or not at all; the same display gives the same files.
 
     Args:
         display: what to draw.
-        path: the file; its suffix, such as `.png` or `.svg`, is the format.
+        *paths: the files; the suffix of each, such as `.png` or `.svg`, is its format.
         dpi: dots per inch.
     """
-    with replacing(path) as temporary:
-        display.plot().figure_.savefig(temporary, dpi=dpi)
+    figure = display.plot().figure_
+    for path in paths:
+        dateless: dict[str, Any] = {"metadata": {"Date": None}} if str(path).endswith(".svg") else {}
+        with replacing(path) as temporary, mpl.rc_context({"svg.hashsalt": "pneumokeras"}):
+            figure.savefig(temporary, dpi=dpi, **dateless)
 
 
 @dataclass(eq=False)
@@ -407,6 +416,333 @@ class GradCamDisplay:
         return self
 
 
+@dataclass(eq=False)
+class ScoreDistributionDisplay:
+    """What a model says of the radiographs of either class, with the thresholds.
+
+    Attributes:
+        predictions: labelled.
+        operating_points: results by name.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    predictions: Predictions
+    operating_points: Mapping[str, OperatingPointResult] = field(default_factory=dict)
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw a histogram of the probabilities of each class and a line at each threshold."""
+        self.ax_, self.figure_ = _chart(ax, "What the model says")
+        edges = np.linspace(0, 1, SCORE_BINS + 1)
+        counts = score_histogram(self.predictions)
+        styles = ((SKY, ""), (VERMILLION, "///"))
+        for row, name, (colour, hatch) in zip(counts, self.predictions.class_names, styles, strict=True):
+            self.ax_.stairs(row, edges, label=_plain(name), color=colour, linewidth=1.6, hatch=hatch)
+        for name, result in self.operating_points.items():
+            style = POINT_STYLES.get(name, OTHER_POINT_STYLE)
+            dashes = {"default": "--", "validation": "-"}.get(name, ":")
+            self.ax_.axvline(
+                result.point.threshold,
+                color=style["color"],
+                linestyle=dashes,
+                linewidth=1.4,
+                label=_plain(POINT_LABELS.get(name, name)),
+            )
+        self.ax_.set_xlim(0, 1)
+        self.ax_.set_xlabel(f"probability of {_plain(self.predictions.class_names[1])}")
+        self.ax_.set_ylabel("radiographs")
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass(eq=False)
+class ReliabilityDisplay:
+    """Reliability curve: whether probabilities mean what they say.
+
+    Attributes:
+        bins: of equal width; the empty ones are left out.
+        calibration_error: the expected one.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    bins: Sequence[ReliabilityBin]
+    calibration_error: Interval
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the share of PNEUMONIA in each bin with its interval, and the diagonal of perfection."""
+        self.ax_, self.figure_ = _chart(ax, "Reliability")
+        bins = [bin_ for bin_ in self.bins if bin_.images]
+        said = [bin_.mean_probability for bin_ in bins]
+        seen = np.array([bin_.observed.estimate for bin_ in bins])
+        ends = np.array([[bin_.observed.low for bin_ in bins], [bin_.observed.high for bin_ in bins]])
+        self.ax_.plot(
+            [0, 1],
+            [0, 1],
+            color=GRAY,
+            linestyle="--",
+            linewidth=1,
+            label="probabilities mean what they say",
+        )
+        self.ax_.errorbar(
+            said,
+            seen,
+            yerr=np.maximum(np.abs(ends - seen), 0),
+            color=BLUE,
+            marker="o",
+            markersize=5,
+            capsize=2,
+            elinewidth=1,
+            label=f"calibration error {self.calibration_error}",
+        )
+        self.ax_.set_xlabel("mean probability in the bin")
+        self.ax_.set_ylabel("share of PNEUMONIA")
+        _unit_square(self.ax_, legend_at="lower right")
+        return self
+
+
+@dataclass(eq=False)
+class NetBenefitDisplay:
+    """Decision curve: what calling by the model is worth, against calling all and calling none.
+
+    Attributes:
+        benefit: the curves.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    benefit: NetBenefit
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the three curves, from a little below 0 upward."""
+        self.ax_, self.figure_ = _chart(ax, "Net benefit")
+        curves = (
+            (self.benefit.model, BLUE, "-", "this model"),
+            (self.benefit.treat_all, VERMILLION, "-.", "call all"),
+            (self.benefit.treat_none, GRAY, "--", "call none"),
+        )
+        for values, colour, dashes, name in curves:
+            self.ax_.plot(self.benefit.thresholds, values, color=colour, linestyle=dashes, label=name)
+        highest = max(float(self.benefit.model.max()), float(self.benefit.treat_all.max()), 0.05)
+        self.ax_.set_xlim(0, 1)
+        self.ax_.set_ylim(-0.25 * highest, 1.08 * highest)
+        self.ax_.set_xlabel("threshold")
+        self.ax_.set_ylabel("net benefit, true calls per radiograph")
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass(eq=False)
+class SubgroupsDisplay:
+    """Sensitivity and specificity of subgroups, with their intervals.
+
+    Attributes:
+        subgroups: one row each.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    subgroups: Sequence[Subgroup]
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw a row for each subgroup, from above; hollow where there are few patients."""
+        if ax is None:
+            ax = _figure(5.6, 1.5 + 0.45 * len(self.subgroups)).add_subplot()
+        self.ax_, self.figure_ = _chart(ax, "Subgroups")
+        styles = {"sensitivity": (BLUE, "o", -0.12), "specificity": (VERMILLION, "s", 0.12)}
+        for score, (colour, marker, offset) in styles.items():
+            for row, group in enumerate(self.subgroups):
+                interval = group.scores[score]
+                self.ax_.plot(
+                    [interval.low, interval.high], [row + offset] * 2, color=colour, linewidth=1.4, zorder=2
+                )
+                self.ax_.plot(
+                    [interval.estimate],
+                    [row + offset],
+                    color=colour,
+                    marker=marker,
+                    markersize=7,
+                    markerfacecolor="white" if group.small else colour,
+                    linestyle="none",
+                    label=score if row == 0 else None,
+                    zorder=3,
+                )
+        names = [f"{group.column}: {group.value}\n{group.images} radiographs" for group in self.subgroups]
+        self.ax_.set_yticks(range(len(names)), [_plain(name) for name in names])
+        self.ax_.set_ylim(len(names) - 0.5, -0.5)
+        self.ax_.set_xlim(-0.02, 1.02)
+        self.ax_.set_xlabel("share, with its 95 % interval; hollow: few patients")
+        self.ax_.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9, frameon=False, borderaxespad=0.3
+        )
+        return self
+
+
+@dataclass(eq=False)
+class RocComparisonDisplay:
+    """The ROC curves of two models on the same radiographs, each with the point at which it calls.
+
+    Attributes:
+        comparison: both evaluations and the test of their areas.
+        names: of the first and the second.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    comparison: Comparison
+    names: tuple[str, str] = ("first", "second")
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw both curves and the diagonal of chance."""
+        self.ax_, self.figure_ = _chart(ax, "ROC curves")
+        self.ax_.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="chance")
+        sides = (self.comparison.first, self.comparison.second)
+        styles: tuple[dict[str, Any], ...] = (
+            {"color": BLUE, "linestyle": "-", "marker": "o"},
+            {"color": VERMILLION, "linestyle": "-.", "marker": "s"},
+        )
+        for side, name, style in zip(sides, self.names, styles, strict=True):
+            scores = side.operating_points[side.chosen].scores
+            line = {**style, "marker": "none"}
+            self.ax_.plot(
+                side.roc.x, side.roc.y, linewidth=2, label=f"{_plain(name)}, AUC {side.roc_auc}", **line
+            )
+            self.ax_.plot(
+                [1 - scores["specificity"].estimate],
+                [scores["sensitivity"].estimate],
+                markersize=8,
+                zorder=3,
+                **{**style, "linestyle": "none"},
+            )
+        self.ax_.set_xlabel("false positive rate (1 - specificity)")
+        self.ax_.set_ylabel("true positive rate (sensitivity)")
+        self.ax_.set_aspect("equal")
+        self.ax_.set_xlim(-0.02, 1.02)
+        self.ax_.set_ylim(-0.02, 1.02)
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass(eq=False)
+class PerturbationDisplay:
+    """What a model says while pixels are taken away, or given back, in a heatmap's order and at random.
+
+    Attributes:
+        kind: `"deletion"` or `"insertion"`.
+        shares: `(k,)` floats in [0, 1], the share of the pixels that was changed.
+        scores: `(k,)` floats, the mean probability in the heatmaps' order.
+        control: `(k,)` floats, the same in a random order.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    kind: str
+    shares: np.ndarray
+    scores: np.ndarray
+    control: np.ndarray
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw both curves."""
+        self.ax_, self.figure_ = _chart(ax, f"{self.kind.capitalize()} in the heatmaps' order")
+        self.ax_.plot(self.shares, self.scores, color=BLUE, linewidth=2, label="heatmap's order")
+        self.ax_.plot(self.shares, self.control, color=VERMILLION, linestyle="--", label="random order")
+        self.ax_.set_xlim(0, 1)
+        self.ax_.set_ylim(0, 1.02)
+        changed = "taken away" if self.kind == "deletion" else "given back"
+        self.ax_.set_xlabel(f"share of pixels {changed}")
+        self.ax_.set_ylabel("mean probability of PNEUMONIA")
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass(eq=False)
+class ProjectionDisplay:
+    """Radiographs as points of a plane.
+
+    Attributes:
+        points: `(n, 2)` floats.
+        labels: `(n,)` integers, 1 = PNEUMONIA, or `None` where nobody said.
+        title: what was projected and how.
+        class_names: names of class 0 and class 1.
+        ax_: the axes drawn into.
+        figure_: their figure.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray | None = None
+    title: str = "Projection"
+    class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw a dot for each radiograph; the axes have no units and carry no numbers."""
+        self.ax_, self.figure_ = _chart(ax, self.title)
+        if self.labels is None:
+            self.ax_.plot(*self.points.T, color=GRAY, marker="o", markersize=3, linestyle="none")
+        else:
+            styles = ((SKY, "o"), (VERMILLION, "^"))
+            for value, (name, (colour, marker)) in enumerate(zip(self.class_names, styles, strict=True)):
+                chosen = self.points[np.asarray(self.labels) == value]
+                self.ax_.plot(
+                    *chosen.T,
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    alpha=0.75,
+                    linestyle="none",
+                    label=_plain(name),
+                )
+            _legend_below(self.ax_)
+        self.ax_.set_xticks([])
+        self.ax_.set_yticks([])
+        return self
+
+
+def score_histogram(predictions: Predictions) -> np.ndarray:
+    """How many radiographs of each class have a probability in each of `SCORE_BINS` bins of equal width.
+
+    Returns:
+        `(2, SCORE_BINS)` integers.
+    """
+    labels = predictions.require_labels()
+    return np.stack(
+        [
+            np.histogram(predictions.probabilities[labels == label], SCORE_BINS, range=(0, 1))[0]
+            for label in (0, 1)
+        ]
+    )
+
+
+def learning_rate_reductions(history: Mapping[str, Sequence[float]]) -> list[int]:
+    """The epochs, counted from 1, that began with a lower learning rate than the one before, stages apart."""
+    pairs = pairwise(history.get("learning_rate", ()))
+    starts = {epoch for epoch, _ in stage_starts(history)}
+    return [
+        epoch
+        for epoch, (before, after) in enumerate(pairs, start=2)
+        if after < before and epoch not in starts
+    ]
+
+
+def stage_starts(history: Mapping[str, Sequence[float]]) -> list[tuple[int, float]]:
+    """The epochs, counted from 1, with which a further stage began, and the number of each stage."""
+    pairs = pairwise(history.get("stage", ()))
+    return [(epoch, after) for epoch, (before, after) in enumerate(pairs, start=2) if after != before]
+
+
 def heatmap_pixels(heatmap: np.ndarray) -> np.ndarray:
     """A heatmap in the colours of `GradCamDisplay`.
 
@@ -496,9 +832,12 @@ def _draw_epochs(
     """Draw a training and a validation figure over epochs counted from 1, in that order."""
     (train, train_label), (val, val_label) = labels.items()
     epochs = range(1, len(history[train]) + 1)
-    for i, epoch in enumerate(_reductions(history.get("learning_rate", ()))):
+    for i, epoch in enumerate(learning_rate_reductions(history)):
         label = "learning rate reduced" if i == 0 else None
         ax.axvline(epoch - 0.5, color=GRAY, linestyle=":", linewidth=1, label=label)
+    for i, (epoch, _) in enumerate(stage_starts(history)):
+        label = "next stage of fine-tuning" if i == 0 else None
+        ax.axvline(epoch - 0.5, color=INK, linestyle="-.", linewidth=1, label=label)
     ax.plot(epochs, history[train], color=BLUE, marker="o", markersize=4, label=train_label)
     ax.plot(epochs, history[val], color=VERMILLION, linestyle="--", marker="s", markersize=4, label=val_label)
     if best_epoch is not None:
@@ -516,14 +855,11 @@ def _draw_epochs(
     ax.set_xlabel("epoch")
     ax.set_xlim(0.5, len(epochs) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    # Below the axes: inside, it would lie on one line or another.
+    _legend_below(ax)  # inside, it would lie on one line or another
+
+
+def _legend_below(ax: Axes) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=9, frameon=False, markerscale=0.8)
-
-
-def _reductions(learning_rates: Sequence[float]) -> Iterable[int]:
-    """The epochs, counted from 1, that began with a lower learning rate than the one before."""
-    pairs = pairwise(learning_rates)
-    return [epoch for epoch, (before, after) in enumerate(pairs, start=2) if after < before]
 
 
 def _plain(text: str) -> str:

@@ -16,12 +16,23 @@ from pneumokeras.figures import (
     ConfusionMatrixDisplay,
     GradCamDisplay,
     LossCurvesDisplay,
+    NetBenefitDisplay,
+    PerturbationDisplay,
     PrecisionRecallDisplay,
     PredictionSamplesDisplay,
+    ProjectionDisplay,
+    ReliabilityDisplay,
+    RocComparisonDisplay,
     RocCurveDisplay,
     SampleRadiographsDisplay,
+    ScoreDistributionDisplay,
+    SubgroupsDisplay,
+    learning_rate_reductions,
     save,
+    score_histogram,
+    stage_starts,
 )
+from tests.reporting import compared, scattered
 
 HISTORY = {
     "loss": [1.0, 0.8, 0.7],
@@ -49,6 +60,7 @@ def pictures(count=3, side=16):
 
 CURVE = Curve(np.array([0, 0.25, 1]), np.array([0, 0.95, 1]), np.array([np.inf, 0.5, 0.1]))
 POINTS = {"default": result(), "validation": result(0.3), "oracle": result(0.4)}
+EVALUATION = scattered(columns={"ward": np.array(["east", "west"])[np.arange(60) % 2]})
 CHARTS = [
     ClassDistributionDisplay({"train": {"NORMAL": 1214, "PNEUMONIA": 3496}, "test": {"NORMAL": 117}}),
     ConfusionMatrixDisplay(result()),
@@ -56,6 +68,13 @@ CHARTS = [
     PrecisionRecallDisplay(CURVE, interval(0.97), 0.625, POINTS),
     AccuracyCurvesDisplay(HISTORY, best_epoch=2),
     LossCurvesDisplay(HISTORY, best_epoch=2),
+    ScoreDistributionDisplay(EVALUATION.predictions, EVALUATION.operating_points),
+    ReliabilityDisplay(EVALUATION.calibration.bins, EVALUATION.calibration_error),
+    NetBenefitDisplay(EVALUATION.net_benefit),
+    SubgroupsDisplay(EVALUATION.subgroups),
+    RocComparisonDisplay(compared(EVALUATION).comparison, ("other", "this")),
+    PerturbationDisplay("deletion", np.linspace(0, 1, 5), np.linspace(1, 0.2, 5), np.linspace(1, 0.4, 5)),
+    ProjectionDisplay(np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2),
 ]
 PANELS = [
     SampleRadiographsDisplay(pictures(), ["NORMAL", "PNEUMONIA", "NORMAL"]),
@@ -190,6 +209,53 @@ def test_epochs_are_whole_numbers_even_if_there_is_one():
         low, high = ax.get_xlim()
         ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
         assert ticks == list(range(1, len(history["loss"]) + 1))
+
+
+def test_stages_are_marked_and_what_they_do_to_the_learning_rate_is_not():
+    history = HISTORY | {"stage": [1.0, 1.0, 2.0]}
+    assert stage_starts(history) == [(3, 2.0)]
+    assert learning_rate_reductions(history) == []
+    assert learning_rate_reductions(HISTORY) == [3]
+    lines = lines_by_label(LossCurvesDisplay(history).plot().ax_)
+    assert list(lines["next stage of fine-tuning"].get_xdata()) == [2.5, 2.5]
+    assert "learning rate reduced" not in lines
+
+
+def test_every_score_is_in_one_bin_of_its_class():
+    counts = score_histogram(EVALUATION.predictions)
+    labels = EVALUATION.predictions.labels
+    assert counts.sum(axis=1).tolist() == [(labels == 0).sum(), (labels == 1).sum()]
+
+
+def test_a_reliability_curve_has_a_point_for_each_bin_with_radiographs():
+    display = ReliabilityDisplay(EVALUATION.calibration.bins, EVALUATION.calibration_error).plot()
+    points = display.ax_.lines[1].get_xydata()
+    bins = [bin_ for bin_ in EVALUATION.calibration.bins if bin_.images]
+    assert points.tolist() == [[bin_.mean_probability, bin_.observed.estimate] for bin_ in bins]
+
+
+def test_a_subgroup_of_few_patients_is_hollow():
+    ax = SubgroupsDisplay(EVALUATION.subgroups).plot().ax_
+    marks = [line for line in ax.lines if line.get_marker() != "None"]
+    assert [line.get_markerfacecolor() for line in marks] == ["white"] * 4
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "ward: east\n30 radiographs",
+        "ward: west\n30 radiographs",
+    ]
+
+
+def test_compared_curves_are_named_with_their_areas_and_differ_in_dashes():
+    display = RocComparisonDisplay(compared(EVALUATION).comparison, ("other $", "this")).plot()
+    lines = [line for line in display.ax_.lines if "AUC" in str(line.get_label())]
+    assert [line.get_label().split(",")[0] for line in lines] == [r"other \$", "this"]
+    assert len({line.get_linestyle() for line in lines}) == 2
+
+
+def test_the_same_display_gives_the_same_file(tmp_path):
+    for name in ("first", "second"):
+        save(NetBenefitDisplay(EVALUATION.net_benefit), tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+    for kind in ("svg", "png"):
+        assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
 def test_right_is_green_with_a_tick_and_wrong_is_red_with_a_cross():

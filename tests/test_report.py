@@ -1,5 +1,7 @@
 """A report is a folder whose page stands alone, says in words what happened, and believes no string."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -8,16 +10,17 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import jsonschema
 import numpy as np
 import pytest
 
 from pneumokeras.errors import DataError
-from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predictions
-from pneumokeras.report import Examples, ReportContents, write_report
-from pneumokeras.report.displays import displays
+from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
+from pneumokeras.report.model_card import plain
 from pneumokeras.report.page import render_page
+from pneumokeras.report.rows import encoded, script_json, shown_names
+from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
 
-EVIL = "<img src=x onerror=alert(1)>.jpeg"
 FIGURES = {
     "class_distribution",
     "sample_radiographs",
@@ -25,12 +28,25 @@ FIGURES = {
     "confusion_matrix_validation",
     "roc_curve",
     "precision_recall_curve",
+    "score_distribution",
+    "reliability",
+    "net_benefit",
+    "roc_comparison",
     "accuracy_curve",
     "loss_curve",
     "sample_predictions",
+    "confident_mistakes",
     "grad_cam",
 }
-VOID = {"meta", "link", "img", "br"}
+BARE_FIGURES = {
+    "confusion_matrix_default",
+    "roc_curve",
+    "precision_recall_curve",
+    "score_distribution",
+    "reliability",
+    "net_benefit",
+}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -52,67 +68,11 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def evaluation(*, validation=True, tn=86, fp=31, fn=5, tp=190):
-    """An evaluation with these counts at 0.3, where validation chose to call."""
-    labels = np.repeat([0, 0, 1, 1], [tn, fp, fn, tp])
-    probabilities = np.repeat([0.1, 0.4, 0.2, 0.8], [tn, fp, fn, tp])
-    names = [f"test/{i}.jpeg" for i in range(labels.size)]
-    points = {"validation": OperatingPoint(0.3, "val", "balanced_accuracy", 0.95, 520)} if validation else {}
-    predictions = Predictions(names, [f"p{i // 2}" for i in range(labels.size)], labels, probabilities)
-    return evaluate_predictions(predictions, operating_points=points, replicates=50)
-
-
-def examples(*, heatmaps=False):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 16, 16), dtype=np.uint8)
-    maps = {"heatmaps": images / 255, "overlays": np.stack([images] * 3, axis=-1)} if heatmaps else {}
-    return Examples(
-        [EVIL, "b.jpeg", "c.jpeg"], images, np.array([0, 1, 1]), np.array([0.1, 0.9, 0.2]), **maps
-    )
-
-
-def trial(number, score, reason=""):
-    return {
-        "trial": number,
-        "status": "failed" if reason else "completed",
-        "score": score,
-        "epochs": None if reason else 3,
-        "seconds": None if reason else 1.5,
-        "reason": reason,
-        "units": 64 * number,
-        "dropout": 0.3,
-    }
-
-
-def full_contents():
-    return ReportContents(
-        title=f"Report {EVIL}",
-        evaluation=evaluation(),
-        class_counts={
-            "train": {"NORMAL": 1214, "PNEUMONIA": 3496},
-            "test": {"NORMAL": 117, "PNEUMONIA": 195},
-        },
-        history={
-            "loss": [1.0, 0.8],
-            "val_loss": [0.9, 0.6],
-            "accuracy": [0.7, 0.8],
-            "val_accuracy": [0.6, 0.8],
-            "val_auc": [0.9, 0.8],
-        },
-        trials=[trial(1, 0.91), trial(2, 0.95), trial(3, None, f"OOM {EVIL}")],
-        facts={"command": f"pneumokeras tune --data '{EVIL}'", "Seed": "7", f"Fact {EVIL}": f"Value {EVIL}"},
-        notices=["The weights are random.", f"A training image is among these: {EVIL}"],
-        samples=examples(),
-        predictions=examples(),
-        explanations=examples(heatmaps=True),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +105,15 @@ def test_the_folder_holds_every_file(folder):
         "index.html",
         "report.json",
         "classification_report.txt",
+        "MODEL_CARD.md",
         "figures",
     }
     assert figure_names(folder) == FIGURES
+
+
+def test_every_figure_is_there_as_png_and_as_svg(folder):
+    files = {path.name for path in (folder / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
 
 
 def test_report_json_is_strict_and_is_the_evaluations(contents, folder):
@@ -155,7 +121,9 @@ def test_report_json_is_strict_and_is_the_evaluations(contents, folder):
         raise AssertionError(constant)
 
     content = json.loads((folder / "report.json").read_text(), parse_constant=refuse)
-    assert content == contents.evaluation.json()
+    assert content == contents.json()
+    assert content.items() >= contents.evaluation.json().items()
+    assert content["comparison"]["second"]["run"] is None
 
 
 def test_classification_reports_say_which_point_they_are_of(contents, folder):
@@ -171,21 +139,38 @@ def test_the_page_needs_nothing_else(folder, page):
         for name in ("src", "href"):
             assert attributes.get(name, "#").startswith(("data:", "#"))
         assert not any(name.startswith("on") for name in attributes)
-    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.elements}
+    assert not {"iframe", "object", "embed"} & {tag for tag, _ in page.elements}
     text = (folder / "index.html").read_text()
     assert not re.search(r"https?://|@import|url\(", text)
-    assert page.all("meta")[2]["content"].startswith("default-src 'none'")
+
+
+def test_the_only_script_that_may_run_is_the_pages_own(folder, page):
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    policy = page.all("meta")[2]["content"]
+    assert policy.startswith("default-src 'none'")
+    allowed = re.findall(r"script-src 'sha256-([^']+)'", policy)
+    data, script = re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL)
+    assert allowed == [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()]
+    assert page.all("script")[0]["type"] == "application/json"
+    json.loads(data)
+    assert text.count("</script") == 2
 
 
 def test_every_picture_is_described_and_every_anchor_leads_somewhere(page):
-    assert all(image["alt"] for image in page.all("img"))
+    assert all(image["alt"] for image in page.all("img") if "src" in image)
     anchors = {link["href"][1:] for link in page.all("a")}
     assert anchors == {section["id"] for section in page.all("section")}
 
 
+def test_no_two_elements_have_one_name_and_each_label_has_its_field(page):
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    assert {label["for"] for label in page.all("label")} <= set(names)
+
+
 def test_outside_strings_are_shown_and_never_obeyed(folder, page):
     assert EVIL not in (folder / "index.html").read_text()
-    assert all(image["src"].startswith("data:") for image in page.all("img"))
+    assert all(image.get("src", "data:").startswith("data:") for image in page.all("img"))
     for said in (
         f"Report {EVIL}",
         f"A training image is among these: {EVIL}",
@@ -209,18 +194,18 @@ def test_the_page_says_in_words_what_is_missed(page):
 def test_headline_figures_come_with_their_intervals(contents, page):
     interval = contents.chosen_result.scores["sensitivity"]
     assert f"Sensitivity 0.974 {interval.low:.3f} to {interval.high:.3f}" in page.text
-    assert page.text.count("95% interval") == 1
+    assert "The range with each figure is its 95% interval" in page.text
 
 
 def test_the_oracle_stands_apart_and_is_called_not_achievable(page):
     headers = [attributes for attributes in page.all("th") if attributes.get("class") == "apart"]
     assert len(headers) == 1
-    assert "Chosen on these radiographs threshold 0.6 not achievable, for comparison only" in page.text
+    assert "Best on these radiographs threshold 0.6 not achievable, for comparison only" in page.text
 
 
 def test_the_best_trial_and_the_epoch_kept_are_named(page):
     assert "2 0.95 128 0.3 3 1.5 best" in page.text
-    assert page.text.count(" best ") == 1 + page.text.count("the best by")
+    assert [badge["class"] for badge in page.all("span") if badge.get("class") == "badge"] == ["badge"]
     assert "The weights are those of epoch 1, the best by val_auc." in page.text
 
 
@@ -236,21 +221,22 @@ def test_of_a_loss_the_lowest_is_best():
 
 
 def test_the_same_contents_make_the_same_page(contents, folder):
-    again = render_page(contents, displays(contents))
+    again = render_page(contents)
     assert again == (folder / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_bare_evaluation_makes_a_shorter_page(tmp_path):
     page = written_page(ReportContents("Bare", evaluation(validation=False)), tmp_path)
-    assert [section["id"] for section in page.all("section")] == ["operating-points", "curves", "confusion"]
-    assert figure_names(tmp_path) == {"confusion_matrix_default", "roc_curve", "precision_recall_curve"}
+    anchors = [section["id"] for section in page.all("section")]
+    assert anchors == ["threshold", "operating-points", "calibration", "radiographs"]
+    assert figure_names(tmp_path) == BARE_FIGURES
     assert "At the default threshold (0.5), of 195 pneumonia radiographs" in page.text
     assert "Before you read on" not in page.text
 
 
 def test_examples_without_heatmaps_have_no_grad_cam(tmp_path):
     page = written_page(ReportContents("No maps", evaluation(), explanations=examples()), tmp_path)
-    assert "Grad-CAM" not in page.text
+    assert "heatmaps" not in [section["id"] for section in page.all("section")]
     assert "grad_cam" not in figure_names(tmp_path)
 
 
@@ -259,7 +245,8 @@ def test_a_set_of_one_class_has_no_curves_and_no_oracle(tmp_path):
     assert "of 10 pneumonia radiographs 9 are called and 1 is missed ." in page.text
     assert "Specificity undefined" in page.text
     assert "not achievable" not in page.text
-    assert figure_names(tmp_path) == {"confusion_matrix_default", "confusion_matrix_validation"}
+    curves = {"roc_curve", "precision_recall_curve"}
+    assert figure_names(tmp_path) == BARE_FIGURES - curves | {"confusion_matrix_validation"}
 
 
 def test_figures_of_an_earlier_report_do_not_linger(contents, tmp_path):
@@ -298,6 +285,90 @@ def test_examples_that_do_not_fit_together_are_refused():
         Examples(["a"], images, np.array([0, 1]), np.array([0.1, 0.9]))
     with pytest.raises(DataError, match="heatmaps and overlays together"):
         Examples(["a", "b"], images, np.array([0, 1]), np.array([0.1, 0.9]), heatmaps=images / 255)
+
+
+def test_a_pages_pictures_shrink_until_they_fit_and_the_last_are_left_out():
+    shown = pictures(6, side=200)
+    ample = encoded(shown, budget=10**7)
+    assert set(ample["images"]) == set(ample["heatmaps"]) == set(range(6))
+    size = sum(map(len, (*ample["images"].values(), *ample["heatmaps"].values())))
+    tight = encoded(shown, budget=size // 2)
+    assert set(tight["images"]) == set(range(6))
+    assert sum(map(len, (*tight["images"].values(), *tight["heatmaps"].values()))) <= size // 2
+    assert set(encoded(shown, budget=size // 9)["images"]) < set(range(6))
+
+
+def test_data_in_a_script_ends_no_script():
+    evil = "</script><script>alert(1)</script><!-- & \u2028 \udcff"
+    text = script_json({"name": evil})
+    assert text.isascii()
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"name": evil}
+
+
+def test_names_are_shown_without_the_folder_they_share():
+    assert shown_names(["/a/b/c/1.png", "/a/b/d/2.png"]) == ["c/1.png", "d/2.png"]
+    assert shown_names(["/a/1.png"]) == ["1.png"]
+    assert shown_names(["x::test/1", "x::test/2"]) == ["1", "2"]
+    assert shown_names(["/a/1.png", "b.png"]) == ["/a/1.png", "b.png"]
+
+
+def test_report_json_is_what_its_schema_says(contents):
+    validator = jsonschema.Draft202012Validator(report_schema())
+    validator.check_schema(report_schema())
+    for content in (
+        contents.json(),
+        ReportContents("Bare", evaluation(validation=False)).json(),
+        ReportContents("One class", evaluation(tn=0, fp=0, fn=1, tp=9)).json(),
+        ReportContents("Stated", scattered(prevalence=0.1, columns={"half": np.arange(60) % 2})).json(),
+    ):
+        assert [error.message for error in validator.iter_errors(content)] == []
+    assert list(validator.iter_errors({**contents.json(), "prevalence": "high"}))
+    assert list(validator.iter_errors({**contents.json(), "unknown": 1}))
+
+
+def test_a_model_card_says_what_it_is_for_and_obeys_no_name(contents, folder):
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    keys = dict(line.split(": ", 1) for line in front.strip().splitlines())
+    assert json.loads(keys["library_name"]) == "keras"
+    metrics = json.loads(keys["model-index"])[0]["results"][0]["metrics"]
+    auc = round(contents.evaluation.roc_auc.estimate, 4)
+    assert {"type": "roc_auc", "name": "ROC AUC", "value": auc} in metrics
+    for said in ("not a medical device", "## Intended use", "## Data", "## How good it is", "## Limits"):
+        assert said in text
+    assert EVIL not in text
+    assert plain(EVIL) in text
+    assert "pneumokeras tune" not in card  # nor any other path of the machine
+
+
+def test_a_comparison_says_both_tests_and_shows_both_curves(page):
+    assert "by DeLong's test" in page.text
+    assert "by McNemar's" in page.text
+    assert "Both ROC curves" in page.text
+    assert "Where they disagree" in page.text
+
+
+def test_subgroups_stand_in_a_table_and_few_patients_are_said(tmp_path):
+    this = scattered(columns={"ward <b>": np.array(["east", "west"])[np.arange(60) % 2]})
+    page = written_page(ReportContents("Groups", this), tmp_path)
+    assert "ward <b>: east few patients 30 " in page.text
+    assert "subgroups" in figure_names(tmp_path)
+
+
+def test_a_stated_prevalence_is_in_the_box_and_in_the_card(tmp_path):
+    page = written_page(ReportContents("Stated", scattered(prevalence=0.07)), tmp_path)
+    assert next(box["value"] for box in page.all("input") if box.get("id") == "prevalence") == "7"
+    assert "Where 7.0% of those examined have PNEUMONIA: PPV" in (tmp_path / "MODEL_CARD.md").read_text()
+
+
+def test_stages_of_fine_tuning_are_marked_in_the_training_curves(page):
+    assert "stage 2" in page.text
+
+
+def test_pictures_that_do_not_fit_together_are_refused():
+    with pytest.raises(DataError, match="one entry for each radiograph"):
+        Pictures(np.arange(2), np.zeros((3, 8, 8), np.uint8), np.zeros((2, 4, 4)))
 
 
 def test_a_report_needs_neither_tensorflow_nor_keras_nor_pyplot():
@@ -410,6 +481,78 @@ class TestReportRun:
             "report-data-chest_xray-train",
             "report-data-val",
         ]
+
+    def test_the_predictions_lie_beside_the_report(self, run, tmp_path):
+        report, _ = report_of(run)
+        own = (run / "predictions" / "test.csv").read_text()
+        assert (report.folder / "predictions.csv").read_text() == own
+
+    def test_kinds_of_pneumonia_and_columns_of_a_manifest_are_subgroups(self, run, phantom_folder, tmp_path):
+        files = sorted((phantom_folder / "test").glob("*/*"))
+        manifest = tmp_path / "wards.csv"
+        lines = [
+            f"{file},{file.parent.name},{('east', 'west')[number % 2]},{number}"
+            for number, file in enumerate(files * (1 + 21 // len(files)))
+        ][: len(files)]
+        manifest.write_text("path,label,Ward,age\n" + "\n".join(lines) + "\n")
+        report, content = report_of(run, data=manifest, out=tmp_path / "out", images=False)
+        found = {(group["column"], group["value"]) for group in content["subgroups"]}
+        assert {("ward", "east"), ("ward", "west")} <= found
+        assert {column for column, _ in found} <= {"ward", "subtype", "age"}
+        assert (("age", "0") in found) == (len(files) <= 20)
+        assert any("column age" in notice.lower() for notice in report.notices) == (len(files) > 20)
+
+    def test_a_stated_prevalence_gives_predictive_values(self, run, tmp_path):
+        _, content = report_of(run, prevalence=0.1, out=tmp_path / "out", images=False)
+        assert content["stated_prevalence"] == 0.1
+        assert content["operating_points"]["default"]["predictive_values"]["prevalence"] == 0.1
+
+    def test_without_images_no_picture_is_in_the_folder(self, run, tmp_path):
+        report, _ = report_of(run, out=tmp_path / "out", images=False)
+        page = (report.folder / "index.html").read_text()
+        assert "data:image" not in page
+        assert "This report holds no pictures." in page
+
+    def test_explanations_are_checked_if_that_is_asked(self, run, tmp_path):
+        report, content = report_of(run, out=tmp_path / "out", images=False, check_explanations=True)
+        assert content["explanation_checks"]["images"] > 0
+        assert [*jsonschema.Draft202012Validator(report_schema()).iter_errors(content)] == []
+        text = Page((report.folder / "index.html").read_text()).text
+        assert "Can the heatmaps be believed?" in text
+
+    def test_another_run_on_the_same_radiographs_is_set_beside_this_one(self, run, tmp_path):
+        other = shutil.copytree(run, tmp_path / "other")
+        points = json.loads((other / "threshold.json").read_text())
+        points["points"]["validation"]["threshold"] = 1.0  # it calls nothing
+        (other / "threshold.json").write_text(json.dumps(points))
+        report, content = report_of(run, compare_with=other, out=tmp_path / "out")
+        comparison = content["comparison"]
+        assert (comparison["first"]["run"], comparison["second"]["run"]) == ("other", "first")
+        assert comparison["roc_auc"]["difference"]["estimate"] == 0
+        result = content["operating_points"]["validation"]
+        assert len(comparison["disagreements"]) == result["tp"] + result["fp"]
+        assert (
+            "Beside other , on the same radiographs" in Page((report.folder / "index.html").read_text()).text
+        )
+
+    @pytest.mark.parametrize("changed", ["left out", "relabelled"])
+    def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
+        self, run, tmp_path, monkeypatch, changed
+    ):
+        monkeypatch.setattr("pneumokeras.report.making.predict", None)
+        other = shutil.copytree(run, tmp_path / "other")
+        rows = (other / "splits.csv").read_text().splitlines(keepends=True)
+        at = next(number for number, row in enumerate(rows) if ",test," in row and ",NORMAL," in row)
+        name = rows[at].split(",")[0].rpartition("/")[2]
+        rows[at] = "" if changed == "left out" else rows[at].replace(",NORMAL,", ",PNEUMONIA,")
+        (other / "splits.csv").write_text("".join(rows))
+        with pytest.raises(DataError, match="do not have the same test radiographs") as refused:
+            report_of(run, compare_with=other, out=tmp_path / "out")
+        said = (
+            f"1 only in first ({name})" if changed == "left out" else f"1 have other labels, such as {name}"
+        )
+        assert said in str(refused.value)
+        assert not (tmp_path / "out").exists()
 
     def test_a_run_named_by_a_dot_has_its_folders_name(self, run, tmp_path, monkeypatch):
         monkeypatch.chdir(run)

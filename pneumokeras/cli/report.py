@@ -18,6 +18,22 @@ from pneumokeras.cli.options import PATH, skip_bad_option
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
 @click.option(
+    "--compare",
+    "other",
+    type=PATH,
+    metavar="RUN",
+    help="Another run, to be set beside this one on the same radiographs.",
+)
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of PNEUMONIA, such as 0.1, to state predictive values at.",
+)
+@click.option("--no-images", is_flag=True, help="Leave out all pictures, for data that must not travel.")
+@click.option(
+    "--check-explanations", is_flag=True, help="Test how far the heatmaps can be believed; takes longer."
+)
+@click.option(
     "--no-cache", is_flag=True, help="Ask the whole model, and keep no features of these radiographs."
 )
 @skip_bad_option
@@ -29,14 +45,29 @@ def report(
     path: Path | None,
     split: str,
     out: Path | None,
+    other: Path | None,
+    prevalence: float | None,
+    no_images: bool,
+    check_explanations: bool,
     no_cache: bool,
     skip_bad: bool,
 ) -> None:
-    """Evaluate the model of RUN and write report.json, index.html and figures."""
+    """Evaluate the model of RUN and write report.json, index.html, a model card and figures."""
     load_tensorflow()
     from pneumokeras.report.making import report_run
 
-    made = report_run(run, data=path, split=split, out=out, cache=not no_cache, skip_bad=skip_bad)
+    made = report_run(
+        run,
+        data=path,
+        split=split,
+        out=out,
+        compare_with=other,
+        prevalence=prevalence,
+        images=not no_images,
+        check_explanations=check_explanations,
+        cache=not no_cache,
+        skip_bad=skip_bad,
+    )
     for notice in made.notices:
         talk.say(notice)
     talk.result(str(made.evaluation.report()))

@@ -14,8 +14,8 @@ import numpy as np
 from pneumokeras.data.arrays import ARRAY_MARK
 from pneumokeras.data.datasets import Splits
 from pneumokeras.data.duplicates import digests_of_films, pixel_digest, thumbnail_of
-from pneumokeras.data.manifests import COLUMNS, manifest_rows
-from pneumokeras.data.sets import SPLITS, RadiographSet, in_threads, joined
+from pneumokeras.data.manifests import COLUMNS, FOLD, manifest_rows
+from pneumokeras.data.sets import SPLITS, RadiographSet, columns_of, in_threads, joined
 from pneumokeras.data.splitting import fold_by_patient, split_by_patient, tie_duplicates
 from pneumokeras.errors import DataError
 from pneumokeras.files import write_csv
@@ -151,9 +151,9 @@ def write_manifest(
     by_split = dict(zip(SPLITS, splits, strict=True))
     _require_files(by_split.values())
     rows = list(manifest_rows(by_split, lambda file: _relative(file, folder)))
-    columns: tuple[str, ...] = COLUMNS
+    columns = (*COLUMNS, *columns_of(by_split.values()))
     if folds:
-        columns = (*COLUMNS, "fold")
+        columns = (*columns, FOLD)
         fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
         names = [name for radiographs in by_split.values() for name in radiographs.names]
         rows = [row | {"fold": fold_of.get(name)} for row, name in zip(rows, names, strict=True)]

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.data.arrays import ARRAY_MARK, rows_of_npz
-from pneumokeras.data.sets import CLASS_NAMES, SPLIT_OF_NAME, RadiographSet
+from pneumokeras.data.sets import CLASS_NAMES, SPLIT_OF_NAME, RadiographSet, columns_of
 from pneumokeras.errors import DataError
 from pneumokeras.files import csv_reader, write_csv
 
 COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
+FOLD = "fold"
+"""What a manifest of several folds adds; it says how the radiographs were dealt, nothing about them."""
 
 
 def read_manifest(
     path: str | PathLike[str], *, classes: tuple[str, str] = CLASS_NAMES, patient_pattern: str | None = None
 ) -> dict[str, RadiographSet]:
-    """Read a CSV manifest: path and label, and if they are there patient, split and subtype.
+    """Read a CSV manifest: path and label, and if they are there patient, split, subtype and any others.
 
     Args:
         path: the `.csv` file, UTF-8 with or without a byte order mark, with any line ends; relative paths in
@@ -71,8 +73,8 @@ def read_manifest(
 
 
 def write_manifest(path: str | PathLike[str], sets: Mapping[str, RadiographSet]) -> None:
-    """Write labelled sets by split, with absolute paths: path, label, subtype, patient, split, digest."""
-    write_csv(path, COLUMNS, manifest_rows(sets, Path.absolute))
+    """Write labelled sets by split, with absolute paths: path, label, subtype, patient, split and so on."""
+    write_csv(path, (*COLUMNS, *columns_of(sets.values())), manifest_rows(sets, Path.absolute))
 
 
 def manifest_rows(
@@ -91,9 +93,17 @@ def manifest_rows(
         else:
             names = [str(path_of(file)) for file in radiographs.images]
         labels = [radiographs.class_names[label] for label in radiographs.require_labels()]
-        columns = (names, labels, radiographs.subtypes, radiographs.patients, radiographs.digests)
-        for name, label, subtype, patient, digest in zip(*columns, strict=True):
-            yield dict(zip(COLUMNS, (name, label, subtype, patient, split, digest), strict=True))
+        columns = {
+            "path": names,
+            "label": labels,
+            "subtype": radiographs.subtypes,
+            "patient": radiographs.patients,
+            "split": [split] * len(radiographs),
+            "digest": radiographs.digests,
+            **radiographs.columns,
+        }
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -134,7 +144,14 @@ def _set_from_rows(
             root=folder,
         )
     subtypes = [row.get("subtype") or "" for row in rows]
-    return replace(radiographs, subtypes=_told(subtypes, radiographs.subtypes))
+    others = [name for name in rows[0] if name and name not in (*COLUMNS, FOLD)]
+    return replace(
+        radiographs,
+        subtypes=_told(subtypes, radiographs.subtypes),
+        columns={
+            name: np.array([(row[name] or "").strip() for row in rows], dtype=object) for name in others
+        },
+    )
 
 
 def _told(told: Iterable[str], otherwise: np.ndarray) -> np.ndarray:

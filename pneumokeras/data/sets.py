@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -59,6 +59,7 @@ class RadiographSet:
         split: `train`, `val` or `test` where the set is one of these, else empty.
         subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`) or whatever else a manifest
             tells radiographs of one class apart by; empty where nobody said.
+        columns: `(n,)` strings each by name, what else a manifest says of them, such as `hospital`.
         skipped: what `without_bad` left out.
     """
 
@@ -69,6 +70,7 @@ class RadiographSet:
     class_names: tuple[str, str] = CLASS_NAMES
     split: str = field(default="", kw_only=True)
     subtypes: np.ndarray = field(kw_only=True)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     skipped: tuple[Skipped, ...] = field(default=(), kw_only=True)
 
     @classmethod
@@ -172,6 +174,7 @@ class RadiographSet:
             labels=None if self.labels is None else self.labels[chosen],
             patients=self.patients[chosen],
             subtypes=self.subtypes[chosen],
+            columns={name: values[chosen] for name, values in self.columns.items()},
             images=images,
             skipped=(),
         )
@@ -302,9 +305,19 @@ def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
         labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
+        columns={name: np.concatenate([_column(part, name) for part in sets]) for name in columns_of(sets)},
         images=together,
         skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
     )
+
+
+def columns_of(sets: Iterable[RadiographSet]) -> tuple[str, ...]:
+    """Names of the further columns that any of some sets has."""
+    return tuple(dict.fromkeys(name for radiographs in sets for name in radiographs.columns))
+
+
+def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
+    return radiographs.columns.get(name, np.full(len(radiographs), "", dtype=object))
 
 
 def said_of(skipped: Sequence[Skipped]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
@@ -18,3 +20,13 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Content as a URI that a page holds in itself.
+
+    Args:
+        kind: its media type, such as `image/jpeg`.
+        content: its bytes.
+    """
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

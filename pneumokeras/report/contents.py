@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pneumokeras.errors import DataError
-from pneumokeras.evaluation import Evaluation, OperatingPointResult
+from pneumokeras.evaluation import Comparison, Evaluation, OperatingPointResult
+
+if TYPE_CHECKING:
+    from pneumokeras.data.audit import Audit
+    from pneumokeras.explain.checks import ExplanationChecks
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 
@@ -23,7 +27,7 @@ class Examples:
         images: `(k, height, width)` `uint8`, gray levels 0 to 255.
         labels: `(k,)` integers, 1 = PNEUMONIA.
         probabilities: `(k,)` floats in [0, 1], P(PNEUMONIA).
-        heatmaps: `(k, height, width)` floats in [0, 1], Grad-CAM for PNEUMONIA, or `None`.
+        heatmaps: `(k, height, width)` floats in [0, 1], of PNEUMONIA, or `None`.
         overlays: `(k, height, width, 3)` `uint8`, RGB, each heatmap over its radiograph, or `None`.
 
     Raises:
@@ -42,15 +46,53 @@ class Examples:
         if (self.heatmaps is None) != (self.overlays is None):
             raise DataError("Expected heatmaps and overlays together, received one without the other.")
         parts = (self.names, self.images, self.labels, self.probabilities, self.heatmaps, self.overlays)
-        lengths = [len(part) for part in parts if part is not None]
-        if len(set(lengths)) > 1:
-            raise DataError(
-                f"Expected one entry for each radiograph in each array, received lengths {lengths}."
-            )
+        _require_one_length([part for part in parts if part is not None])
 
     def __len__(self) -> int:
         """Number of radiographs."""
         return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Small pictures of those radiographs of the evaluated set that the page's table shows.
+
+    Attributes:
+        indices: `(k,)` integers into the evaluation's predictions, the one to be kept first first.
+        images: `(k, height, width)` `uint8`, gray levels 0 to 255.
+        heatmaps: `(k, rows, columns)` floats in [0, 1], of PNEUMONIA, as coarse as is wanted.
+
+    Raises:
+        DataError: if the lengths differ.
+    """
+
+    indices: np.ndarray
+    images: np.ndarray
+    heatmaps: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        _require_one_length([self.indices, self.images, self.heatmaps])
+
+    def __len__(self) -> int:
+        """Number of radiographs."""
+        return len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRuns:
+    """Another run beside this one, on the same radiographs.
+
+    Attributes:
+        comparison: the other run's evaluation first, this one's second: differences are what this one adds.
+        names: of the other run and of this one.
+        disagreements: the first few radiographs of `comparison.disagreements`, to be shown; empty if none
+            may be.
+    """
+
+    comparison: Comparison
+    names: tuple[str, str]
+    disagreements: Examples | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +109,15 @@ class ReportContents:
         facts: how it was made, by name: command, data, fingerprint, seed, weights, versions, times.
         notices: what a reader must know, such as "The weights are random."
         samples: random radiographs of both classes.
-        predictions: radiographs that were called right and wrong.
+        predictions: radiographs drawn blindly, to be shown with what they are called.
+        mistakes: the most confident mistakes, with heatmaps if there are any.
         explanations: radiographs with heatmaps and overlays.
+        pictures: what the table of all radiographs shows.
+        columns: what else is known of each radiograph, by name: `(n,)` strings in the predictions' order.
+        audit: of the evaluated radiographs.
+        explanation_checks: how far heatmaps can be believed.
+        compared: another run on the same radiographs.
+        model: what the model says of itself, as its archive's `pneumokeras.json` does, for the model card.
     """
 
     title: str
@@ -81,7 +130,23 @@ class ReportContents:
     notices: Sequence[str] = ()
     samples: Examples | None = None
     predictions: Examples | None = None
+    mistakes: Examples | None = None
     explanations: Examples | None = None
+    pictures: Pictures | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    audit: Audit | None = None
+    explanation_checks: ExplanationChecks | None = None
+    compared: ComparedRuns | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        """The content of report.json: the evaluation's, and what was compared and checked if anything was."""
+        content = self.evaluation.json()
+        if self.compared is not None:
+            content["comparison"] = self.compared.comparison.json()
+        if self.explanation_checks is not None:
+            content["explanation_checks"] = self.explanation_checks.json()
+        return content
 
     @property
     def chosen(self) -> str:
@@ -107,3 +172,9 @@ class ReportContents:
         scores = {trial["trial"]: trial["score"] for trial in self.trials if trial["score"] is not None}
         best = min if self.objective == "val_loss" else max
         return best(scores, key=scores.__getitem__) if scores else None
+
+
+def _require_one_length(parts: Sequence[Sequence[Any] | np.ndarray]) -> None:
+    lengths = [len(part) for part in parts]
+    if len(set(lengths)) > 1:
+        raise DataError(f"Expected one entry for each radiograph in each array, received lengths {lengths}.")

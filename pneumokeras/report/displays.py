@@ -12,10 +12,16 @@ from pneumokeras.figures import (
     Display,
     GradCamDisplay,
     LossCurvesDisplay,
+    NetBenefitDisplay,
+    PerturbationDisplay,
     PrecisionRecallDisplay,
     PredictionSamplesDisplay,
+    ReliabilityDisplay,
+    RocComparisonDisplay,
     RocCurveDisplay,
     SampleRadiographsDisplay,
+    ScoreDistributionDisplay,
+    SubgroupsDisplay,
 )
 from pneumokeras.report.contents import Examples, ReportContents
 
@@ -29,10 +35,18 @@ FIGURES = (
     *(f"confusion_matrix_{point}" for point in CONFUSION_TITLES),
     "roc_curve",
     "precision_recall_curve",
+    "score_distribution",
+    "reliability",
+    "net_benefit",
+    "subgroups",
+    "roc_comparison",
     "accuracy_curve",
     "loss_curve",
     "sample_predictions",
+    "confident_mistakes",
     "grad_cam",
+    "heatmap_deletion",
+    "heatmap_insertion",
 )
 
 
@@ -42,8 +56,11 @@ def displays(contents: ReportContents) -> dict[str, Display]:
         **_class_distribution(contents),
         **_confusion_matrices(contents.evaluation),
         **_curves(contents.evaluation),
+        **_probabilities(contents.evaluation),
+        **_comparison(contents),
         **_epochs(contents),
         **_pictures(contents),
+        **_explanation_checks(contents),
     }
 
 
@@ -75,6 +92,34 @@ def _curves(evaluation: Evaluation) -> Mapping[str, Display]:
     }
 
 
+def _probabilities(evaluation: Evaluation) -> Mapping[str, Display]:
+    figures: dict[str, Display] = {
+        "score_distribution": ScoreDistributionDisplay(evaluation.predictions, evaluation.operating_points),
+        "reliability": ReliabilityDisplay(evaluation.calibration.bins, evaluation.calibration_error),
+        "net_benefit": NetBenefitDisplay(evaluation.net_benefit),
+    }
+    if evaluation.subgroups:
+        figures["subgroups"] = SubgroupsDisplay(evaluation.subgroups)
+    return figures
+
+
+def _comparison(contents: ReportContents) -> Mapping[str, Display]:
+    if contents.compared is None or not contents.evaluation.roc.x.size:
+        return {}
+    compared = contents.compared
+    return {"roc_comparison": RocComparisonDisplay(compared.comparison, compared.names)}
+
+
+def _explanation_checks(contents: ReportContents) -> Mapping[str, Display]:
+    checks = contents.explanation_checks
+    if checks is None:
+        return {}
+    return {
+        f"heatmap_{curve.kind}": PerturbationDisplay(curve.kind, curve.shares, curve.scores, curve.control)
+        for curve in (checks.deletion, checks.insertion)
+    }
+
+
 def _epochs(contents: ReportContents) -> Mapping[str, Display]:
     history = contents.history or {}
     figures: dict[str, Display] = {}
@@ -91,14 +136,16 @@ def _pictures(contents: ReportContents) -> Mapping[str, Display]:
     if contents.samples:
         titles = _class_titles(contents.samples, class_names)
         figures["sample_radiographs"] = SampleRadiographsDisplay(contents.samples.images, titles)
-    if contents.predictions:
-        figures["sample_predictions"] = PredictionSamplesDisplay(
-            contents.predictions.images,
-            contents.predictions.labels,
-            contents.predictions.probabilities,
-            contents.chosen_result.point.threshold,
-            class_names,
-        )
+    called = {"sample_predictions": contents.predictions, "confident_mistakes": contents.mistakes}
+    for name, examples in called.items():
+        if examples:
+            figures[name] = PredictionSamplesDisplay(
+                examples.images,
+                examples.labels,
+                examples.probabilities,
+                contents.chosen_result.point.threshold,
+                class_names,
+            )
     explained = contents.explanations
     if explained and explained.heatmaps is not None and explained.overlays is not None:
         titles = [

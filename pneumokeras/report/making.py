@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pneumokeras.data.datasets import RadiographSet, load_radiographs, read_manifest
-from pneumokeras.data.phantoms import are_phantoms
-from pneumokeras.data.sets import WHOLE, said_of
+from pneumokeras.data.audit import Audit, audit
+from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, read_manifest
+from pneumokeras.data.sets import WHOLE
 from pneumokeras.errors import DataError, one_line
-from pneumokeras.evaluation import Evaluation, evaluate_predictions
-from pneumokeras.explain.panels import explain, read_panels
+from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_predictions
+from pneumokeras.explain import checks
+from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
-from pneumokeras.keeping import TuningResult, load_run, write_predictions
+from pneumokeras.keeping import load_run, write_predictions
 from pneumokeras.models.saved import ModelDescription, describe
-from pneumokeras.report.contents import Examples, ReportContents
+from pneumokeras.report import choosing
+from pneumokeras.report.comparing import require_same_radiographs
+from pneumokeras.report.contents import ComparedRuns, ReportContents
+from pneumokeras.report.facts import class_counts, facts, notices, seen_in_training
 from pneumokeras.report.writing import require_report_folder, write_report
 from pneumokeras.runs import Run, open_run
-from pneumokeras.searching import in_words
 
-SAMPLES_PER_CLASS = 4
-PREDICTION_EXAMPLES = 12
-EXPLAINED_PER_OUTCOME = 2
+MOST_SUBGROUPS = 20  # of a column; one with more values, such as an age, is not a grouping
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,10 @@ def report_run(
     data: str | PathLike[str] | None = None,
     split: str = "test",
     out: str | PathLike[str] | None = None,
+    compare_with: str | PathLike[str] | None = None,
+    prevalence: float | None = None,
+    images: bool = True,
+    check_explanations: bool = False,
     cache: bool = True,
     skip_bad: bool = False,
 ) -> Report:
@@ -62,6 +65,10 @@ def report_run(
         split: which split of the run, or of `data` if it has splits.
         out: folder for the report and its predictions; the run folder is then only read. By default `report`
             in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
+        compare_with: the folder of another finished run, to be evaluated on the same radiographs.
+        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
+        images: put pictures of radiographs into the report; without, it holds figures and names only.
+        check_explanations: test how far the heatmaps can be believed; the model is asked some thousand times.
         cache: keep the radiographs' features if the run's head was trained on stored ones, so that the next
             report on the same backbone finds them.
         skip_bad: leave out radiographs that cannot be decoded; a notice names them.
@@ -70,47 +77,69 @@ def report_run(
         The report.
 
     Raises:
-        RunError: if the run is missing or not finished.
-        DataError: if there is no such split, it has no labels, a radiograph cannot be read, or the folder
-            for the report holds something else.
-        ModelError: if the model cannot be loaded.
+        RunError: if a run is missing or not finished.
+        DataError: if there is no such split, it has no labels, a radiograph cannot be read, the folder for
+            the report holds something else, the other run has other radiographs in this split, or the
+            prevalence does not lie between 0 and 1.
+        ModelError: if a model cannot be loaded.
     """
     result, folder = load_run(run), open_run(run)
-    description = describe(result.model)
+    other = None if compare_with is None else open_run(compare_with)
+    description, record = describe(result.model), folder.record()
     radiographs = _radiographs(folder, data, split, description)
+    if other is not None and data is None:
+        require_same_radiographs(folder, other, split)
     if skip_bad:
         radiographs = radiographs.without_bad()
     split = radiographs.split or WHOLE
     target = Path(out) if out is not None else _default_folder(folder, data, split)
     require_report_folder(target)
     predictions = predict(result.model, radiographs, cache=cache)
+    columns, ungrouped = _columns(radiographs)
     evaluation = evaluate_predictions(
         predictions,
         operating_points=result.operating_points,
         split=split,
         run=one_line(folder.folder.resolve().name),
         data=None if data is None else one_line(str(Path(data).absolute())),
+        validation=None if data is None and split == "val" else _validation(folder, description.classes),
+        columns={name: columns[name] for name in columns if name not in ungrouped},
+        prevalence=prevalence,
     )
-    record = folder.record()
-    notices = tuple(map(one_line, _notices(record, folder, radiographs, data, split, description)))
+    told = notices(record, folder, radiographs, data, split, description)
+    told += [f"Column {name} has more than {MOST_SUBGROUPS} values: no subgroups." for name in ungrouped]
+    compared = None
+    if other is not None:
+        told += seen_in_training(other, radiographs, whose=f" by {other.folder.resolve().name}")
+        compared = _compared(other, evaluation, radiographs, images=images, cache=cache)
     name = split if data is None else Path(data).resolve().name
     contents = ReportContents(
         title=one_line(f"{description.architecture} on {name} radiographs"),
         evaluation=evaluation,
-        class_counts=_class_counts(record, radiographs, data),
+        class_counts=class_counts(record, radiographs, data),
         history=result.history,
         trials=[trial.row() for trial in result.trials],
         objective=record["settings"]["objective"],
-        facts=_facts(record, description, result, data),
-        notices=notices,
-        samples=_samples(radiographs, evaluation, description),
-        predictions=_predicted(radiographs, evaluation, description),
-        explanations=_explained(result, radiographs, evaluation),
+        facts=facts(record, description, result.best_hyperparameters, data, METHOD if images else ""),
+        notices=[one_line(notice) for notice in told],
+        samples=choosing.samples(radiographs, evaluation, description) if images else None,
+        predictions=choosing.predicted(radiographs, evaluation, description) if images else None,
+        mistakes=choosing.mistakes(result.model, radiographs, evaluation) if images else None,
+        explanations=choosing.explanations(result.model, radiographs, evaluation) if images else None,
+        pictures=choosing.pictures(result.model, radiographs, evaluation) if images else None,
+        columns=columns,
+        audit=_audit(radiographs, data, record["data"]["path"]),
+        explanation_checks=checks.check_explanations(result.model, radiographs)
+        if check_explanations
+        else None,
+        compared=compared,
+        model=description.json(),
     )
     write_report(contents, target)
-    own = data is None and out is None
-    write_predictions(predictions, folder.predictions_path(split) if own else target / "predictions.csv")
-    return Report(evaluation, target, notices)
+    if data is None and out is None:
+        write_predictions(predictions, folder.predictions_path(split))
+    write_predictions(predictions, target / "predictions.csv")
+    return Report(evaluation, target, tuple(contents.notices))
 
 
 def _radiographs(
@@ -132,153 +161,54 @@ def _default_folder(run: Run, data: str | PathLike[str] | None, split: str) -> P
     return run.report_folder.with_name(f"{run.report_folder.name}{source}{suffix}")
 
 
-def _notices(
-    record: dict[str, Any],
-    run: Run,
-    radiographs: RadiographSet,
-    data: str | PathLike[str] | None,
-    split: str,
-    description: ModelDescription,
-) -> list[str]:
-    notices = list(record["data"]["notices"])
-    if data is not None:
-        notices = [f"Of the training data: {notice}" for notice in notices]
-        if are_phantoms(radiographs.images):
-            notices.insert(
-                0, "These radiographs are synthetic drawings: the figures say nothing about patients."
-            )
-    if description.began_random:
-        notices.append(
-            f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
-        )
-    if radiographs.skipped:
-        notices.append(said_of(radiographs.skipped))
-    if split != "test" and data is None:
-        notices.append(
-            f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."
-        )
-    if data is not None or split == "test":
-        seen = _seen_in_training(run, radiographs)
-        if seen:
-            notices.append(
-                f"{len(seen)} of these {len(radiographs)} radiographs "
-                f"{'was' if len(seen) == 1 else 'were'} also trained or chosen on "
-                f"(same content), such as {Path(seen[0]).name}: figures flatter."
-            )
-    return notices
+def _columns(radiographs: RadiographSet) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What else is known of each radiograph, by name; and which columns have too many values to group by."""
+    columns = {"subtype": radiographs.subtypes, **radiographs.columns}
+    told = {name: values for name, values in columns.items() if (values != "").any()}
+    return told, [name for name, values in told.items() if np.unique(values).size > MOST_SUBGROUPS]
 
 
-def _seen_in_training(run: Run, radiographs: RadiographSet) -> list[str]:
-    """The names of those whose content the run trained or chose on."""
-    learned = {row["digest"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
-    pairs = zip(radiographs.names, radiographs.digests, strict=True)
-    return [name for name, digest in pairs if digest in learned]
-
-
-def _class_counts(
-    record: dict[str, Any], radiographs: RadiographSet, data: str | PathLike[str] | None
-) -> dict[str, dict[str, int]]:
-    counts = {split: counts for split, counts in record["data"]["counts"].items() if sum(counts.values())}
-    return counts if data is None else {**counts, "evaluated": radiographs.counts}
-
-
-def _facts(
-    record: dict[str, Any],
-    description: ModelDescription,
-    result: TuningResult,
-    data: str | PathLike[str] | None,
-) -> dict[str, str]:
-    settings = record["settings"]
-    facts = {
-        "command": record["command"],
-        "radiographs": record["data"]["path"],
-        "data fingerprint": record["data"]["fingerprint"],
-        "model": f"{description.architecture}, {' x '.join(map(str, description.image_size))} pixels",
-        "preprocessing": description.preprocessing,
-        "weights": description.weights,
-        **_search(record),
-        **_fine_tuning(settings.get("fine_tune", ())),
-        **({"winner": in_words(result.best_hyperparameters)} if result.best_hyperparameters else {}),
-        "seed": str(record["seed"]),
-        "time": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items()),
-        "started": record["started"],
-        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
-    }
-    if data is not None:
-        facts = {"evaluated radiographs": str(Path(data).absolute()), **facts}
-    return {name: one_line(fact) for name, fact in facts.items()}
-
-
-def _search(record: Mapping[str, Any]) -> dict[str, str]:
-    settings = record["settings"]
-    if "max_trials" not in settings:
-        return {}
-    told = f"{settings['max_trials']} trials of at most {settings['epochs']} epochs"
-    precision = "; features in bfloat16" if record.get("precision") == "bfloat16" else ""
-    return {"search": f"{told}, ranked by {settings['objective']}{precision}"}
-
-
-def _fine_tuning(stages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What was trained after the head, a clause a stage."""
-    told = [
-        f"{stage['trainable']}, at most {stage['epochs']} epochs at learning rate {stage['learning_rate']:g}"
-        for stage in stages
-    ]
-    return {"fine-tuning": "; ".join(told)} if told else {}
-
-
-def _samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
-    """A few radiographs of each class, drawn blindly."""
-    rng = np.random.default_rng(0)
-    labels = radiographs.require_labels()
-    chosen = [rng.permutation(np.flatnonzero(labels == value))[:SAMPLES_PER_CLASS] for value in (0, 1)]
-    return _examples(radiographs, evaluation, description, np.concatenate(chosen))
-
-
-def _predicted(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
-    """The most confident mistakes of both kinds, filled up with radiographs drawn blindly."""
-    wrong = evaluation.misclassified(evaluation.chosen)
-    mistakes = np.concatenate([wrong.false_negatives[:3], wrong.false_positives[:3]])
-    others = np.random.default_rng(1).permutation(np.setdiff1d(np.arange(len(radiographs)), mistakes))
-    chosen = np.concatenate([mistakes, others])[:PREDICTION_EXAMPLES]
-    return _examples(radiographs, evaluation, description, chosen)
-
-
-def _explained(result: TuningResult, radiographs: RadiographSet, evaluation: Evaluation) -> Examples:
-    """Heatmaps for the most confident calls and mistakes."""
-    probabilities, labels = evaluation.predictions.probabilities, radiographs.require_labels()
-    wrong = evaluation.misclassified(evaluation.chosen)
-    mistakes = np.concatenate([wrong.false_negatives, wrong.false_positives])
-    right = np.setdiff1d(np.arange(len(radiographs)), mistakes)
-    rising = right[np.argsort(probabilities[right], kind="stable")]
-    outcomes = (
-        rising[labels[rising] == 1][::-1],
-        wrong.false_negatives,
-        wrong.false_positives,
-        rising[labels[rising] == 0],
-    )
-    chosen = np.concatenate([outcome[:EXPLAINED_PER_OUTCOME] for outcome in outcomes]).astype(int)
-    panels = explain(result.model, radiographs.subset(chosen))
-    return replace(
-        _at(radiographs, evaluation, chosen, panels.images),
-        heatmaps=panels.heatmaps,
-        overlays=panels.overlays,
+def _validation(run: Run, classes: tuple[str, str]) -> Predictions | None:
+    """What the run's model said of validation; `None` if nobody kept it or a class is missing there."""
+    path = run.predictions_path("val")
+    rows = read_csv(path) if path.exists() else []
+    if {row["label"] for row in rows} != set(classes):
+        return None
+    return Predictions(
+        names=np.array([row["path"] for row in rows]),
+        patients=np.array([row["patient"] for row in rows]),
+        labels=np.array([classes.index(row["label"]) for row in rows]),
+        probabilities=np.array([float(row["probability"]) for row in rows]),
+        class_names=classes,
     )
 
 
-def _examples(
-    radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription, chosen: np.ndarray
-) -> Examples:
-    images = read_panels(radiographs.subset(chosen), description.image_size, pad=description.pad)
-    return _at(radiographs, evaluation, chosen, images)
-
-
-def _at(
-    radiographs: RadiographSet, evaluation: Evaluation, chosen: np.ndarray, images: np.ndarray
-) -> Examples:
-    return Examples(
-        names=[one_line(Path(name).name) for name in radiographs.names[chosen]],
-        images=images,
-        labels=radiographs.require_labels()[chosen],
-        probabilities=evaluation.predictions.probabilities[chosen],
+def _compared(
+    other: Run, evaluation: Evaluation, radiographs: RadiographSet, *, images: bool, cache: bool
+) -> ComparedRuns:
+    """Another run's model on the same radiographs, beside this one's evaluation."""
+    result = load_run(other.folder)
+    name = one_line(other.folder.resolve().name)
+    theirs = evaluate_predictions(
+        predict(result.model, radiographs, cache=cache),
+        operating_points=result.operating_points,
+        split=evaluation.split,
+        run=name,
+        data=evaluation.data,
     )
+    comparison = compare(theirs, evaluation)
+    shown = comparison.disagreements[: choosing.DISAGREEMENTS]
+    return ComparedRuns(
+        comparison,
+        (name, evaluation.run or "this run"),
+        choosing.examples(radiographs, evaluation.predictions, describe(result.model), shown)
+        if images and shown.size
+        else None,
+    )
+
+
+def _audit(radiographs: RadiographSet, data: str | PathLike[str] | None, source: str) -> Audit:
+    """Of the evaluated radiographs alone: each is decoded once more, which takes a millisecond or two."""
+    none = radiographs.subset([])
+    source = source if data is None else str(data)
+    return audit(Splits(none, none, radiographs, source=source))

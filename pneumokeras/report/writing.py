@@ -12,11 +12,14 @@ from pneumokeras.figures import save
 from pneumokeras.files import read_json, write_json, write_text
 from pneumokeras.report.contents import ReportContents
 from pneumokeras.report.displays import FIGURES, displays
+from pneumokeras.report.model_card import model_card
 from pneumokeras.report.page import render_page
+
+FIGURE_FORMATS = ("png", "svg")
 
 
 def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
-    """Write a report: report.json, classification_report.txt, figures/*.png and index.html.
+    """Write a report: report.json, classification_report.txt, MODEL_CARD.md, figures/* and index.html.
 
     The page holds all it shows and opens offline. Figures that an earlier report left in the folder and that
     this one has no data for are removed.
@@ -33,17 +36,19 @@ def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
     """
     folder = Path(folder)
     require_report_folder(folder)
-    write_json(folder / "report.json", contents.evaluation.json())
+    write_json(folder / "report.json", contents.json())
     write_text(folder / "classification_report.txt", _classification_reports(contents.evaluation))
+    write_text(folder / "MODEL_CARD.md", model_card(contents))
     drawn = displays(contents)
     for name in FIGURES:
-        path = folder / "figures" / f"{name}.png"
+        paths = [folder / "figures" / f"{name}.{kind}" for kind in FIGURE_FORMATS]
         if name in drawn:
-            save(drawn[name], path)
+            save(drawn[name], *paths)
         else:
-            path.unlink(missing_ok=True)
+            for path in paths:
+                path.unlink(missing_ok=True)
     page = folder / "index.html"
-    write_text(page, render_page(contents, drawn))
+    write_text(page, render_page(contents))
     return page
 
 
