@@ -28,22 +28,23 @@ SIDE = 16
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE, 1)).astype(np.float32)
 
 
-def small_model(seed, *, side=SIDE, filters=4, **description):
+def small_model(seed, *, side=SIDE, **description):
     """With all that makes a copy go wrong: statistics, dropout, an operation, a list of inputs."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((side, side, 1), name="radiograph")
     tensor = keras.layers.Concatenate(name="three")([inputs] * 3)
     tensor = keras.ops.flip(tensor, axis=-1)
-    tensor = keras.layers.Normalization(mean=(100, 110, 120), variance=(900, 800, 700), name="normalize")(
-        tensor
-    )
-    tensor = keras.layers.Conv2D(filters, 3, activation="relu", name="conv")(tensor)
+    tensor = keras.layers.Normalization(name="normalize")(tensor)
+    tensor = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(tensor)
     tensor = keras.layers.BatchNormalization(name="norm")(tensor)
     tensor = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
     tensor = keras.layers.Dropout(0.5, name="dropout")(tensor)
     model = keras.Model(inputs, probability(tensor), name="small")
     norm = model.get_layer("norm")
     norm.set_weights([np.random.default_rng(seed).uniform(0.5, 2, w.shape) for w in norm.get_weights()])
+    normalize = model.get_layer("normalize")
+    normalize.set_weights([np.array([100, 110, 120]), np.array([900, 800, 700]), np.array(0)])
+    normalize.finalize_state()
     describe(model, architecture="small", **description)
     return model
 
