@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from pneumokeras.recipes.reproducing import (
     published_intervals,
     reproduce,
 )
-from pneumokeras.recipes.training import build, kept_epoch, parameters
+from pneumokeras.recipes.training import build, kept_epoch, parameters, train
 from pneumokeras.runs import open_run
 from pneumokeras.schedules import Schedule
 
@@ -452,11 +453,20 @@ class TestTraining:
     def test_wrong_usage_is_one_line(self, arguments, said, phantom_folder, in_tmp):
         assert said in error_line(call("train", "--data", phantom_folder, *arguments))
 
-    def test_heads_begin_otherwise_with_another_seed(self):
+    def test_heads_begin_otherwise_with_another_seed(self, spot_splits, in_tmp, monkeypatch):
+        begun = []
+
+        def stopped(model, *_, **__):
+            begun.append(model.get_layer("logit").get_weights()[0])
+            raise DataError("far enough")
+
+        monkeypatch.setattr("pneumokeras.recipes.training.fit_stages", stopped)
         configuration = Configuration.for_model("mobilenetv3small", weights="none", image_size=32)
-        logits = [build(configuration, seed=seed).get_layer("logit").get_weights()[0] for seed in (0, 0, 1)]
-        np.testing.assert_array_equal(logits[0], logits[1])
-        assert not np.allclose(logits[0], logits[2])
+        for seed in (0, 0, 1):
+            with pytest.raises(DataError, match="far enough"):
+                train(configuration, spot_splits, seed=seed, cache=False)
+        np.testing.assert_array_equal(begun[0], begun[1])
+        assert not np.allclose(begun[0], begun[2])
 
     @pytest.mark.slow
     def test_a_searched_run_says_which_recipe_it_is(self, phantom_folder, tmp_path):
@@ -598,6 +608,31 @@ class TestReproducing:
         page = (made[0] / "out" / "table.html").read_text()
         assert not re.search(r"""(src|href)=["']?http""", page)
 
+    @pytest.mark.slow
+    def test_reference_systems_run_as_published_and_corrected(self, phantom_folder, tmp_path):
+        names = ["cnn-94", "pneumoniamnist-cnn", "pneumoniamnist-resnet18"]
+        arguments = [
+            "--data",
+            phantom_folder,
+            "--out",
+            tmp_path,
+            "--epochs",
+            1,
+            "--weights",
+            "none",
+            "--views",
+            2,
+        ]
+        result = call("reproduce", *names, *arguments)
+        assert result.exit_code == 0, result.output
+        rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+        here = [row for row in rows if row["variant"] != "published"]
+        assert len(here) == 6
+        assert {row["parameters"] for row in here if row["recipe"] == names[1]} == {615_521}
+        assert {row["parameters"] for row in here if row["recipe"] == names[2]} == {11_177_025}
+        assert all(row["changes"]["epochs"] == 1 for row in here)
+        assert ["views" in row["changes"] for row in here] == [True, False, False, False, True, True]
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
@@ -695,3 +730,9 @@ class TestPublishedIntervals:
         low, high = np.percentile(2 * tp / (2 * tp + fp + fn), [2.5, 97.5])
         found = published_intervals({"accuracy": 590 / 624, "f1": 756 / 790})["f1"]
         assert (found.low, found.high) == pytest.approx((low, high), abs=0.004)
+
+
+def test_the_page_names_every_recipe_and_every_key():
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    keys = set(signature(Configuration).parameters) - {"threshold_on"}
+    assert [name for name in (*recipe_names(), *sorted(keys)) if f"`{name}`" not in page] == []
