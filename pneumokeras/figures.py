@@ -501,7 +501,10 @@ class ReliabilityDisplay:
         )
         self.ax_.set_xlabel("mean probability in the bin")
         self.ax_.set_ylabel("share of PNEUMONIA")
-        _unit_square(self.ax_, legend_at="lower right")
+        self.ax_.set_aspect("equal")
+        self.ax_.set_xlim(-0.02, 1.02)
+        self.ax_.set_ylim(-0.02, 1.02)
+        _legend_below(self.ax_)
         return self
 
 

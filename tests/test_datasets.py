@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pneumokeras.data import manifests
 from pneumokeras.data.datasets import (
     RadiographSet,
     Splits,
@@ -18,6 +19,7 @@ from pneumokeras.data.datasets import (
     load_splits,
     read_manifest,
 )
+from pneumokeras.data.sets import joined
 from pneumokeras.errors import DataError
 
 BOTH = ("NORMAL", "PNEUMONIA")
@@ -1007,3 +1009,22 @@ def test_pneumoniamnist_is_read_as_published(real_data):
     assert splits.train.images.shape == (4708, 28, 28)
     (notice,) = splits.notices
     assert notice.startswith("8 radiographs of train are also in val (same content), such as train/")
+
+
+def test_further_columns_of_a_manifest_are_kept_in_subsets_and_files(tmp_path, images):
+    text = "path,label,Hospital,fold\n" + "".join(
+        f"{path},{('NORMAL', 'PNEUMONIA')[i % 2]},{('north', 'south', '')[i % 3]},0\n"
+        for i, path in enumerate(images)
+    )
+    radiographs = read_manifest(write_manifest(tmp_path, text))[""]
+    assert list(radiographs.columns) == ["hospital"]
+    assert list(radiographs.subset([1, 0]).columns["hospital"]) == ["south", "north"]
+    manifests.write_manifest(tmp_path / "again.csv", {"test": radiographs})
+    again = read_manifest(tmp_path / "again.csv")["test"]
+    assert list(again.columns["hospital"]) == list(radiographs.columns["hospital"])
+
+
+def test_sets_with_different_columns_are_joined_with_gaps():
+    arrays = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8), [0, 1])
+    told = replace(arrays, columns={"hospital": np.array(["north", "south"], dtype=object)})
+    assert list(joined([arrays, told]).columns["hospital"]) == ["", "", "north", "south"]
