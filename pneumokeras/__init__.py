@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
     from pneumokeras.data.nuisance import Nuisance
     from pneumokeras.data.phantoms import write_phantoms
+    from pneumokeras.ensembling import ensemble
     from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
     from pneumokeras.evaluation import (
         Comparison,
@@ -60,6 +61,7 @@ _HOMES = {
     "data.loaders": ("RadiographDataGenerator", "RadiographLoader"),
     "data.nuisance": ("Nuisance",),
     "data.phantoms": ("write_phantoms",),
+    "ensembling": ("ensemble",),
     "errors": ("DataError", "ModelError", "PneumokerasError", "RunError", "TuningError"),
     "evaluation": (
         "Comparison",
@@ -130,6 +132,7 @@ __all__ = [
     "compare",
     "download_kaggle",
     "download_pneumoniamnist",
+    "ensemble",
     "evaluate",
     "fit",
     "grad_cam",

@@ -37,7 +37,7 @@ class TuningResult:
         model: the winner, or the one model that was trained; uncompiled when loaded from disk.
         best_hyperparameters: the winner's; empty if nothing was searched.
         trials: every configuration tried, in order; empty if nothing was searched.
-        history: of the model's fit; for each figure one float an epoch.
+        history: of the model's fit; for each figure one float an epoch; empty if nothing was fitted.
         operating_points: `default` (0.5) and `validation`.
         run: the run folder.
     """
@@ -85,7 +85,7 @@ def keep_run(
 
     Args:
         run: a run that was begun.
-        fitted: the full model, and the history of its fit.
+        fitted: the full model, and the history of its fit, empty if there was none.
         predictions: of the validation radiographs.
         pad: whether radiographs are padded to the square.
         policy: chooses the operating point; by default `BalancedAccuracy()`.
@@ -106,7 +106,8 @@ def keep_run(
     )
     if hyperparameters is not None:
         write_json(run.hyperparameters_path, dict(hyperparameters))
-    _write_history(fitted.history, run.history_path)
+    if fitted.history:
+        _write_history(fitted.history, run.history_path)
     write_predictions(predictions, run.predictions_path("val"))
     write_json(run.threshold_path, points_record)
     save_model(model, run.model_path)
@@ -133,13 +134,12 @@ def load_run(path: str | PathLike[str]) -> TuningResult:
         raise RunError(
             f"{run.folder} is not finished (status {status}). Repeat its command to go on with it."
         )
-    history = read_csv(run.history_path)
     searched = run.hyperparameters_path.exists()
     return TuningResult(
         model=load_model(run.model_path),
         best_hyperparameters=read_json(run.hyperparameters_path) if searched else {},
         trials=trials_from_rows(read_csv(run.trials_path)) if searched else (),
-        history={name: [float(row[name]) for row in history] for name in history[0] if name != "epoch"},
+        history=_read_history(run.history_path) if run.history_path.exists() else {},
         operating_points=operating_points_from_json(read_json(run.threshold_path)),
         run=run.folder,
     )
@@ -171,6 +171,11 @@ def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
         for i in range(count)
     )
     write_csv(path, ("epoch", "stage", *names), rows)
+
+
+def _read_history(path: Path) -> dict[str, list[float]]:
+    rows = read_csv(path)
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
 
 
 def _data_record(splits: Splits) -> dict[str, Any]:

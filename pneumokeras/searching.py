@@ -216,7 +216,8 @@ class Reporter:
 
     def begin_fine_tuning(self, trainable: str, epochs: int) -> None:
         """Note that a stage of fine-tuning starts, whose epochs take another time than those before."""
-        self.end()
+        if self._epochs_seen:
+            self.end()
         self._stage, self._epoch, self._epochs = trainable, 0, epochs
         self._epochs_seen, self._started = 0, time.perf_counter()
 

@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LIBRARY = (
     "errors files pages data models optimizers schedules runs store features evaluation explain inference"
 )
-LIBRARY += " training fitting searching keeping tuning recipes figures report"
+LIBRARY += " training fitting searching keeping ensembling tuning recipes figures report"
 
 # Who may import whom, from the floor up; a part may always import itself. A new module or package fails
 # here until it has its place. "pneumokeras" is the package's own namespace, which only names what is below.
@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "fitting": "errors files data models optimizers schedules store features training",
     "searching": "errors files runs training",
     "keeping": "errors files data models runs evaluation training searching",
+    "ensembling": "errors files data models runs evaluation inference training keeping",
     "tuning": "errors data models runs features inference training fitting searching keeping",
     "recipes": "errors files pages data models schedules runs features evaluation inference training fitting"
     " searching keeping tuning",

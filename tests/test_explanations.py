@@ -481,6 +481,12 @@ class TestChecks:
         assert checks.masks.pointing.figure.estimate == 1
         assert checks.masks.outside_thorax.figure.estimate == 0
 
+    def test_a_single_radiograph_has_no_other_to_be_compared_with(self):
+        one = RadiographSet.from_arrays(spots()[0][:1], np.ones(1, int))
+        written = json.loads(json.dumps(check_explanations(spot_detector(), one).json(), allow_nan=False))
+        assert written["randomisation"]["unrelated"] is None
+        assert written["deletion"]["gain"]["low"] is None
+
     def test_a_set_without_the_sick_is_refused(self):
         with pytest.raises(DataError, match="no PNEUMONIA radiograph to explain"):
             check_explanations(spot_detector(), RadiographSet.from_arrays(IMAGES, np.zeros(6, int)))

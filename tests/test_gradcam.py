@@ -264,3 +264,13 @@ class TestPanels:
         assert result.exit_code == 0, result.output
         assert "heatmaps: 1 of 2\nheatmaps: 2 of 2\n" in result.stderr
         assert "heatmaps:" not in result.stdout
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "hirescam"])
+def test_a_model_with_operations_that_are_no_layers_is_explained(method):
+    inputs = keras.Input((16, 16, 3))
+    features = keras.layers.Conv2D(4, 3, padding="same")(keras.ops.flip(inputs, axis=-1))
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(pooled))
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16)).astype(np.uint8)
+    assert grad_cam(model, images, method=method).shape == (2, 16, 16)

@@ -7,6 +7,7 @@ from pneumokeras.cli.cache import cache
 from pneumokeras.cli.console import OneLineErrors
 from pneumokeras.cli.data import data
 from pneumokeras.cli.demo import demo
+from pneumokeras.cli.ensemble import ensemble
 from pneumokeras.cli.predict import predict
 from pneumokeras.cli.recipes import recipes
 from pneumokeras.cli.report import report
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for command in (demo, data, tune, train, report, predict, recipes, reproduce, cache):
+for command in (demo, data, tune, train, ensemble, report, predict, recipes, reproduce, cache):
     main.add_command(command)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 
 @click.command()
@@ -48,6 +49,8 @@ from pneumokeras.cli.options import PATH
 )
 @click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")
 @click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
+@reading_options
+@skip_bad_option
 @talking
 def reproduce(
     talk: Talk,
@@ -62,11 +65,12 @@ def reproduce(
     views: int | None,
     no_cache: bool,
     yes: bool,
+    **reading: Any,
 ) -> None:
     """Run published systems, as published and corrected, and compare what they reach on test.
 
-    `all` runs the reference systems. Runs that are finished are found again. Exit status 1 if one cannot
-    be run; its row says why.
+    `all` runs the reference systems. Runs that are finished are found again. Seeds 0, 1 and so on train
+    on the same splits. Exit status 1 if one cannot be run; its row says why.
     """
     load_tensorflow()
     from pneumokeras.files import write_json, write_text
@@ -91,6 +95,7 @@ def reproduce(
             confirm=None if yes else progress.agrees_to_store,
             began=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
             progress=progress,
+            **reading,
         )
     write_text(out / "table.md", table.markdown())
     write_text(out / "table.html", table.html())

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 )
 @click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs a step.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of training and of the splits."
+)
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
 @click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
 @click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")

@@ -200,3 +200,19 @@ def hanley_mcneil(roc_auc: float, *, negatives: int, positives: int) -> Interval
     ) / (positives * negatives)
     half_width = Z * math.sqrt(variance)
     return Interval(roc_auc, max(0.0, roc_auc - half_width), min(1.0, roc_auc + half_width), "hanley-mcneil")
+
+
+def mean_of_two(first: Interval, second: Interval) -> Interval:
+    """The interval of the mean of two independent figures, from the interval of each.
+
+    Such as a balanced accuracy of which only sensitivity and specificity are known.
+
+    Returns:
+        `Interval` with method `"mover"`; its ends are NaN if one of the two has none.
+
+    Reference: Zou and Donner (2008), Statistics in Medicine 27(10).
+    """
+    estimate = (first.estimate + second.estimate) / 2
+    below = math.hypot(first.estimate - first.low, second.estimate - second.low) / 2
+    above = math.hypot(first.high - first.estimate, second.high - second.estimate) / 2
+    return Interval(estimate, estimate - below, estimate + above, "mover")

@@ -22,7 +22,8 @@ class Interval:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
         low: lower end.
         high: upper end.
-        method: how the ends were found: `"wilson"`, `"bootstrap"`, `"delong"`, `"newcombe"` or `"mover"`.
+        method: how the ends were found: `"wilson"`, `"bootstrap"`, `"delong"`, `"newcombe"`,
+            `"mover"` or `"hanley-mcneil"`.
     """
 
     estimate: float

@@ -144,6 +144,12 @@ def check_explanations(
         )
         for kind, scores in (("deletion", deletion_scores), ("insertion", insertion_scores))
     }
+    if masks is not None:
+        known = PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
+    elif isinstance(some.images, tuple) and are_phantoms(some.images):
+        known = read_masks(some.images, description.image_size, pad=description.pad)
+    else:
+        known = None
     return ExplanationChecks(
         method=method,
         layer=name,
@@ -155,18 +161,8 @@ def check_explanations(
             model, pixels[:RANDOMISED_IMAGES], method=method, layer=name, seed=seed
         ),
         border=attention_outside(heatmaps, centre(pixels.shape[1:]), patients=patients, seed=seed),
-        masks=_mask_checks(heatmaps, _masks_of(some, pixels.shape[1:], masks, chosen), patients, seed),
+        masks=_mask_checks(heatmaps, known, patients, seed),
     )
-
-
-def _masks_of(
-    some: RadiographSet, size: tuple[int, int], masks: PhantomMasks | None, chosen: np.ndarray
-) -> PhantomMasks | None:
-    if masks is not None:
-        return PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
-    if isinstance(some.images, np.ndarray) or not are_phantoms(some.images):
-        return None
-    return read_masks(some.images, size)
 
 
 def _mask_checks(

@@ -20,6 +20,7 @@ et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "Hi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -29,6 +30,7 @@ import tensorflow as tf
 
 from pneumokeras.errors import ModelError
 from pneumokeras.explain.graph import ModelGraph, batches_of, traced
+from pneumokeras.models.ensembles import members_of
 from pneumokeras.models.parts import feature_maps
 
 OVERLAY_COLOURS = cv2.COLORMAP_INFERNO
@@ -80,7 +82,8 @@ def grad_cam(
             gray ones are repeated for a model that takes three channels.
         method: `"grad-cam"`, `"grad-cam++"` or `"hirescam"`.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
-        layer: name of the layer whose feature map is weighed; by default as `explained_layer` says.
+        layer: name of the layer whose feature map is weighed; by default as `explained_layer` says, of an
+            ensemble every member's.
         batch_size: images at a time.
 
     Returns:
@@ -119,7 +122,8 @@ def _explained_layer(model: keras.Model, graph: ModelGraph, method: str, layer: 
 def _fine_map(model: keras.Model) -> str | None:
     """The last fine map that all of the score comes through; padding would shift what it shows."""
     try:
-        maps = [model.get_layer(name) for name in feature_maps(model)]
+        layers = {layer.name: layer for layer in model.layers}  # a cut may be an operation, such as a flip
+        maps = [layers[name] for name in feature_maps(model) if name in layers]
     except ModelError:  # a Sequential model
         maps = model.layers
     fine = [
@@ -200,22 +204,43 @@ def _map_function(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """A compiled function from a batch of images to coarse heatmaps, not yet enlarged and scaled."""
     graph = ModelGraph.of(model)
-    explained = graph.outputs[_explained_layer(model, graph, method, layer)]
     last, before_last = graph.calls[-1]
-    inspected = keras.Model(graph.inputs, [explained, before_last])
+    names = [layer] if layer else [explained_layer(member, method=method) for member in members_of(model)]
+    explained = [graph.outputs[_explained_layer(model, graph, method, name)] for name in names]
+    inspected = keras.Model(graph.inputs, [*explained, before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
         raise ModelError(f"{model.name} has no class {target}. Expected 0 or 1.")
 
     def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(images)  # in a frozen model nothing else would be recorded
-            features, before = inspected([images], training=False)
+            *features, before = inspected([images], training=False)
             score = _score(_logits(last, before), target)
-        gradients = tf.cast(tape.gradient(score, features), tf.float32)
-        features = tf.cast(features, tf.float32)
-        return tf.nn.relu(tf.reduce_sum(METHODS[method](features, gradients) * features, axis=-1))
+        gradients = tape.gradient(score, features)
+        return tf.nn.relu(
+            _added_up([_weighted(method, *pair) for pair in zip(features, gradients, strict=True)])
+        )
 
     return traced(model, maps)
+
+
+def _weighted(method: str, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """A feature map, its channels weighed and added up: `(n, rows, columns, 1)`, of either sign."""
+    features, gradients = tf.cast(features, tf.float32), tf.cast(gradients, tf.float32)
+    return tf.reduce_sum(METHODS[method](features, gradients) * features, axis=-1, keepdims=True)
+
+
+def _added_up(maps: list[tf.Tensor]) -> tf.Tensor:
+    """The maps of an ensemble's members on the finest one's grid: `(n, rows, columns)`.
+
+    A cell's value is its part of the score. Cells are of different sizes, so it is taken per area; how much
+    a member's score moves the mean's is in the gradient already.
+    """
+    if len(maps) == 1:
+        return maps[0][..., 0]
+    grid = max((tuple(one.shape[1:3]) for one in maps), key=math.prod)
+    by_area = [tf.image.resize(one, grid) * float(math.prod(one.shape[1:3])) for one in maps]
+    return tf.add_n(by_area)[..., 0]
 
 
 def _logits(last: keras.Layer, before_last: tf.Tensor) -> tf.Tensor:

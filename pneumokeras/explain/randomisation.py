@@ -84,7 +84,7 @@ class Randomisation:
     Attributes:
         steps: from the last layer alone to the whole network.
         unrelated: mean rank correlation of the trained network's maps with those of *other* images: what maps
-            have in common that have nothing to do with each other.
+            have in common that have nothing to do with each other. NaN for a single image.
         images: how many images the means are of.
     """
 
@@ -99,7 +99,8 @@ class Randomisation:
 
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
-        return asdict(self) | {"steps": [asdict(step) for step in self.steps], "passed": self.passed}
+        unrelated = None if np.isnan(self.unrelated) else self.unrelated
+        return asdict(self) | {"unrelated": unrelated, "passed": self.passed}
 
 
 def randomisation_check(
@@ -116,7 +117,7 @@ def randomisation_check(
 
     Args:
         model: as for `grad_cam`; it is not changed.
-        images: as for `grad_cam`, at least 2.
+        images: as for `grad_cam`, at least 1.
         method: as for `grad_cam`.
         target: as for `grad_cam`.
         layer: as for `grad_cam`.
@@ -152,8 +153,8 @@ def randomisation_check(
                 empty=int((maps.max(axis=(1, 2)) == 0).sum()),
             )
         )
-    unrelated = float(rank_correlations(trained, np.roll(trained, 1, axis=0)).mean())
-    return Randomisation(tuple(made), unrelated, len(trained))
+    others = rank_correlations(trained, np.roll(trained, 1, axis=0)).mean()
+    return Randomisation(tuple(made), float(others) if len(trained) > 1 else float("nan"), len(trained))
 
 
 def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:

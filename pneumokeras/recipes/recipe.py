@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from inspect import signature
+from inspect import Parameter, signature
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pneumokeras.data.loaders import RadiographDataGenerator
 from pneumokeras.errors import DataError
@@ -19,6 +21,7 @@ from pneumokeras.fitting import Stage
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.schedules import Plateau, Schedule
+from pneumokeras.training import OBJECTIVES
 
 AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
 
@@ -34,6 +37,15 @@ FIGURES = (
 """What a document may report of a system, and a table compares."""
 
 COMPACT_CNN = "compact-cnn"
+_TABLES = ("as_published", "corrected", "published")
+_IN_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a table",
+}
 _NETWORKS = (COMPACT_CNN, *REFERENCE_CNNS)
 _HYPERPARAMETERS = {
     COMPACT_CNN: {"width": 24, "depth": 4, "dropout": 0.3},
@@ -48,15 +60,22 @@ class Search:
     Attributes:
         max_trials: how many configurations.
         epochs: at most, of each trial and of the winner's fit.
-        units, dropout, l2, learning_rate: what the search draws from; see `TransferHyperModel`.
+        units, dropout, l2, learning_rate: what the search draws from; `None` for what `TransferHyperModel`
+            draws from.
     """
 
     max_trials: int = 10
     epochs: int = 10
-    units: tuple[int, int, int] = (64, 512, 64)
-    dropout: tuple[float, float, float] = (0.2, 0.6, 0.1)
-    l2: tuple[float, float] = (1e-6, 1e-2)
-    learning_rate: tuple[float, float] = (1e-4, 1e-2)
+    units: tuple[int, int, int] | None = None
+    dropout: tuple[float, float, float] | None = None
+    l2: tuple[float, float] | None = None
+    learning_rate: tuple[float, float] | None = None
+
+    @property
+    def ranges(self) -> dict[str, Any]:
+        """What is drawn from, as far as it is said."""
+        ranges = {name: getattr(self, name) for name in ("units", "dropout", "l2", "learning_rate")}
+        return {name: value for name, value in ranges.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,8 @@ class Configuration:
         augmentation: arguments of `RadiographDataGenerator`; false for `None`.
         views: as for `pneumokeras.fit`.
         oversample: as for `pneumokeras.fit`.
-        class_weights: `"balanced"`, `"none"`, or a weight for `NORMAL` and one for `PNEUMONIA`.
+        class_weights: `"balanced"`, `"none"`, or a weight for `NORMAL` and one for `PNEUMONIA`, whatever
+            class 0 and class 1 are called in the data.
         batch_size: radiographs a step.
         keep_val: keep the val split however small it is.
         objective: what makes an epoch the best.
@@ -83,6 +103,9 @@ class Configuration:
         schedule: how each stage is watched.
         threshold: the rule that chooses the operating point.
         threshold_on: `"val"`, or `"test"` as some documents have it, which is no result.
+
+    Raises:
+        DataError: if a setting is unknown or out of range, or settings do not go together.
     """
 
     model: str
@@ -106,27 +129,47 @@ class Configuration:
     threshold_on: str = "val"
 
     def __post_init__(self) -> None:
-        if self.model not in (*BACKBONES, *_NETWORKS):
-            known = ", ".join((*BACKBONES, *_NETWORKS))
-            raise DataError(f"Unknown model {self.model!r}. Expected one of {known}.")
+        _require_model(self.model)
         if (self.search is None) == (not self.stages):
             raise DataError(f"Expected either stages or a search for {self.model}. Received both or neither.")
-        if self.search is not None and not self.has_backbone:
-            raise DataError(f"Expected a backbone to search a head for. Received {self.model}.")
-        if not isinstance(self.class_weights, str) and set(self.class_weights) != {"NORMAL", "PNEUMONIA"}:
+        if self.search is not None:
+            self._require_what_a_search_does()
+        weights = self.class_weights
+        if weights not in ("balanced", "none") and (
+            isinstance(weights, str) or set(weights) != {"NORMAL", "PNEUMONIA"}
+        ):
             raise DataError(
-                f"Expected a class weight for NORMAL and PNEUMONIA. Received {self.class_weights}."
+                "Expected class_weights as balanced, none, or a weight for NORMAL and one for PNEUMONIA. "
+                f"Received {weights!r}."
             )
-        if self.class_weights not in ("balanced", "none") and isinstance(self.class_weights, str):
-            raise DataError(f"Expected class_weights as balanced or none. Received {self.class_weights!r}.")
-        _ = self.generator  # refuses what is out of range
+        if self.oversample is not None and self.class_weights == "balanced":
+            raise DataError(
+                'Expected oversample or balanced class weights, received both. Say class_weights = "none".'
+            )
+        if self.objective not in OBJECTIVES:
+            raise DataError(f"Unknown objective {self.objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
         if self.threshold_on not in ("val", "test"):
             raise DataError(f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.")
+        _ = self.generator  # refuses what is out of range
+
+    def _require_what_a_search_does(self) -> None:
+        """Refuse what `pneumokeras.tune` would leave out of account."""
+        if not self.has_backbone:
+            raise DataError(f"Expected a backbone to search a head for. Received {self.model}.")
+        fixed = {"head": None, "class_weights": "balanced", "oversample": None, "schedule": Schedule()}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise DataError(f"A search has its own {name}. Expected none beside it.")
+        if self.threshold not in (Fixed(), BalancedAccuracy()) or self.threshold_on != "val":
+            raise DataError(
+                "A search ends at 0.5 and at the highest balanced accuracy on val whose sensitivity is at "
+                "least 0.95. Expected one of these thresholds beside it."
+            )
 
     @property
     def generator(self) -> RadiographDataGenerator:
         """What augments the training radiographs."""
-        return _record(RadiographDataGenerator, self.augmentation, "augmentation")
+        return _made(RadiographDataGenerator, self.augmentation, "augmentation")
 
     @property
     def has_backbone(self) -> bool:
@@ -137,6 +180,7 @@ class Configuration:
         """As plain JSON, as a run keeps it."""
         plain = {**asdict(self), "stages": [stage.settings() for stage in self.stages]}
         plain["threshold"] = {"policy": self.threshold.name, **asdict(self.threshold)}  # type: ignore[call-overload]
+        plain = json.loads(json.dumps(plain))  # lists for tuples, so that it equals what was written down
         return {name: value for name, value in plain.items() if value not in (None, {}, [])}
 
     @classmethod
@@ -146,7 +190,11 @@ class Configuration:
         Args:
             model: as in `model`.
             **settings: whatever is to be another.
+
+        Raises:
+            DataError: if there is no such model, or settings do not go together.
         """
+        _require_model(model)
         backbone = model in BACKBONES
         stage = (
             Stage("head", 10, 1e-3)
@@ -162,21 +210,28 @@ class Configuration:
         return cls(model, **(defaults | settings))
 
     @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> Configuration:
+    def from_toml(cls, table: Mapping[str, Any], name: str) -> Configuration:
         """Read a table of a recipe's file.
 
+        Args:
+            table: settings by name; `chosen_on` of the threshold is `threshold_on` here.
+            name: what the file calls the table.
+
         Raises:
-            DataError: if a key is unknown or a value is out of range.
+            DataError: if a key is missing or unknown, or a value has the wrong type or is out of range.
         """
+        _require_known(table, set(signature(cls).parameters) - {"threshold_on"}, name)
         values = dict(table)
         if "search" in values:
-            values["search"] = _record(Search, values["search"], "search")
-        values["stages"] = tuple(_record(Stage, stage, "stages") for stage in values.get("stages", ()))
+            values["search"] = _made(Search, values["search"], "search")
+        if not isinstance(stages := values.get("stages", []), list):
+            raise DataError(f"Expected stages as a list of tables. Received {stages!r}.")
+        values["stages"] = tuple(_made(Stage, stage, "stages") for stage in stages)
         values["schedule"] = _schedule(values.get("schedule", {}))
-        threshold = dict(values.get("threshold", {"policy": "fixed"}))
+        threshold = dict(_table(values.get("threshold", {}), "threshold"))
         values["threshold_on"] = threshold.pop("chosen_on", "val")
         values["threshold"] = _policy(threshold)
-        return _record(cls, values, "recipe")
+        return _made(cls, values, name)
 
 
 @dataclass(frozen=True)
@@ -189,6 +244,9 @@ class Published:
         size: of the saved model in megabytes, as printed.
         minutes: of training, as printed.
         footnotes: a sentence each.
+
+    Raises:
+        DataError: if a figure lies outside [0, 1].
     """
 
     figures: Mapping[str, float]
@@ -196,6 +254,11 @@ class Published:
     size: float | None = None
     minutes: float | None = None
     footnotes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, figure in self.figures.items():
+            if not (isinstance(figure, float | int) and 0 <= figure <= 1):
+                raise DataError(f"Expected the published {name} in [0, 1]. Received {figure!r}.")
 
 
 @dataclass(frozen=True)
@@ -207,9 +270,9 @@ class Recipe:
         title: what its document calls it.
         source: the document.
         about: what it is, in a sentence.
-        data: what it was published on.
         published: its figures; `None` for a recipe of ours.
         variants: how it is run: `"as published"`, mistakes included, and `"corrected"`.
+        data: what it was published on.
         assumed: what the document leaves open and is ours, a sentence each.
         mended: what is different in `"corrected"`, and why, a sentence each.
     """
@@ -218,9 +281,9 @@ class Recipe:
     title: str
     source: str
     about: str
-    data: str
     published: Published | None
     variants: Mapping[str, Configuration]
+    data: str = "chest_xray"
     assumed: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
 
@@ -289,42 +352,38 @@ def _order() -> Mapping[str, list[str]]:
 
 
 def _parsed(name: str, content: Mapping[str, Any]) -> Recipe:
-    tables = dict(content)
-    published = tables.pop("published", None)
-    first = tables.pop("as_published", None)
-    changed = tables.pop("corrected", {})
-    mended = tuple(changed.pop("mended", ()))
+    _require_known(content, ("title", "source", "about", "data", "assumed", *_TABLES), "the file")
+    first, changed, published = (
+        None if table not in content else dict(_table(content[table], table)) for table in _TABLES
+    )
+    mended = (changed or {}).pop("mended", [])
     variants = {}
     if first is not None:
-        variants[AS_PUBLISHED] = Configuration.from_toml(first)
+        variants[AS_PUBLISHED] = Configuration.from_toml(first, "as_published")
     if changed or first is None:
-        variants[CORRECTED] = Configuration.from_toml(_merged(first or {}, changed))
-    return _record(
-        Recipe,
-        {
-            "data": "chest_xray",
-            **tables,
-            "name": name,
-            "published": None if published is None else _published(published),
-            "variants": variants,
-            "assumed": tuple(tables.get("assumed", ())),
-            "mended": mended,
-        },
-        "recipe",
-    )
+        variants[CORRECTED] = Configuration.from_toml(_merged(first or {}, changed or {}), "corrected")
+    values = {
+        **{key: value for key, value in content.items() if key not in _TABLES},
+        "name": name,
+        "published": None if published is None else _published(published),
+        "variants": variants,
+        "mended": mended,
+    }
+    return _made(Recipe, values, "the file")
 
 
 def _published(table: Mapping[str, Any]) -> Published:
+    rest = {name: value for name, value in table.items() if name not in FIGURES}
+    _require_known(rest, (*FIGURES, *(set(signature(Published).parameters) - {"figures"})), "published")
     figures = {name: table[name] for name in FIGURES if name in table}
-    rest = {name: value for name, value in table.items() if name not in figures}
-    return _record(Published, {**rest, "figures": figures}, "published")
+    return _made(Published, {**rest, "figures": figures}, "published")
 
 
-def _schedule(table: Mapping[str, Any]) -> Schedule:
-    values = dict(table)
+def _schedule(table: Any) -> Schedule:
+    values = dict(_table(table, "schedule"))
     if isinstance(values.get("plateau"), Mapping):
-        values["plateau"] = _record(Plateau, values["plateau"], "plateau")
-    return _record(Schedule, values, "schedule")
+        values["plateau"] = _made(Plateau, values["plateau"], "plateau")
+    return _made(Schedule, values, "schedule")
 
 
 def _policy(table: Mapping[str, Any]) -> ThresholdPolicy:
@@ -333,27 +392,68 @@ def _policy(table: Mapping[str, Any]) -> ThresholdPolicy:
     if name not in POLICIES:
         raise DataError(f"Unknown threshold policy {name!r}. Expected one of {', '.join(POLICIES)}.")
     if values.get("among") == "sweep":
-        values["among"] = SWEEP
-    return _record(POLICIES[name], values, f"threshold {name}")
+        values["among"] = list(SWEEP)
+    return _made(POLICIES[name], values, f"threshold {name}")
 
 
-def _record(kind: Any, values: Mapping[str, Any], what: str) -> Any:
-    """What a table describes: lists become tuples, an unknown or a missing key is one clear line."""
+def _made(kind: Any, table: Any, what: str) -> Any:
+    """What a table describes.
+
+    Args:
+        kind: the class.
+        table: its arguments, as TOML has them: lists for tuples, false for `None`.
+        what: what the file calls the table.
+
+    Raises:
+        DataError: if a key is missing or unknown, or a value has the wrong type or is out of range.
+    """
+    values = _table(table, what)
     known = signature(kind).parameters
-    unknown = sorted(values.keys() - known.keys())
-    if unknown:
-        raise DataError(f"Unknown key {unknown[0]!r} in {what}. Expected {', '.join(sorted(known))}.")
+    _require_known(values, known, what)
+    for name, parameter in known.items():
+        if parameter.default is Parameter.empty and name not in values:
+            raise DataError(f"{what} lacks {name!r}.")
+    hints = get_type_hints(kind.__init__)
     try:
-        return kind(**{name: _as_python(value, known[name].default) for name, value in values.items()})
+        return kind(**{name: _argument(value, hints[name], name, what) for name, value in values.items()})
     except TypeError as error:
-        raise DataError(f"In {what}: {error}") from error
+        raise DataError(f"A value in {what} has the wrong type: {error}") from error
 
 
-def _as_python(value: Any, default: Any) -> Any:
-    """A TOML value as an argument. TOML has no `None`: a false that is no switch stands for it."""
-    if isinstance(value, list):
-        return tuple(value)
-    return None if value is False and not isinstance(default, bool) else value
+def _argument(value: Any, hint: Any, name: str, what: str) -> Any:
+    """A TOML value as an argument: a list as a tuple, false as `None` where it is no switch."""
+    kinds = _kinds(hint)
+    if value is False and NoneType in kinds and bool not in kinds:
+        return None
+    if type(value) in _IN_WORDS and kinds.isdisjoint({type(value), Any}):
+        expected = " or ".join(dict.fromkeys(words for kind, words in _IN_WORDS.items() if kind in kinds))
+        raise DataError(f"Expected {name} in {what} as {expected}. Received {value!r}.")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """Which kinds of TOML values go where a type is expected: of `float | None` float, int, NoneType."""
+    if isinstance(hint, UnionType):
+        return set().union(*map(_kinds, get_args(hint)))
+    kind = get_origin(hint) or hint
+    if kind is float:
+        return {float, int}
+    if kind is Mapping:
+        return {dict}
+    return {list} if kind in (tuple, Sequence) else {kind}
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DataError(f"Expected {name} as a table. Received {value!r}.")
+    return value
+
+
+def _require_known(table: Iterable[str], known: Iterable[str], what: str) -> None:
+    known = sorted(known)
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise DataError(f"Unknown key {unknown[0]!r} in {what}. Expected {', '.join(known)}.")
 
 
 def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,6 +464,11 @@ def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _require_model(name: str) -> None:
+    if name not in (known := (*BACKBONES, *_NETWORKS)):
+        raise DataError(f"Unknown model {name!r}. Expected one of {', '.join(known)}.")
 
 
 def _native_size(model: str) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 
 from pneumokeras.data.datasets import Splits, load_splits
 from pneumokeras.errors import DataError, PneumokerasError
-from pneumokeras.evaluation import Evaluation, Interval, OperatingPoint, evaluate_predictions, wilson
-from pneumokeras.evaluation.intervals import hanley_mcneil
+from pneumokeras.evaluation import Evaluation, Interval, Predictions, evaluate_predictions, wilson
+from pneumokeras.evaluation.intervals import hanley_mcneil, mean_of_two
 from pneumokeras.evaluation.thresholds import ORACLE_WARNING
 from pneumokeras.fitting import Confirm
 from pneumokeras.inference import predict
@@ -30,7 +30,7 @@ from pneumokeras.recipes.recipe import (
     with_changes,
 )
 from pneumokeras.recipes.table import render_html, render_markdown
-from pneumokeras.recipes.training import Progress, train
+from pneumokeras.recipes.training import Progress, parameters, train
 from pneumokeras.runs import open_run
 
 NORMALS, PNEUMONIAS = 234, 390
@@ -38,6 +38,7 @@ NORMALS, PNEUMONIAS = 234, 390
 
 PUBLISHED = "published"
 CHOSEN_ON_TEST = "chosen_on_test"
+NO_INTERVAL = "none: the document does not print what it needs"
 
 Began = Callable[[str, str, int], None]
 """Told which recipe, which variant and which seed is run next."""
@@ -51,12 +52,14 @@ class Row:
         recipe: its name.
         title: what its document calls it.
         variant: `"published"`, `"as published"` or `"corrected"`.
-        figures: by name. Of several seeds the mean, of estimates and of the ends of their intervals.
+        figures: by name. Of several seeds the mean, of estimates and of the ends of their intervals: so an
+            interval tells what another test set might give, and `spread` what another seed might.
         seeds: how many were run.
         spread: lowest and highest estimate among the seeds, if there are several.
-        threshold: where the operating point comes from, in words.
+        thresholds: of each seed.
+        chosen_on: what the thresholds were chosen on: `"fixed"`, `"val"`, or test with a warning.
         weights: where the backbone's weights come from; empty for a network from scratch.
-        parameters: of the network.
+        parameters: of the network; BatchNorm's running statistics are none.
         size: of the saved model in megabytes.
         minutes: of training, the seeds' mean.
         changes: what was run otherwise than the recipe says, such as `{"epochs": 2}`.
@@ -69,7 +72,8 @@ class Row:
     figures: Mapping[str, Interval]
     seeds: int = 0
     spread: Mapping[str, tuple[float, float]] | None = None
-    threshold: str = ""
+    thresholds: tuple[float, ...] = ()
+    chosen_on: str = ""
     weights: str = ""
     parameters: int | None = None
     size: float | None = None
@@ -80,7 +84,7 @@ class Row:
     def json(self) -> dict[str, Any]:
         """As plain JSON; NaN becomes `None`."""
         plain = {**vars(self), "figures": {name: figure.json() for name, figure in self.figures.items()}}
-        return {name: value for name, value in plain.items() if value not in (None, "", {})}
+        return {name: value for name, value in plain.items() if value not in (None, "", {}, ())}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class Reproduction:
         """All of it as plain JSON."""
         notes = {
             recipe.name: {
+                "title": recipe.title,
+                "source": recipe.source,
                 "footnotes": list(recipe.published.footnotes) if recipe.published else [],
                 "assumed": list(recipe.assumed),
                 "mended": list(recipe.mended),
@@ -148,6 +154,7 @@ def reproduce(
     confirm: Confirm | None = None,
     began: Began | None = None,
     progress: Progress | None = None,
+    **reading: Any,
 ) -> Reproduction:
     """Run recipes as published and corrected, and put what they reach on test beside what was reported.
 
@@ -167,6 +174,7 @@ def reproduce(
         confirm: as for `train`.
         began: called before each run.
         progress: as for `train`.
+        **reading: `classes`, `patient_pattern` and `skip_bad` of `load_splits`.
 
     Returns:
         The table.
@@ -175,41 +183,39 @@ def reproduce(
         DataError: if there is no such recipe, there are no test radiographs, or a radiograph cannot be read.
     """
     loaded = tuple(one if isinstance(one, Recipe) else load_recipe(one) for one in recipes)
-    splits = {keep: load_splits(data, keep_val=keep) for keep in (False, True)}
-    test = splits[False].test
+    names = [recipe.name for recipe in loaded]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"Two recipes are called {twice}. Expected another name of the file for each.")
+    ways = [
+        replace(recipe, variants={name: _changed(configuration, weights, epochs, views)})
+        for recipe in loaded
+        for name, configuration in recipe.variants.items()
+        if name in variants
+    ]
+    keeping = {_only(way)[1].keep_val for way in ways} or {False}
+    splits = {keep: load_splits(data, keep_val=keep, **reading) for keep in sorted(keeping)}
+    test = next(iter(splits.values())).test
     if test.labels is None or len(test) == 0:
         raise DataError(f"{data} has no test radiographs to compare systems on. Expected a split test.")
+    options = {"cache": cache, "confirm": confirm, "progress": progress}
     rows = []
     for recipe in loaded:
         if recipe.published is not None:
             rows.append(_published_row(recipe, recipe.published))
-        for variant in variants:
-            if variant not in recipe.variants:
-                continue
-            configuration = _changed(recipe.variants[variant], weights, epochs, views)
-            changed = replace(recipe, variants={variant: configuration})
-            results = []
-            try:
-                for seed in seeds:
-                    if began is not None:
-                        began(recipe.name, variant, seed)
-                    results.append(
-                        _reached(
-                            changed,
-                            variant,
-                            splits[configuration.keep_val],
-                            seed,
-                            Path(out) / recipe.name / f"{variant.replace(' ', '-')}-{seed}",
-                            {"cache": cache, "confirm": confirm, "progress": progress},
-                        )
-                    )
-            except PneumokerasError as error:
-                rows.append(Row(recipe.name, recipe.title, variant, {}, reason=str(error)))
-                continue
-            changes = {"epochs": epochs, "views": configuration.views if views else None}
-            rows.append(_mean(results, {name: value for name, value in changes.items() if value}))
+        for way in ways:
+            if way.name == recipe.name:
+                row = _reached(way, splits, seeds, Path(out) / way.name, began, options)
+                changes = {"epochs": epochs, "views": views if _only(way)[1].views else None}
+                changes = {name: value for name, value in changes.items() if value is not None}
+                rows.append(replace(row, changes=changes or None))
     normals, pneumonias = test.counts.values()
     return Reproduction(tuple(rows), loaded, str(data), (normals, pneumonias))
+
+
+def _only(way: Recipe) -> tuple[str, Configuration]:
+    """The name and the configuration of a recipe's only variant."""
+    ((variant, configuration),) = way.variants.items()
+    return variant, configuration
 
 
 def _changed(
@@ -229,32 +235,58 @@ def _changed(
 
 
 def _reached(
-    recipe: Recipe, variant: str, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]
+    way: Recipe,
+    splits: Mapping[bool, Splits],
+    seeds: Sequence[int],
+    out: Path,
+    began: Began | None,
+    options: Mapping[str, Any],
 ) -> Row:
-    """Train one way with one seed, and look at test."""
-    configuration = recipe.variant(variant)
-    result = train(recipe, splits, variant=variant, seed=seed, run=run, **options)
+    """What one variant of a recipe reaches with some seeds, or why it cannot be run."""
+    variant, configuration = _only(way)
+    rows = []
+    try:
+        for seed in seeds:
+            if began is not None:
+                began(way.name, variant, seed)
+            run = out / f"{variant.replace(' ', '-')}-{seed}"
+            rows.append(_of_seed(way, splits[configuration.keep_val], seed, run, options))
+    except PneumokerasError as error:
+        return Row(way.name, way.title, variant, {}, reason=str(error))
+    return _mean(rows)
+
+
+def _of_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:
+    """Train a recipe's only variant with one seed, and look at test."""
+    variant, configuration = _only(way)
+    result = train(way, splits, variant=variant, seed=seed, run=run, **options)
     predictions = predict(result.model, splits.test)
-    write_predictions(predictions, open_run(run).predictions_path("test"))
-    evaluation, point = _judged(predictions, result, configuration)
-    scores = {**evaluation.operating_points[point].scores, "roc_auc": evaluation.roc_auc}
+    folder = open_run(run)
+    write_predictions(predictions, folder.predictions_path("test"))
+    evaluation, name = _judged(predictions, result, configuration)
+    reached = evaluation.operating_points[name]
+    scores = {**reached.scores, "roc_auc": evaluation.roc_auc}
     return Row(
-        recipe=recipe.name,
-        title=recipe.title,
+        recipe=way.name,
+        title=way.title,
         variant=variant,
         figures={name: scores[name] for name in FIGURES},
         seeds=1,
-        threshold=_in_words(evaluation.operating_points[point].point),
+        thresholds=(reached.point.threshold,),
+        chosen_on=reached.point.chosen_on,
         weights=describe(result.model).weights if configuration.has_backbone else "",
-        parameters=result.model.count_params(),
-        size=open_run(run).model_path.stat().st_size / 1e6,
-        minutes=sum(open_run(run).record()["timings"].values()) / 60,
+        parameters=parameters(result.model),
+        size=folder.model_path.stat().st_size / 1e6,
+        minutes=sum(folder.record()["timings"].values()) / 60,
     )
 
 
-def _judged(predictions: Any, result: TuningResult, configuration: Configuration) -> tuple[Evaluation, str]:
+def _judged(
+    predictions: Predictions, result: TuningResult, configuration: Configuration
+) -> tuple[Evaluation, str]:
     """The evaluation, and the name of the operating point that the recipe speaks of."""
     if configuration.threshold_on == "test":
+        assert predictions.labels is not None
         chosen = configuration.threshold.choose(
             predictions.labels, predictions.probabilities, chosen_on=f"test {ORACLE_WARNING}"
         )
@@ -263,7 +295,7 @@ def _judged(predictions: Any, result: TuningResult, configuration: Configuration
     return evaluation, "default" if configuration.threshold.name == "fixed" else "validation"
 
 
-def _mean(rows: Sequence[Row], changes: Mapping[str, Any]) -> Row:
+def _mean(rows: Sequence[Row]) -> Row:
     """One row for several seeds."""
     first = rows[0]
 
@@ -286,40 +318,61 @@ def _mean(rows: Sequence[Row], changes: Mapping[str, Any]) -> Row:
         figures=figures,
         seeds=len(rows),
         spread={name: (min(values), max(values)) for name, values in estimates.items()} if several else None,
-        threshold="; ".join(dict.fromkeys(row.threshold for row in rows)),
-        minutes=mean(row.minutes or math.nan for row in rows),
-        changes=changes or None,
+        thresholds=tuple(threshold for row in rows for threshold in row.thresholds),
+        minutes=mean(row.minutes for row in rows if row.minutes is not None),
     )
 
 
 def _published_row(recipe: Recipe, published: Published) -> Row:
-    """A document's figures; where the number of radiographs is known, with an interval."""
+    """A document's figures."""
     return Row(
         recipe=recipe.name,
         title=recipe.title,
         variant=PUBLISHED,
-        figures={name: _published_interval(name, published.figures) for name in published.figures},
+        figures=published_intervals(published.figures),
         parameters=published.parameters,
         size=published.size,
         minutes=published.minutes,
     )
 
 
-def _published_interval(name: str, figures: Mapping[str, float]) -> Interval:
-    value = figures[name]
+def published_intervals(figures: Mapping[str, float]) -> dict[str, Interval]:
+    """A document's figures with the intervals that its numbers of test radiographs allow.
+
+    Proportions have Wilson's: of all radiographs, of those with pneumonia, of those without, or of those
+    called so, as many as precision and sensitivity mean. F1 is 2 J / (1 + J) of the Jaccard index J, the
+    share of true calls among the radiographs that have pneumonia or are called so; accuracy tells how many
+    these are. Where a figure is missing that another's interval needs, there is none.
+
+    Args:
+        figures: by name, each in [0, 1].
+    """
+    accuracy, sensitivity, precision = (
+        figures.get(name, math.nan) for name in ("accuracy", "sensitivity", "precision")
+    )
     images = {
         "accuracy": NORMALS + PNEUMONIAS,
         "sensitivity": PNEUMONIAS,
         "specificity": NORMALS,
-        "precision": figures.get("sensitivity", math.nan) * PNEUMONIAS / figures.get("precision", math.nan),
-    }.get(name, math.nan)
-    if name == "roc_auc":
-        return hanley_mcneil(value, negatives=NORMALS, positives=PNEUMONIAS)
+        "precision": sensitivity * PNEUMONIAS / precision if precision else math.nan,
+    }
+    intervals = {name: _wilson(figures[name], images[name]) for name in images if name in figures}
+    if "f1" in figures:
+        jaccard = figures["f1"] / (2 - figures["f1"])
+        errors = (1 - accuracy) * (NORMALS + PNEUMONIAS)
+        found = _wilson(jaccard, errors / (1 - jaccard) if jaccard < 1 else math.nan)
+        low, high = (2 * end / (1 + end) for end in (found.low, found.high))
+        intervals["f1"] = Interval(figures["f1"], low, high, found.method)
+    if "balanced_accuracy" in figures:
+        nothing = Interval(math.nan, math.nan, math.nan, NO_INTERVAL)
+        both = mean_of_two(*(intervals.get(name, nothing) for name in ("sensitivity", "specificity")))
+        intervals["balanced_accuracy"] = replace(both, estimate=figures["balanced_accuracy"])
+    if "roc_auc" in figures:
+        intervals["roc_auc"] = hanley_mcneil(figures["roc_auc"], negatives=NORMALS, positives=PNEUMONIAS)
+    return {name: intervals[name] for name in FIGURES if name in intervals}
+
+
+def _wilson(proportion: float, images: float) -> Interval:
     if math.isnan(images):
-        return Interval(value, math.nan, math.nan, "none: the matrix is not printed")
-    return wilson(value * images, images)
-
-
-def _in_words(point: OperatingPoint) -> str:
-    value = f"{point.threshold:.3g}"
-    return value if point.chosen_on == "fixed" else f"{value}, chosen on {point.chosen_on}"
+        return Interval(proportion, math.nan, math.nan, NO_INTERVAL)
+    return wilson(proportion * images, images)

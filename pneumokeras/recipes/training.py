@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
 from pneumokeras.data.datasets import Splits
 from pneumokeras.errors import DataError, PneumokerasError
-from pneumokeras.evaluation import BalancedAccuracy
 from pneumokeras.features import ExtractionProgress
 from pneumokeras.fitting import Confirm, fit_stages, may_store, require_parts
 from pneumokeras.inference import predict
@@ -24,7 +23,7 @@ from pneumokeras.models.saved import describe
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
 from pneumokeras.models.transfer import TransferHyperModel
 from pneumokeras.recipes.recipe import COMPACT_CNN, CORRECTED, Configuration, Recipe, load_recipe
-from pneumokeras.runs import Run
+from pneumokeras.runs import Run, open_run
 from pneumokeras.searching import AfterEpoch, Reporter, TuningProgress
 from pneumokeras.training import FitResult, ImageBatches, best_epoch, set_seed
 from pneumokeras.tuning import calibrate, tune
@@ -45,12 +44,15 @@ def train(
 ) -> TuningResult:
     """Train what a recipe says, choose its operating point on validation, and keep a run folder.
 
+    The run's operating point `validation` is chosen by the recipe's rule, on validation even where the
+    document chose on test; after a search that says 0.5 it is `BalancedAccuracy()`'s.
+
     Args:
         recipe: a recipe's name or file, a recipe, or a configuration of your own.
         splits: radiographs; test is not touched. Where the configuration keeps a small val split, load them
             with `keep_val=True`.
         variant: of a recipe: `"as published"` or `"corrected"`.
-        seed: of initial weights, order, dropout and augmentation.
+        seed: of initial weights, order, dropout and augmentation; not of the splits, which are given.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
         cache: store what frozen layers say of each radiograph.
         confirm: asked before much is stored; see `pneumokeras.fit`.
@@ -71,10 +73,12 @@ def train(
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         configuration = recipe.variant(variant)
         named = {"recipe": recipe.name, "variant": variant}
+    hypermodel = _hypermodel(configuration, seed=seed)
     if configuration.search is not None:
-        return _tuned(configuration, splits, seed, run, cache=cache, progress=progress)
+        tuned = _tuned(configuration, hypermodel, splits, seed, run, cache=cache, progress=progress)
+        open_run(tuned.run).note(**named)
+        return tuned
     settings = {**configuration.settings(), "seed": seed}
-    hypermodel = _hypermodel(configuration)
     if configuration.has_backbone:
         settings["weights"] = hypermodel.settings["weights"]
     else:
@@ -112,14 +116,24 @@ def build(configuration: Configuration, *, seed: int = 0, hypermodel: Any = None
     return (hypermodel or _hypermodel(configuration, seed=seed)).build(values)
 
 
-def _hypermodel(configuration: Configuration, *, seed: int = 0) -> Any:
+def parameters(model: keras.Model) -> int:
+    """How many parameters a model has, as PyTorch and the documents count: without running statistics."""
+    statistics: list[keras.Variable] = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            statistics += [layer.moving_mean, layer.moving_variance]
+        elif isinstance(layer, keras.layers.Normalization):
+            statistics += layer.weights
+    return model.count_params() - sum(int(np.prod(variable.shape)) for variable in statistics)
+
+
+def _hypermodel(configuration: Configuration, *, seed: int) -> Any:
     """What builds the model, if it is not a reference network."""
     shape = (configuration.image_size, configuration.image_size, 1)
     if configuration.model == COMPACT_CNN:
         return CompactCNNHyperModel(input_shape=shape)
     if not configuration.has_backbone:
         return None
-    ranges = {} if configuration.search is None else asdict(configuration.search)
     return TransferHyperModel(
         configuration.model,
         input_shape=shape,
@@ -127,7 +141,7 @@ def _hypermodel(configuration: Configuration, *, seed: int = 0) -> Any:
         preprocessing=configuration.preprocessing,
         head=configuration.head,
         seed=seed,
-        **{name: value for name, value in ranges.items() if name not in ("max_trials", "epochs")},
+        **(configuration.search.ranges if configuration.search else {}),
     )
 
 
@@ -181,9 +195,9 @@ def _trained(
         run,
         FitResult(whole, fitted.history),
         predict(whole, splits.val),
-        policy=configuration.threshold if configuration.threshold_on == "val" else BalancedAccuracy(),
+        policy=configuration.threshold,
         timings={"fit": seconds},
-        parameters=whole.count_params(),
+        parameters=parameters(whole),
         best_epoch=kept_epoch(fitted.history, configuration) + 1,
     )
 
@@ -200,6 +214,7 @@ def kept_epoch(history: Mapping[str, list[float]], configuration: Configuration)
 
 def _tuned(
     configuration: Configuration,
+    hypermodel: TransferHyperModel,
     splits: Splits,
     seed: int,
     run: str | PathLike[str] | None,
@@ -209,7 +224,7 @@ def _tuned(
 ) -> TuningResult:
     assert configuration.search is not None
     return tune(
-        _hypermodel(configuration),
+        hypermodel,
         splits,
         max_trials=configuration.search.max_trials,
         epochs=configuration.search.epochs,

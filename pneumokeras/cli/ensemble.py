@@ -1,0 +1,55 @@
+"""`pneumokeras ensemble`: the mean of several runs' models as one run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
+from pneumokeras.cli.options import PATH
+
+if TYPE_CHECKING:
+    from pneumokeras.keeping import TuningResult
+
+
+@click.command()
+@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/ensemble-<hash>]")
+@click.option(
+    "--calibrate", is_flag=True, help="Set each member's temperature on validation before averaging."
+)
+@talking
+def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: bool) -> None:
+    """Average the probabilities of finished runs in one model, and keep it as a run.
+
+    The runs must share their validation radiographs, and none may have trained on what
+    another holds out. The same command again shows the finished run.
+    """
+    load_tensorflow()
+    from pneumokeras.ensembling import ensemble as average
+
+    talk.result(_summary(average(runs, run=run, calibrate=calibrate)))
+
+
+def _summary(result: TuningResult) -> str:
+    """What the members and their mean reached, and what to type next."""
+    from pneumokeras.runs import open_run
+
+    record = open_run(result.run).record()
+    point = result.operating_points["validation"]
+    lines = []
+    for name, member in record["members"].items():
+        run = record["settings"]["members"][name]["run"]
+        scaled = f", temperature {member['temperature']:.3f}" if record["settings"]["calibrate"] else ""
+        lines.append(f"{run}: validation AUC {member['val_auc']:.4f}{scaled}")
+    lines += [
+        f"Mean of {len(record['members'])}: validation AUC {record['val_auc']:.4f}; "
+        f"threshold {point.threshold:.4f}, chosen on {point.images} validation images",
+        f"Run folder {result.run}",
+        f"Next: {program()} report {shlex.quote(str(result.run))}",
+    ]
+    return "\n".join(lines)
