@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import keras
@@ -24,6 +25,28 @@ EXPLAINED_PER_OUTCOME = 2
 DISAGREEMENTS = 12
 PICTURES = 300
 HEATMAP_SIDE = 40  # pixels, of the table's heatmaps: no feature map that is explained is much finer
+
+
+def shown(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> dict[str, Any]:
+    """All pictures of a report, by their names in `ReportContents`.
+
+    Args:
+        model: the run's.
+        radiographs: the whole set, labelled.
+        evaluation: of the model on it.
+
+    Raises:
+        DataError: if a radiograph cannot be read.
+        ModelError: if the model cannot be explained.
+    """
+    description = describe(model)
+    return {
+        "samples": samples(radiographs, evaluation, description),
+        "predictions": predicted(radiographs, evaluation, description),
+        "mistakes": mistakes(model, radiographs, evaluation),
+        "explanations": explanations(model, radiographs, evaluation),
+        "pictures": pictures(model, radiographs, evaluation),
+    }
 
 
 def samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:

@@ -19,6 +19,7 @@ from pneumokeras.searching import in_words
 
 def facts(
     record: Mapping[str, Any],
+    *,
     description: ModelDescription,
     best_hyperparameters: Mapping[str, Any],
     data: str | PathLike[str] | None,
@@ -59,6 +60,7 @@ def facts(
 
 def notices(
     record: Mapping[str, Any],
+    *,
     run: Run,
     radiographs: RadiographSet,
     data: str | PathLike[str] | None,

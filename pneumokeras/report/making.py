@@ -17,7 +17,7 @@ from pneumokeras.explain import checks
 from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
-from pneumokeras.keeping import load_run, write_predictions
+from pneumokeras.keeping import TuningResult, load_run, write_predictions
 from pneumokeras.models.saved import ModelDescription, describe
 from pneumokeras.report import choosing
 from pneumokeras.report.comparing import require_same_radiographs
@@ -84,11 +84,11 @@ def report_run(
         ModelError: if a model cannot be loaded.
     """
     result, folder = load_run(run), open_run(run)
-    other = None if compare_with is None else open_run(compare_with)
+    other = None if compare_with is None else load_run(compare_with)
     description, record = describe(result.model), folder.record()
     radiographs = _radiographs(folder, data, split, description)
     if other is not None and data is None:
-        require_same_radiographs(folder, other, split)
+        require_same_radiographs(folder, open_run(other.run), split)
     if skip_bad:
         radiographs = radiographs.without_bad()
     split = radiographs.split or WHOLE
@@ -106,11 +106,13 @@ def report_run(
         columns={name: columns[name] for name in columns if name not in ungrouped},
         prevalence=prevalence,
     )
-    told = notices(record, folder, radiographs, data, split, description)
+    told = notices(
+        record, run=folder, radiographs=radiographs, data=data, split=split, description=description
+    )
     told += [f"Column {name} has more than {MOST_SUBGROUPS} values: no subgroups." for name in ungrouped]
     compared = None
     if other is not None:
-        told += seen_in_training(other, radiographs, whose=f" by {other.folder.resolve().name}")
+        told += seen_in_training(open_run(other.run), radiographs, whose=f" by {other.run.resolve().name}")
         compared = _compared(other, evaluation, radiographs, images=images, cache=cache)
     name = split if data is None else Path(data).resolve().name
     contents = ReportContents(
@@ -120,13 +122,14 @@ def report_run(
         history=result.history,
         trials=[trial.row() for trial in result.trials],
         objective=record["settings"]["objective"],
-        facts=facts(record, description, result.best_hyperparameters, data, METHOD if images else ""),
+        facts=facts(
+            record,
+            description=description,
+            best_hyperparameters=result.best_hyperparameters,
+            data=data,
+            heatmaps=METHOD if images else "",
+        ),
         notices=[one_line(notice) for notice in told],
-        samples=choosing.samples(radiographs, evaluation, description) if images else None,
-        predictions=choosing.predicted(radiographs, evaluation, description) if images else None,
-        mistakes=choosing.mistakes(result.model, radiographs, evaluation) if images else None,
-        explanations=choosing.explanations(result.model, radiographs, evaluation) if images else None,
-        pictures=choosing.pictures(result.model, radiographs, evaluation) if images else None,
         columns=columns,
         audit=_audit(radiographs, data, record["data"]["path"]),
         explanation_checks=checks.check_explanations(result.model, radiographs)
@@ -134,6 +137,7 @@ def report_run(
         else None,
         compared=compared,
         model=description.json(),
+        **(choosing.shown(result.model, radiographs, evaluation) if images else {}),
     )
     write_report(contents, target)
     if data is None and out is None:
@@ -184,14 +188,13 @@ def _validation(run: Run, classes: tuple[str, str]) -> Predictions | None:
 
 
 def _compared(
-    other: Run, evaluation: Evaluation, radiographs: RadiographSet, *, images: bool, cache: bool
+    other: TuningResult, evaluation: Evaluation, radiographs: RadiographSet, *, images: bool, cache: bool
 ) -> ComparedRuns:
     """Another run's model on the same radiographs, beside this one's evaluation."""
-    result = load_run(other.folder)
-    name = one_line(other.folder.resolve().name)
+    name = one_line(other.run.resolve().name)
     theirs = evaluate_predictions(
-        predict(result.model, radiographs, cache=cache),
-        operating_points=result.operating_points,
+        predict(other.model, radiographs, cache=cache),
+        operating_points=other.operating_points,
         split=evaluation.split,
         run=name,
         data=evaluation.data,
@@ -201,7 +204,7 @@ def _compared(
     return ComparedRuns(
         comparison,
         (name, evaluation.run or "this run"),
-        choosing.examples(radiographs, evaluation.predictions, describe(result.model), shown)
+        choosing.examples(radiographs, evaluation.predictions, describe(other.model), shown)
         if images and shown.size
         else None,
     )
