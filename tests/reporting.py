@@ -101,6 +101,7 @@ def full_contents(this=None, **changes):
             "test": {"NORMAL": 117, "PNEUMONIA": 195},
         },
         "history": HISTORY,
+        "kept_epoch": 1,
         "trials": [trial(1, 0.91), trial(2, 0.95), trial(3, None, f"OOM {EVIL}")],
         "facts": {
             "command": f"pneumokeras tune --data '{EVIL}'",

@@ -215,9 +215,16 @@ def test_of_a_loss_the_lowest_is_best():
         evaluation(),
         objective="val_loss",
         history={"val_loss": [0.5, 0.3, 0.4]},
+        kept_epoch=2,
         trials=[trial(1, 0.4), trial(2, 0.3), trial(3, None, "OOM")],
     )
-    assert (contents.best_epoch, contents.best_trial) == (2, 2)
+    assert (contents.kept_is_best, contents.best_trial) == (True, 2)
+
+
+def test_the_last_epoch_that_a_recipe_keeps_is_not_called_the_best():
+    history = {"val_auc": [0.8, 0.9, 0.7], "loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0]}
+    page = render_page(ReportContents("t", evaluation(), history=history, kept_epoch=3))
+    assert "The weights are those of epoch 3. " in page
 
 
 def test_the_same_contents_make_the_same_page(contents, folder):

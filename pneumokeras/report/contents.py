@@ -104,6 +104,7 @@ class ReportContents:
         evaluation: figures, curves and operating points.
         class_counts: for each split, images by class.
         history: of the fit; for each figure one float an epoch.
+        kept_epoch: the one whose weights the model has, counted from 1, if anybody noted it.
         trials: of the search, each a row as in trials.csv: `TRIAL_COLUMNS`, then its hyperparameters.
         objective: what trials and epochs were chosen by; of `val_loss` the lowest is best, else the highest.
         facts: how it was made, by name: command, data, fingerprint, seed, weights, versions, times.
@@ -124,6 +125,7 @@ class ReportContents:
     evaluation: Evaluation
     class_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     history: Mapping[str, Sequence[float]] | None = None
+    kept_epoch: int | None = None
     trials: Sequence[Mapping[str, Any]] = ()
     objective: str = "val_auc"
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -159,12 +161,13 @@ class ReportContents:
         return self.evaluation.operating_points[self.chosen]
 
     @property
-    def best_epoch(self) -> int | None:
-        """The epoch that is best by the objective, counted from 1, if the history tells."""
+    def kept_is_best(self) -> bool:
+        """Whether the epoch kept is the best by the objective, as it is unless a recipe keeps the last."""
         scores = np.asarray((self.history or {}).get(self.objective, ()), dtype=np.float64)
-        if np.isnan(scores).all():
-            return None
-        return 1 + int(np.nanargmin(scores) if self.objective == "val_loss" else np.nanargmax(scores))
+        if self.kept_epoch is None or np.isnan(scores).all():
+            return False
+        best = np.nanmin(scores) if self.objective == "val_loss" else np.nanmax(scores)
+        return bool(scores[self.kept_epoch - 1] == best)
 
     @property
     def best_trial(self) -> int | None:

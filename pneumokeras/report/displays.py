@@ -124,9 +124,9 @@ def _epochs(contents: ReportContents) -> Mapping[str, Display]:
     history = contents.history or {}
     figures: dict[str, Display] = {}
     if {"accuracy", "val_accuracy"} <= history.keys():
-        figures["accuracy_curve"] = AccuracyCurvesDisplay(history, contents.best_epoch)
+        figures["accuracy_curve"] = AccuracyCurvesDisplay(history, contents.kept_epoch)
     if {"loss", "val_loss"} <= history.keys():
-        figures["loss_curve"] = LossCurvesDisplay(history, contents.best_epoch)
+        figures["loss_curve"] = LossCurvesDisplay(history, contents.kept_epoch)
     return figures
 
 

@@ -120,6 +120,7 @@ def report_run(
         evaluation=evaluation,
         class_counts=class_counts(record, radiographs, data),
         history=result.history,
+        kept_epoch=record.get("best_epoch"),
         trials=[trial.row() for trial in result.trials],
         objective=record["settings"]["objective"],
         facts=facts(
