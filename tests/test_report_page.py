@@ -8,7 +8,7 @@ import pytest
 from pneumokeras.evaluation import OperatingPoint, evaluate_predictions
 from pneumokeras.report import ReportContents, write_report
 from pneumokeras.report.page import LARGEST_PAGE, render_page
-from tests.reporting import EVIL, POINT, full_contents, pictures, scattered
+from tests.reporting import EVIL, POINT, evaluation, full_contents, pictures, scattered
 
 playwright = pytest.importorskip("playwright.sync_api", reason="browser: playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="browser: axe is not installed")
@@ -316,6 +316,17 @@ def test_without_pictures_there_is_a_table_and_no_image(browser, contents, tmp_p
         assert len(names_in_order(page)) == 25
         assert "This report holds no pictures." in page.locator("#radiographs").inner_text()
     assert not any("sample" in path.name or "grad" in path.name for path in tmp_path.rglob("*"))
+
+
+def test_a_set_of_one_class_leaves_undefined_what_needs_both(browser, tmp_path):
+    path = tmp_path / "index.html"
+    path.write_text(render_page(ReportContents("One class", evaluation(tn=0, fp=0, fn=1, tp=9))))
+    for page in open_page(browser, path):
+        choose(page, 0.9)
+        assert shown_counts(page) == {"tn": 0, "fp": 0, "fn": 10, "tp": 0}
+        assert shown_interval(page, "specificity") == ("undefined", "")
+        assert shown_interval(page, "ward-ppv") == ("undefined", "")
+        assert page.locator("[data-follows=roc]").count() == 0
 
 
 @pytest.mark.slow
