@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation.delong import delong_interval
@@ -73,18 +74,28 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     """
     return tuple(
         subgroup
-        for name, values in columns.items()
-        for subgroup in _of_column(evaluation, name, np.asarray(values, dtype=str))
+        for name, values in check_columns(columns, len(evaluation.predictions)).items()
+        for subgroup in _of_column(evaluation, name, values)
     )
+
+
+def check_columns(columns: Mapping[str, ArrayLike], images: int) -> dict[str, np.ndarray]:
+    """Columns as `(images,)` strings.
+
+    Raises:
+        DataError: if a column has not one value for each radiograph.
+    """
+    strings = {name: np.asarray(values, dtype=str) for name, values in columns.items()}
+    for name, values in strings.items():
+        if values.shape != (images,):
+            raise DataError(
+                f"Expected one value of {name!r} for each of {images} radiographs, received {values.size}."
+            )
+    return strings
 
 
 def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterator[Subgroup]:
     predictions = evaluation.predictions
-    if values.shape != predictions.probabilities.shape:
-        raise DataError(
-            f"Expected one value of {name!r} for each of {len(predictions)} radiographs,"
-            f" received {values.size}."
-        )
     positive = predictions.require_labels() == 1
     called = evaluation.chosen_result.point.calls(predictions.probabilities)
     divides_classes = not set(values[positive]) & set(values[~positive]) - {""}
