@@ -186,7 +186,7 @@ class TestDifferentSizes:
     def test_a_smaller_member_sees_nearly_what_a_loader_reads(self, large, small, mean_off, most_off, splits):
         ensemble = averaged({"large": small_model(1, side=large), "small": small_model(2, side=small)})
         assert ensemble.input_shape == (None, large, large, 1)
-        resized = keras.Model(ensemble.inputs[0], ensemble.get_layer("member2_area_columns").output)
+        resized = keras.Model(ensemble.inputs[0], ensemble.get_layer("member2_area_means_of_columns").output)
         read, wanted = (splits.test.pixels((side, side)).astype(np.float32) for side in (large, small))
         off = np.abs(resized(read[..., None]).numpy()[..., 0] - wanted)
         assert off.mean() < mean_off
@@ -384,7 +384,7 @@ class TestRuns:
         assert result.exit_code == 0, result.output
         page = (made[0] / "report" / "index.html").read_text()
         assert "ensemble of small, small, small" in page
-        assert "Grad-CAM" in page
+        assert "Heatmaps" in page
         assert json.loads((made[0] / "report" / "report.json").read_text())["split"] == "test"
 
     def test_radiographs_are_predicted_and_explained_with_it(self, made, splits, tmp_path):
