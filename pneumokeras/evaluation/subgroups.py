@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     Args:
         evaluation: of the whole set.
         columns: by name, `(n,)` values in the predictions' order, compared as strings; radiographs with an
-            empty one are in no subgroup.
+            empty one, `None` or NaN are in no subgroup.
 
     Returns:
         A subgroup for each value, columns in the order given, values sorted.
@@ -80,18 +81,25 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
 
 
 def check_columns(columns: Mapping[str, ArrayLike], images: int) -> dict[str, np.ndarray]:
-    """Columns as `(images,)` strings.
+    """Columns as `(images,)` strings, empty for what is missing: `None`, or NaN as pandas has it.
 
     Raises:
         DataError: if a column has not one value for each radiograph.
     """
-    strings = {name: np.asarray(values, dtype=str) for name, values in columns.items()}
-    for name, values in strings.items():
+    objects = {name: np.asarray(values, dtype=object) for name, values in columns.items()}
+    for name, values in objects.items():
         if values.shape != (images,):
             raise DataError(
                 f"Expected one value of {name!r} for each of {images} radiographs, received {values.size}."
             )
-    return strings
+    return {
+        name: np.array(["" if _is_missing(value) else str(value) for value in values], dtype=str)
+        for name, values in objects.items()
+    }
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterator[Subgroup]:
