@@ -142,7 +142,12 @@ def test_shares_that_are_certain_give_values_that_are(sensitivity, specificity):
 
 def test_without_one_class_there_are_no_predictive_values():
     undefined = Interval(math.nan, math.nan, math.nan, "wilson")
-    assert math.isnan(predictive_values(undefined, wilson(3, 4), 0.1).ppv.estimate)
+    for cleared in (3, 4):
+        for values in (
+            predictive_values(undefined, wilson(cleared, 4), 0.1),
+            predictive_values(wilson(cleared, 4), undefined, 0.1),
+        ):
+            assert math.isnan(values.ppv.estimate) and math.isnan(values.npv.estimate)
 
 
 @pytest.mark.parametrize("prevalence", [0, 1, -0.1, 10, math.nan])

@@ -14,11 +14,15 @@ from scipy.special import expit
 
 import pneumokeras as pk
 from pneumokeras.cli import main
+from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import ModelError, PneumokerasError, RunError
 from pneumokeras.evaluation import TemperatureScaling
+from pneumokeras.explain.gradcam import explained_layers, heatmap_function
+from pneumokeras.explain.projections import features
+from pneumokeras.explain.randomisation import randomisation_check, reinitialised
 from pneumokeras.files import read_csv, write_csv
 from pneumokeras.keeping import begin_run, keep_run
-from pneumokeras.models.ensembles import averaged, members_of
+from pneumokeras.models.ensembles import averaged, is_area_mean, members_of
 from pneumokeras.models.head import probability, sigmoid
 from pneumokeras.models.saved import describe, save_model
 from pneumokeras.runs import open_run
@@ -182,7 +186,7 @@ class TestDifferentSizes:
     def test_a_smaller_member_sees_nearly_what_a_loader_reads(self, large, small, mean_off, most_off, splits):
         ensemble = averaged({"large": small_model(1, side=large), "small": small_model(2, side=small)})
         assert ensemble.input_shape == (None, large, large, 1)
-        resized = keras.Model(ensemble.inputs[0], ensemble.get_layer("member2_area_columns").output)
+        resized = keras.Model(ensemble.inputs[0], ensemble.get_layer("member2_area_means_of_columns").output)
         read, wanted = (splits.test.pixels((side, side)).astype(np.float32) for side in (large, small))
         off = np.abs(resized(read[..., None]).numpy()[..., 0] - wanted)
         assert off.mean() < mean_off
@@ -249,6 +253,46 @@ class TestHeatmaps:
         for one, model in zip(found, members.values(), strict=True):
             np.testing.assert_allclose(one(RADIOGRAPHS), logits_of(model, RADIOGRAPHS), atol=1e-5)
         assert members_of(members["first"]) == [members["first"]]
+
+    def test_the_checks_are_of_the_map_that_is_shown(self, monkeypatch):
+        """Not of one member's alone, whose layer has a name to ask for."""
+        models = {"large": small_model(1), "small": small_model(2, side=14)}
+        model, asked = averaged(models), []
+
+        def remembered(model, **arguments):
+            asked.append(arguments)
+            return heatmap_function(model, **arguments)
+
+        monkeypatch.setattr("pneumokeras.explain.checks.heatmap_function", remembered)
+        monkeypatch.setattr("pneumokeras.explain.randomisation.heatmap_function", remembered)
+        radiographs = RadiographSet.from_arrays(RADIOGRAPHS[..., 0].astype(np.uint8), np.ones(6, int))
+        checks = pk.check_explanations(model, radiographs)
+        assert checks.layer == "member1_norm, member2_norm"
+        assert [arguments["layer"] for arguments in asked] == [None, None]
+
+    def test_new_weights_leave_what_members_see_alone(self):
+        model = averaged({"large": small_model(1), "small": small_model(2, side=12)})
+        fresh = reinitialised(model, seed=0)
+        means = [layer for layer in model.layers if is_area_mean(layer)]
+        assert len(means) == 2
+        for layer in means:
+            np.testing.assert_array_equal(fresh.get_layer(layer.name).kernel, layer.kernel)
+        check = randomisation_check(model, RADIOGRAPHS, steps=99)
+        assert check.steps[-1].layers == 1 + 2 * len(["conv", "norm", "logit"])
+
+    def test_its_features_are_the_members_side_by_side(self, mean, members):
+        expected = np.concatenate([features(model, RADIOGRAPHS) for model in members.values()], axis=1)
+        np.testing.assert_allclose(features(mean, RADIOGRAPHS), expected, atol=1e-5)
+
+    def test_every_member_of_a_member_is_explained(self, members):
+        inner = averaged({name: members[name] for name in ("first", "second")})
+        nested = averaged({"inner": inner, "third": members["third"]})
+        halves = [inner(RADIOGRAPHS), members["third"](RADIOGRAPHS)]
+        np.testing.assert_allclose(nested(RADIOGRAPHS), np.mean(halves, axis=0), atol=1e-6)
+        for one, model in zip(members_of(nested), members.values(), strict=True):
+            np.testing.assert_allclose(one(RADIOGRAPHS), logits_of(model, RADIOGRAPHS), atol=1e-5)
+        assert explained_layers(nested) == ["member1_member1_norm", "member1_member2_norm", "member2_norm"]
+        assert pk.grad_cam(nested, RADIOGRAPHS).shape == (6, SIDE, SIDE)
 
 
 def keep(folder, model, splits):
@@ -340,7 +384,7 @@ class TestRuns:
         assert result.exit_code == 0, result.output
         page = (made[0] / "report" / "index.html").read_text()
         assert "ensemble of small, small, small" in page
-        assert "Grad-CAM" in page
+        assert "Heatmaps" in page
         assert json.loads((made[0] / "report" / "report.json").read_text())["split"] == "test"
 
     def test_radiographs_are_predicted_and_explained_with_it(self, made, splits, tmp_path):

@@ -20,6 +20,7 @@ from pneumokeras.evaluation import (
     evaluate_predictions,
     metrics,
 )
+from pneumokeras.evaluation.presentation import describe_point
 
 VALIDATION = OperatingPoint(0.3, "val", "balanced_accuracy", 0.95, 520)
 SCORES = ["accuracy", "sensitivity", "specificity", "precision", "npv", "f1", "balanced_accuracy", "mcc"]
@@ -213,6 +214,33 @@ def test_scalings_are_fitted_on_validation_alone():
 def test_validation_of_one_class_is_refused():
     with pytest.raises(DataError, match="both classes to fit a scaling"):
         evaluate_predictions(sample_predictions(), validation=predictions_of([1, 1], [0.2, 0.9]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prevalence": 10},
+        {"columns": {"site": np.array(["a"])}},
+        {"validation": predictions_of([1, 1], [0.2, 0.9])},
+    ],
+    ids=["prevalence", "columns", "validation"],
+)
+def test_what_is_wrong_is_said_before_the_bootstrap(wrong, monkeypatch):
+    monkeypatch.setattr("pneumokeras.evaluation.evaluation.patient_bootstrap", None)
+    with pytest.raises(DataError):
+        evaluate_predictions(sample_predictions(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("policy", "aim"),
+    [
+        ("balanced_accuracy", "balanced accuracy"),
+        ("sensitivity", "specificity"),
+        ("youden", "Youden index"),
+    ],
+)
+def test_a_point_says_what_its_policy_makes_highest(policy, aim):
+    assert f"chosen on val, highest {aim}" in describe_point(OperatingPoint(0.3, "val", policy))
 
 
 def test_every_figure_has_a_row():

@@ -254,6 +254,12 @@ class TestProjections:
         np.testing.assert_allclose(made[2].points, again.points, atol=1e-5)
         assert not np.allclose(made[2].points, made[4].points, atol=0.01)
 
+    @pytest.mark.filterwarnings("error")
+    def test_radiographs_that_are_all_alike_fall_on_one_point(self):
+        same = np.full((8, 3), 7.0)
+        np.testing.assert_array_equal(pca(same).points, 0)
+        np.testing.assert_array_equal(tsne(same).points, 0)
+
     def test_too_few_to_project_is_one_clear_error(self):
         with pytest.raises(DataError, match="at least 5 radiographs to project"):
             pca(IMAGES[:3])
@@ -425,6 +431,19 @@ class TestRandomisation:
         assert check.steps[-1].ssim == pytest.approx(1)
         assert not check.passed
 
+    def test_maps_that_were_empty_to_begin_with_prove_nothing(self):
+        model = spot_detector()
+        dark, (bright, _) = np.full((6, SIDE, SIDE), 100, np.uint8), spots(6)
+        alone, mixed = (
+            randomisation_check(model, images) for images in (bright, np.concatenate([dark, bright]))
+        )
+        assert mixed.images == 6 and mixed.steps == alone.steps
+        nothing = randomisation_check(model, dark)
+        assert nothing.images == 0 and not nothing.passed
+        assert (
+            json.loads(json.dumps(nothing.json(), allow_nan=False))["steps"][-1]["rank_correlation"] is None
+        )
+
     def test_similarities_of_a_map_with_itself_its_reverse_and_nothing(self):
         maps = RNG.random((4, SIDE, SIDE))
         np.testing.assert_allclose(rank_correlations(maps, maps), 1)
@@ -480,6 +499,22 @@ class TestChecks:
         )
         assert checks.masks.pointing.figure.estimate == 1
         assert checks.masks.outside_thorax.figure.estimate == 0
+
+    def test_masks_of_other_radiographs_are_refused(self):
+        images, masks = spots()
+        with pytest.raises(DataError, match="Expected masks of shape"):
+            check_explanations(
+                spot_detector(),
+                RadiographSet.from_arrays(images, np.ones(12, int)),
+                masks=PhantomMasks(masks[:6], masks[:6]),
+            )
+
+    def test_a_model_with_several_outputs_is_refused(self):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inputs))
+        model = keras.Model(inputs, layers.Dense(2, activation="softmax")(pooled))
+        with pytest.raises(ModelError, match="one probability"):
+            check_explanations(model, RadiographSet.from_arrays(spots()[0], np.ones(12, int)))
 
     def test_a_single_radiograph_has_no_other_to_be_compared_with(self):
         one = RadiographSet.from_arrays(spots()[0][:1], np.ones(1, int))

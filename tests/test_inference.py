@@ -9,7 +9,7 @@ from keras import layers
 
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import DataError, ModelError
-from pneumokeras.evaluation import OperatingPoint
+from pneumokeras.evaluation import OperatingPoint, TemperatureScaling
 from pneumokeras.inference import evaluate, predict
 from pneumokeras.models.forward import forward
 from pneumokeras.models.saved import describe
@@ -62,6 +62,30 @@ def test_the_sets_subtypes_are_its_subgroups_unless_columns_are_given(brightness
     given = evaluate(brightness, grays, columns={"site": np.array(list("aabbaab"))}, prevalence=0.1)
     assert [group.value for group in given.subgroups] == ["a", "b"]
     assert given.operating_points["default"].predictive_values.prevalence == 0.1
+
+
+def test_scalings_are_fitted_on_the_validation_radiographs_given(brightness, grays):
+    validation = RadiographSet.from_arrays(grays.images[::-1].copy(), [0, 1, 0, 1, 0, 1, 1])
+    said = predict(brightness, validation)
+    expected = TemperatureScaling.fit(said.labels, said.probabilities)
+    scalings = evaluate(brightness, grays, validation=validation).calibration.scalings
+    assert scalings["temperature"].scaling == expected
+    assert list(evaluate(brightness, grays).calibration.scalings) == ["none"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prevalence": 10},
+        {"columns": {"site": np.array(["a"])}},
+        {"validation": RadiographSet.from_arrays(np.zeros((2, 8, 8), np.uint8))},
+    ],
+    ids=["prevalence", "columns", "validation"],
+)
+def test_what_is_wrong_is_said_before_anything_is_predicted(brightness, grays, wrong, monkeypatch):
+    monkeypatch.setattr("pneumokeras.inference.predict", None)
+    with pytest.raises(DataError):
+        evaluate(brightness, grays, **wrong)
 
 
 def test_the_points_a_model_carries_are_judged(brightness, grays):

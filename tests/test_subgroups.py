@@ -110,6 +110,12 @@ def test_a_column_without_values_has_no_subgroups(evaluation):
     assert subgroup_results(evaluation, {"subtype": np.full(N, "")}) == ()
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_is_missing_is_no_value(evaluation, missing):
+    values = np.where(SITES == "south", missing, SITES.astype(object))
+    assert [group.value for group in subgroup_results(evaluation, {"site": values})] == ["north"]
+
+
 def test_a_column_of_another_length_is_refused(evaluation):
     with pytest.raises(DataError, match="one value of 'site' for each of 160 radiographs, received 2"):
         subgroup_results(evaluation, {"site": np.array(["a", "b"])})

@@ -62,6 +62,17 @@ def check_labelled(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndar
     return labels, values
 
 
+def check_prevalence(prevalence: float) -> float:
+    """A share of PNEUMONIA that predictive values can be stated at.
+
+    Raises:
+        DataError: if it does not lie strictly between 0 and 1.
+    """
+    if not 0 < prevalence < 1:
+        raise DataError(f"Expected a prevalence between 0 and 1, such as 0.1, received {prevalence}.")
+    return prevalence
+
+
 def has_both_classes(y_true: np.ndarray) -> bool:
     """Whether NORMAL and PNEUMONIA are both there, among `(n,)` checked labels."""
     return bool(0 < y_true.sum() < y_true.size)

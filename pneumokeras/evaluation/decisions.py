@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.errors import DataError
-from pneumokeras.evaluation.checks import check_labelled
+from pneumokeras.evaluation.checks import check_labelled, check_prevalence
 from pneumokeras.evaluation.results import Interval, PredictiveValues
 
 DECISION_THRESHOLDS = tuple(hundredths / 100 for hundredths in range(1, 100))
@@ -90,7 +90,8 @@ def predictive_values(
         prevalence: share of PNEUMONIA among those to be judged, strictly between 0 and 1.
 
     Returns:
-        `PredictiveValues`, of method `"mover"`; NaN where nothing would be called, or nothing cleared.
+        `PredictiveValues`, of method `"mover"`; NaN where nothing would be called, or nothing cleared, or a
+            share is NaN.
 
     Raises:
         DataError: if the prevalence does not lie between 0 and 1.
@@ -98,10 +99,8 @@ def predictive_values(
     Reference: Donner & Zou (2012), Statistical Methods in Medical Research 21(4); Newcombe (2016), the same
     25(5).
     """
-    if not 0 < prevalence < 1:
-        raise DataError(f"Expected a prevalence between 0 and 1, such as 0.1, received {prevalence}.")
+    odds = check_prevalence(prevalence) / (1 - prevalence)
     called, cleared = _with_interval(sensitivity), _with_interval(specificity)
-    odds = prevalence / (1 - prevalence)
     return PredictiveValues(
         prevalence=prevalence,
         ppv=_share_of_odds(odds, _ratio(called, _complement(cleared))),
@@ -119,7 +118,9 @@ def _complement(share: Interval) -> Interval:
 
 def _ratio(over: Interval, under: Interval) -> Interval:
     """The ratio of two independent shares, a likelihood ratio; infinite where the lower one is 0."""
-    estimate = over.estimate / under.estimate if under.estimate else math.inf if over.estimate else math.nan
+    estimate = (
+        over.estimate / under.estimate if under.estimate else math.inf if over.estimate > 0 else math.nan
+    )
     if math.isnan(estimate) or math.isnan(over.low) or math.isnan(under.low):
         return Interval(estimate, math.nan, math.nan, "mover")
     product = over.estimate * under.estimate

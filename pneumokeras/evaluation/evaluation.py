@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_scalings
-from pneumokeras.evaluation.checks import has_both_classes
+from pneumokeras.evaluation.checks import check_prevalence, has_both_classes
 from pneumokeras.evaluation.decisions import NetBenefit, net_benefit, predictive_values
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
@@ -27,7 +27,7 @@ from pneumokeras.evaluation.results import (
     Predictions,
     plain,
 )
-from pneumokeras.evaluation.subgroups import Subgroup, subgroup_results
+from pneumokeras.evaluation.subgroups import Subgroup, check_columns, subgroup_results
 from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
 
 if TYPE_CHECKING:
@@ -310,6 +310,10 @@ def evaluate_predictions(
             not lie between 0 and 1.
     """
     y_true, probabilities = _labelled(predictions)
+    columns = check_columns(columns or {}, len(predictions))
+    if prevalence is not None:
+        check_prevalence(prevalence)
+    scalings = None if validation is None else fit_scalings(*_labelled(validation))
     points = _all_points(y_true, probabilities, operating_points or {}, split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
@@ -339,12 +343,7 @@ def evaluate_predictions(
         brier=headline["brier"],
         calibration_error=headline["calibration_error"],
         roc_auc_delong=delong_interval(y_true, probabilities, patients),
-        calibration=calibration_of(
-            y_true,
-            probabilities,
-            patients,
-            scalings=None if validation is None else fit_scalings(*_labelled(validation)),
-        ),
+        calibration=calibration_of(y_true, probabilities, patients, scalings=scalings),
         roc=metrics.roc_curve(y_true, probabilities),
         precision_recall=metrics.precision_recall_curve(y_true, probabilities),
         net_benefit=net_benefit(y_true, probabilities),
@@ -355,7 +354,7 @@ def evaluate_predictions(
         run=run,
         data=data,
     )
-    return replace(evaluation, subgroups=subgroup_results(evaluation, columns or {}))
+    return replace(evaluation, subgroups=subgroup_results(evaluation, columns))
 
 
 def _labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,7 @@ TABLE_SCORES = (
     "f1",
     "mcc",
 )
+POLICY_AIMS = {"sensitivity": "specificity", "youden": "Youden index"}
 SHORT_NAMES = {"roc_auc": "ROC AUC", "brier": "Brier score", "npv": "NPV", "f1": "F1", "mcc": "MCC"}
 
 
@@ -171,7 +172,7 @@ def describe_point(point: OperatingPoint) -> str:
         point.chosen_on if point.policy is None else f"chosen on {point.chosen_on}",
     ]
     if point.policy is not None:
-        parts.append(f"highest {score_name(point.policy)}")
+        parts.append(f"highest {POLICY_AIMS.get(point.policy, score_name(point.policy))}")
     if point.sensitivity_floor is not None:
         parts.append(f"sensitivity at least {point.sensitivity_floor:g}")
     if point.images is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation.delong import delong_interval
@@ -63,7 +65,7 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     Args:
         evaluation: of the whole set.
         columns: by name, `(n,)` values in the predictions' order, compared as strings; radiographs with an
-            empty one are in no subgroup.
+            empty one, `None` or NaN are in no subgroup.
 
     Returns:
         A subgroup for each value, columns in the order given, values sorted.
@@ -73,18 +75,35 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     """
     return tuple(
         subgroup
-        for name, values in columns.items()
-        for subgroup in _of_column(evaluation, name, np.asarray(values, dtype=str))
+        for name, values in check_columns(columns, len(evaluation.predictions)).items()
+        for subgroup in _of_column(evaluation, name, values)
     )
+
+
+def check_columns(columns: Mapping[str, ArrayLike], images: int) -> dict[str, np.ndarray]:
+    """Columns as `(images,)` strings, empty for what is missing: `None`, or NaN as pandas has it.
+
+    Raises:
+        DataError: if a column has not one value for each radiograph.
+    """
+    objects = {name: np.asarray(values, dtype=object) for name, values in columns.items()}
+    for name, values in objects.items():
+        if values.shape != (images,):
+            raise DataError(
+                f"Expected one value of {name!r} for each of {images} radiographs, received {values.size}."
+            )
+    return {
+        name: np.array(["" if _is_missing(value) else str(value) for value in values], dtype=str)
+        for name, values in objects.items()
+    }
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterator[Subgroup]:
     predictions = evaluation.predictions
-    if values.shape != predictions.probabilities.shape:
-        raise DataError(
-            f"Expected one value of {name!r} for each of {len(predictions)} radiographs,"
-            f" received {values.size}."
-        )
     positive = predictions.require_labels() == 1
     called = evaluation.chosen_result.point.calls(predictions.probabilities)
     divides_classes = not set(values[positive]) & set(values[~positive]) - {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.phantoms import PhantomMasks, are_phantoms, read_masks
-from pneumokeras.errors import DataError
+from pneumokeras.errors import DataError, ModelError
 from pneumokeras.explain.faithfulness import (
     AgainstChance,
     PerturbationCurve,
@@ -24,11 +25,11 @@ from pneumokeras.explain.faithfulness import (
     pointing_game,
     random_heatmaps,
 )
-from pneumokeras.explain.gradcam import METHOD, explained_layer, heatmap_function
+from pneumokeras.explain.gradcam import METHOD, explained_layers, heatmap_function
 from pneumokeras.explain.graph import ModelGraph, batches_of
 from pneumokeras.explain.randomisation import Randomisation, randomisation_check
 from pneumokeras.models.forward import compiled
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saved import ModelDescription, describe
 
 IMAGES = 64
 STEPS = 16
@@ -68,7 +69,7 @@ class ExplanationChecks:
 
     Attributes:
         method: which heatmaps.
-        layer: whose feature map they weigh.
+        layer: whose feature map they weigh; of an ensemble each member's, separated by commas.
         images: how many radiographs.
         empty: how many maps have nothing in them.
         deletion: what the model says while what the maps show is taken away.
@@ -118,21 +119,27 @@ def check_explanations(
         seed: of all that is random.
 
     Raises:
-        DataError: if the set has no labels or no PNEUMONIA radiographs, or one cannot be read.
-        ModelError: if the model cannot be explained.
+        DataError: if the set has no labels or no PNEUMONIA radiographs, one cannot be read, or masks are not
+            of this set at the model's size.
+        ModelError: if the model cannot be explained, or gives more than one probability.
     """
+    if model.output_shape[-1] != 1:
+        raise ModelError(
+            f"Expected a model with one probability as output. Received output shape {model.output_shape}."
+        )
     sick = np.flatnonzero(radiographs.require_labels() == 1)
     if not sick.size:
         raise DataError("There is no PNEUMONIA radiograph to explain. Expected at least one.")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(sick)[:images])
     some, description = radiographs.subset(chosen), describe(model)
+    known = _known_masks(masks, radiographs, chosen, description)
     pixels = some.pixels(description.image_size, pad=description.pad)
-    name = explained_layer(model, method=method, layer=layer)
-    heatmaps = heatmap_function(model, method=method, layer=name)(pixels)
+    names, outputs = explained_layers(model, method=method, layer=layer), ModelGraph.of(model).outputs
+    heatmaps = heatmap_function(model, method=method, layer=layer)(pixels)
     patients = some.patients
 
-    grain = ModelGraph.of(model).outputs[name].shape[1:3]
+    grain = max((tuple(outputs[name].shape[1:3]) for name in names), key=math.prod)
     random = random_heatmaps(len(pixels), pixels.shape[1:], grain, rng=rng)
     score = _probability_of(model)
     curves = {
@@ -144,25 +151,35 @@ def check_explanations(
         )
         for kind, scores in (("deletion", deletion_scores), ("insertion", insertion_scores))
     }
-    if masks is not None:
-        known = PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
-    elif isinstance(some.images, tuple) and are_phantoms(some.images):
-        known = read_masks(some.images, description.image_size, pad=description.pad)
-    else:
-        known = None
     return ExplanationChecks(
         method=method,
-        layer=name,
+        layer=", ".join(names),
         images=len(pixels),
         empty=int((heatmaps.max(axis=(1, 2)) == 0).sum()),
         deletion=curves["deletion"],
         insertion=curves["insertion"],
         randomisation=randomisation_check(
-            model, pixels[:RANDOMISED_IMAGES], method=method, layer=name, seed=seed
+            model, pixels[:RANDOMISED_IMAGES], method=method, layer=layer, seed=seed
         ),
         border=attention_outside(heatmaps, centre(pixels.shape[1:]), patients=patients, seed=seed),
         masks=_mask_checks(heatmaps, known, patients, seed),
     )
+
+
+def _known_masks(
+    masks: PhantomMasks | None, radiographs: RadiographSet, chosen: np.ndarray, description: ModelDescription
+) -> PhantomMasks | None:
+    """The masks of the chosen radiographs: the given ones, or those beside phantoms."""
+    if masks is not None:
+        expected = (len(radiographs), *description.image_size)
+        for mask in (masks.opacities, masks.thoraxes):
+            if mask.shape != expected:
+                raise DataError(f"Expected masks of shape {expected}, received {mask.shape}.")
+        return PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
+    files = radiographs.subset(chosen).images
+    if isinstance(files, tuple) and are_phantoms(files):
+        return read_masks(files, description.image_size, pad=description.pad)
+    return None
 
 
 def _mask_checks(

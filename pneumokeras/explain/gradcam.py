@@ -97,6 +97,22 @@ def grad_cam(
     return heatmap_function(model, method=method, target=target, layer=layer, batch_size=batch_size)(images)
 
 
+def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> list[str]:
+    """The names of the layers whose feature maps a method weighs: one, or of an ensemble one for each member.
+
+    Args:
+        model: as for `grad_cam`.
+        method: as for `grad_cam`.
+        layer: a name that was asked for, then the only one.
+
+    Raises:
+        ModelError: as `explained_layer`.
+    """
+    if layer is not None:
+        return [explained_layer(model, method=method, layer=layer)]
+    return [explained_layer(member, method=method) for member in members_of(model)]
+
+
 def explained_layer(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> str:
     """The name of the layer whose feature map a method weighs.
 
@@ -110,13 +126,10 @@ def explained_layer(model: keras.Model, *, method: str = "grad-cam", layer: str 
     Raises:
         ModelError: if there is no such method, or no such layer with a feature map.
     """
-    return _explained_layer(model, ModelGraph.of(model), method, layer)
-
-
-def _explained_layer(model: keras.Model, graph: ModelGraph, method: str, layer: str | None) -> str:
     if method not in METHODS:
         raise ModelError(f"Expected one of {', '.join(METHODS)}. Received {method!r}.")
-    return graph.feature_map(_fine_map(model) if layer is None and method == "hirescam" else layer)
+    name = _fine_map(model) if layer is None and method == "hirescam" else layer
+    return ModelGraph.of(model).feature_map(name)
 
 
 def _fine_map(model: keras.Model) -> str | None:
@@ -205,8 +218,7 @@ def _map_function(
     """A compiled function from a batch of images to coarse heatmaps, not yet enlarged and scaled."""
     graph = ModelGraph.of(model)
     last, before_last = graph.calls[-1]
-    names = [layer] if layer else [explained_layer(member, method=method) for member in members_of(model)]
-    explained = [graph.outputs[_explained_layer(model, graph, method, name)] for name in names]
+    explained = [graph.outputs[name] for name in explained_layers(model, method=method, layer=layer)]
     inspected = keras.Model(graph.inputs, [*explained, before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
         raise ModelError(f"{model.name} has no class {target}. Expected 0 or 1.")

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 from pneumokeras.errors import DataError
 from pneumokeras.explain.graph import ModelGraph, layer_outputs
 from pneumokeras.explain.randomisation import reinitialised
+from pneumokeras.models.ensembles import members_of
 
 PERPLEXITY = 30.0
 PCA_BEFORE_TSNE = 50  # components; as van der Maaten & Hinton do, which also saves most of the time
@@ -51,8 +52,10 @@ def pca(values: np.ndarray, *, labels: np.ndarray | None = None, source: str = "
 
     Reference: Pearson (1901), Philosophical Magazine 2(11).
     """
-    fitted = PCA(2, svd_solver="full" if min(values.shape) < 500 else "auto", random_state=0)
-    points = fitted.fit_transform(_rows(values))
+    rows = _rows(values)
+    fitted = PCA(2, svd_solver="full" if min(rows.shape) < 500 else "auto", random_state=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where all rows are alike
+        points = fitted.fit_transform(rows)
     shares = tuple(float(share) for share in np.nan_to_num(fitted.explained_variance_ratio_))
     return Projection(points, labels, "PCA", source, shares)
 
@@ -80,6 +83,8 @@ def tsne(
     Reference: van der Maaten & Hinton (2008), Journal of Machine Learning Research 9.
     """
     rows = _rows(values)
+    if not rows.any():  # all alike: scikit-learn would give NaN
+        return Projection(np.zeros((len(rows), 2)), labels, "t-SNE", source)
     most = min(PCA_BEFORE_TSNE, *rows.shape)
     if rows.shape[1] > most:
         rows = PCA(most, random_state=seed).fit_transform(rows)
@@ -99,11 +104,16 @@ def features(
         batch_size: images at a time.
 
     Returns:
-        `(n, channels)` `float32`.
+        `(n, channels)` `float32`; of an ensemble every member's, side by side.
 
     Raises:
         ModelError: if the model has no such layer, or no dense layer.
     """
+    members = members_of(model) if layer is None else [model]
+    return np.concatenate([_features(member, images, layer, batch_size) for member in members], axis=1)
+
+
+def _features(model: keras.Model, images: np.ndarray, layer: str | None, batch_size: int) -> np.ndarray:
     graph = ModelGraph.of(model)
     tensor = graph.features if layer is None else graph.output(layer)
     if len(tensor.shape) == 4:

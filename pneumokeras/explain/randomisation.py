@@ -8,6 +8,7 @@ Reference: Adebayo et al. (2018), NeurIPS, "Sanity Checks for Saliency Maps".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,8 +18,10 @@ import keras
 import numpy as np
 from scipy.stats import rankdata
 
+from pneumokeras.evaluation.results import plain
 from pneumokeras.explain.gradcam import heatmap_function
 from pneumokeras.models.backbones import set_weights
+from pneumokeras.models.ensembles import is_area_mean
 
 CHANGED = 0.5
 """Maps have changed if the mean rank correlation with those of the trained network is below this."""
@@ -30,7 +33,8 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for maps in [0, 1]
 def reinitialised(model: keras.Model, *, seed: int) -> keras.Model:
     """A copy of a model with new initial weights, drawn as its layers' initialisers say.
 
-    What belongs to the preprocessing, the mean and variance of a `Normalization` layer, stays.
+    What belongs to the preprocessing stays: the mean and variance of a `Normalization` layer, and what
+    reduces radiographs to the size of an ensemble's smaller members.
 
     Args:
         model: a flat functional or Sequential model.
@@ -43,10 +47,15 @@ def reinitialised(model: keras.Model, *, seed: int) -> keras.Model:
 
     copy = keras.models.clone_model(model, clone_function=fresh)
     for layer, original in zip(copy.layers, model.layers, strict=True):
-        if isinstance(layer, keras.layers.Normalization):
+        if _is_preprocessing(layer):
             layer.set_weights(original.get_weights())
-            layer.finalize_state()
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
     return copy
+
+
+def _is_preprocessing(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.Normalization) or is_area_mean(layer)
 
 
 def _seeded(config: Any, rng: np.random.Generator) -> Any:
@@ -65,7 +74,7 @@ class RandomisationStep:
         layers: how many layers with weights are random, counted from the score downwards.
         lowest: the name of the lowest of these.
         rank_correlation: mean over images of Spearman's correlation with the trained network's maps, -1 to 1;
-            0 for a map with nothing in it.
+            0 for a map that lost all there was in it.
         ssim: mean structural similarity with the trained network's maps, -1 to 1.
         empty: how many maps have nothing in them.
     """
@@ -85,7 +94,8 @@ class Randomisation:
         steps: from the last layer alone to the whole network.
         unrelated: mean rank correlation of the trained network's maps with those of *other* images: what maps
             have in common that have nothing to do with each other. NaN for a single image.
-        images: how many images the means are of.
+        images: how many images the means are of: those whose trained map has something in it, for one that
+            has nothing cannot change. Without any the means are NaN, and the check is not passed.
     """
 
     steps: tuple[RandomisationStep, ...]
@@ -99,8 +109,7 @@ class Randomisation:
 
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
-        unrelated = None if np.isnan(self.unrelated) else self.unrelated
-        return asdict(self) | {"unrelated": unrelated, "passed": self.passed}
+        return plain(asdict(self)) | {"passed": self.passed}
 
 
 def randomisation_check(
@@ -131,11 +140,13 @@ def randomisation_check(
     set_weights(copy, model.get_weights())
     heatmaps_of = heatmap_function(copy, method=method, target=target, layer=layer)
     trained = heatmaps_of(images)
+    shown = trained.max(axis=(1, 2)) > 0
+    images, trained = np.asarray(images)[shown], trained[shown]
     fresh = reinitialised(model, seed=seed)
     learnt = [
         (own, new)
         for own, new in zip(copy.layers, fresh.layers, strict=True)
-        if own.weights and not isinstance(own, keras.layers.Normalization)
+        if own.weights and not _is_preprocessing(own)
     ][::-1]
     depths = np.unique(np.linspace(1, len(learnt), min(steps, len(learnt))).round().astype(int))
     done, made = 0, []
@@ -148,13 +159,17 @@ def randomisation_check(
             RandomisationStep(
                 layers=done,
                 lowest=learnt[done - 1][0].name,
-                rank_correlation=float(rank_correlations(trained, maps).mean()),
-                ssim=float(structural_similarities(trained, maps).mean()),
+                rank_correlation=_mean(rank_correlations(trained, maps)),
+                ssim=_mean(structural_similarities(trained, maps)),
                 empty=int((maps.max(axis=(1, 2)) == 0).sum()),
             )
         )
-    others = rank_correlations(trained, np.roll(trained, 1, axis=0)).mean()
-    return Randomisation(tuple(made), float(others) if len(trained) > 1 else float("nan"), len(trained))
+    others = rank_correlations(trained, np.roll(trained, 1, axis=0))
+    return Randomisation(tuple(made), _mean(others) if len(trained) > 1 else float("nan"), len(trained))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -171,7 +186,7 @@ def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
     """
 
     def ranks(maps: np.ndarray) -> np.ndarray:
-        ranked = rankdata(maps.reshape(len(maps), -1), axis=1)
+        ranked = rankdata(maps.reshape(len(maps), math.prod(maps.shape[1:])), axis=1)
         centred = ranked - ranked.mean(axis=1, keepdims=True)
         lengths = np.linalg.norm(centred, axis=1, keepdims=True)
         return np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)

@@ -15,6 +15,7 @@ from pneumokeras.models.head import sigmoid
 from pneumokeras.models.saved import describe
 
 MEMBER_LOGITS = "member_logits"
+AREA_MEANS = "area_means_of"
 
 
 def averaged(
@@ -93,7 +94,7 @@ def require_alike(models: Mapping[str, keras.Model]) -> None:
 
 
 def members_of(model: keras.Model) -> list[keras.Model]:
-    """The members of an ensemble, or a model that is none, itself.
+    """The members of an ensemble, those of a member that is one itself too; or a model that is none, itself.
 
     Args:
         model: any functional model, also one that plain Keras loaded.
@@ -101,10 +102,16 @@ def members_of(model: keras.Model) -> list[keras.Model]:
     Returns:
         Models from the ensemble's input to each member's logit, with the ensemble's own layers.
     """
-    together = next((layer for layer in model.layers if layer.name == MEMBER_LOGITS), None)
-    if together is None:
+    together = [layer for layer in model.layers if layer.name.endswith(MEMBER_LOGITS)]
+    if not together:
         return [model]
-    return [keras.Model(model.inputs[0], logit) for logit in together.input]
+    parts = [keras.Model(model.inputs[0], logit) for logit in together[-1].input]
+    return [member for part in parts for member in members_of(part)]
+
+
+def is_area_mean(layer: keras.Layer) -> bool:
+    """Whether a layer of an ensemble only reduces radiographs to a smaller member's size."""
+    return AREA_MEANS in layer.name
 
 
 def _member(name: str, model: keras.Model, inputs: keras.KerasTensor, *, prefix: str) -> keras.KerasTensor:
@@ -145,7 +152,7 @@ def _reduced(inputs: keras.KerasTensor, size: tuple[int, int], *, prefix: str) -
         if before != after:
             shape = list(tensor.shape[1:])
             shape[axis - 1] = after
-            means = layers.EinsumDense(equation, shape, trainable=False, name=f"{prefix}_area_{name}")
+            means = layers.EinsumDense(equation, shape, trainable=False, name=f"{prefix}_{AREA_MEANS}_{name}")
             tensor = means(tensor)
             means.set_weights([_area_means(before, after)])
     return tensor
