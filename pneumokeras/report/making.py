@@ -13,6 +13,7 @@ from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, r
 from pneumokeras.data.sets import WHOLE
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_predictions
+from pneumokeras.evaluation.checks import check_prevalence
 from pneumokeras.explain import checks
 from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.files import read_csv
@@ -83,6 +84,8 @@ def report_run(
             prevalence does not lie between 0 and 1.
         ModelError: if a model cannot be loaded.
     """
+    if prevalence is not None:
+        check_prevalence(prevalence)
     result, folder = load_run(run), open_run(run)
     other = None if compare_with is None else load_run(compare_with)
     description, record = describe(result.model), folder.record()
