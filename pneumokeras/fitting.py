@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -73,10 +74,10 @@ class Stage:
                 "Expected a learning rate for head and one for backbone, in a stage that trains both. "
                 f"Received {dict(rate)} for {self.trainable!r}."
             )
-        if self.epochs < 1 or not all(value > 0 for value in rates):
+        if self.epochs < 1 or not all(0 < value < math.inf for value in rates):
             raise DataError(
-                f"Expected a stage of at least 1 epoch and a learning rate above 0. Received {self.epochs} "
-                f"and {rate}."
+                "Expected a stage of at least 1 epoch and a finite learning rate above 0. "
+                f"Received {self.epochs} and {rate}."
             )
         if self.batch_norm not in BATCH_NORMS:
             raise DataError(f"Expected batch_norm as keep or update. Received {self.batch_norm!r}.")

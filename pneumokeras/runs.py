@@ -97,7 +97,8 @@ class Run:
             return read_json(self.record_path)
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(
-                f"{self.folder} is no run folder (no readable run.json). Make one with pneumokeras tune."
+                f"{self.folder} is no run folder (no readable run.json). "
+                "Make one with pneumokeras tune or pneumokeras train."
             ) from error
 
     def finished(self) -> bool:
@@ -105,7 +106,7 @@ class Run:
         return self.record_path.exists() and self.record()["status"] == "finished"
 
     def open(self, *, settings: Mapping[str, Any], data: Mapping[str, Any], command: str, seed: int) -> None:
-        """Start the run, or go on with it.
+        """Start the run, or go on with it; one that failed with nothing to show is started anew.
 
         Args:
             settings: everything that decides the outcome but the data.
@@ -119,14 +120,16 @@ class Run:
         if any(character in str(self.folder) for character in "[]*?"):
             # Keras Tuner looks for its trials with glob, which takes these for patterns.
             raise RunError(f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.")
-        if self.record_path.exists():
+        before: dict[str, Any] = {"started": _now()}
+        if self._failed_with_nothing():
+            shutil.rmtree(self.tuner_folder, ignore_errors=True)
+        elif self.record_path.exists():
             self._require_same(settings, data)
-            self._start_anew_if_failed()
+            before = self.record()
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise RunError(
                 f"{self.folder} holds something other than a run. Choose another folder with --run."
             )
-        before = self.record() if self.record_path.exists() else {"started": _now()}
         if self.finished():
             self.note(data=dict(data))  # the same radiographs may lie elsewhere by now
             return
@@ -161,13 +164,14 @@ class Run:
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_path, record)
 
-    def _start_anew_if_failed(self) -> None:
-        """Forget the trials of a search in which every one failed: what made them fail may be mended."""
+    def _failed_with_nothing(self) -> bool:
+        """Whether it failed before a trial was completed or a model fitted: other settings may mend that."""
+        if not self.record_path.exists() or self.record()["status"] != "failed":
+            return False
         completed = self.trials_path.exists() and any(
             row["status"] == "completed" for row in read_csv(self.trials_path)
         )
-        if self.record()["status"] == "failed" and not completed:
-            shutil.rmtree(self.tuner_folder, ignore_errors=True)
+        return not (completed or self.history_path.exists())
 
     def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         before = self.record()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.console import Console
 from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
 from pneumokeras.cli.tune import FineTuning
+from pneumokeras.errors import DataError
 from pneumokeras.features import ExtractionProgress
 from pneumokeras.searching import TuningProgress
 
@@ -296,7 +296,7 @@ class TestFineTuning:
         error_line(call("tune", "--data", phantom_folder, "--precision", "bfloat16", *options))
 
     def test_where_nobody_can_be_asked_the_size_is_told(self, tmp_path):
-        with Talk().searching() as progress, pytest.raises(click.UsageError, match=r"1\.9 GB.*--yes"):
+        with Talk().searching() as progress, pytest.raises(DataError, match=r"1\.9 GB.*--yes"):
             progress.agrees_to_store(1_880_000_000, tmp_path)
 
 

@@ -37,6 +37,7 @@ from pneumokeras.recipes.reproducing import (
     published_intervals,
     reproduce,
 )
+from pneumokeras.recipes.table import figure, spread
 from pneumokeras.recipes.training import build, kept_epoch, parameters, train
 from pneumokeras.runs import open_run
 from pneumokeras.schedules import Schedule
@@ -324,12 +325,30 @@ class TestAFileOfYourOwn:
             (changed("views = 1", "threshold_on = 'test'"), "Unknown key 'threshold_on'"),
             (changed('chosen_on = "test"', 'chosen_on = "train"'), "chosen on val or test"),
             (changed('policy = "balanced_accuracy"', 'policy = "best"'), "Unknown threshold policy 'best'"),
+            (changed('policy = "balanced_accuracy"', "policy = ['youden']"), "Unknown threshold policy"),
+            (
+                changed('among = "sweep"', "sensitivity_floor = 95"),
+                "sensitivity_floor in [0, 1], received 95",
+            ),
+            (changed('among = "sweep"', "among = [0.5, 50]"), "among in [0, 1], received 50"),
             (changed("views = 1", "augmentation = 3"), "augmentation in as_published as a table"),
             (changed("views = 1", "augmentation = { zoom_range = 'x' }"), "zoom_range in augmentation"),
             (changed("views = 1", "search = 3"), "Expected search as a table"),
             (changed("views = 1", "search = {}"), "either stages or a search"),
             (re.sub("stages = .*", "stages = 3", TINY), "stages as a list of tables"),
             (changed("title =", "title "), "is no recipe"),
+            (changed("width = 4", "widht = 4"), "Unknown key 'widht' in hyperparameters"),
+            (changed("learning_rate = 1e-3", "learning_rate = inf"), "a finite learning rate above 0"),
+            (changed("depth = 2", "depth = 0"), "depth in hyperparameters as a whole number of at least 1"),
+            (
+                changed("dropout = 0.2", "dropout = 2"),
+                "dropout in hyperparameters as a number from 0 to below 1",
+            ),
+            (changed('"compact-cnn"', '"baseline-cnn"'), "Expected hyperparameters beside compact-cnn"),
+            (changed("views = 1", "head = 'linear'"), "head belongs to a backbone, not to compact-cnn"),
+            (changed("views = 1", "weights = 'none'"), "weights belongs to a backbone"),
+            (changed("views = 1", "two_logits = true"), "compact-cnn has no two logits"),
+            (changed("views = 1", "class_weights = { NORMAL = -1, PNEUMONIA = 1 }"), "a weight above 0"),
             ("published = 3\n" + TINY.replace("[published]", "[other]"), "Unknown key 'other'"),
         ],
     )
@@ -584,9 +603,9 @@ class TestReproducing:
         markdown = (made[0] / "out" / "table.md").read_text()
         page = (made[0] / "out" / "table.html").read_text()
         for row in table["rows"]:
-            for figure in row.get("figures", {}).values():
-                estimate = f"{figure['estimate']:.3f}"
-                ends = "" if figure["low"] is None else f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+            for reached in row.get("figures", {}).values():
+                estimate = f"{reached['estimate']:.3f}"
+                ends = "" if reached["low"] is None else f"[{reached['low']:.3f}, {reached['high']:.3f}]"
                 assert f"{estimate} {ends}".strip() in markdown
                 assert f">{estimate}<" in page
                 assert ends in page
@@ -644,6 +663,18 @@ class TestReproducing:
     def test_wrong_usage_is_one_line(self, arguments, said, phantom_folder, in_tmp):
         assert said in error_line(call("reproduce", *arguments, "--data", phantom_folder))
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"weights": {"resnet99": "none"}}, "Unknown backbone 'resnet99'"),
+            ({"variants": ["as-published"]}, "Unknown variant 'as-published'"),
+            ({"variants": [AS_PUBLISHED]}, "pretrain-resnet18 has no variant as published"),
+        ],
+    )
+    def test_what_would_be_left_out_of_account_is_refused(self, options, said, in_tmp):
+        with pytest.raises(DataError, match=said):
+            reproduce(["pretrain-resnet18"], "anywhere", **options)
+
     def test_two_recipes_of_one_name_are_refused(self, tiny, phantom_folder, in_tmp):
         with pytest.raises(DataError, match="Two recipes are called tiny"):
             reproduce([tiny, tiny], phantom_folder)
@@ -693,6 +724,13 @@ class TestReproducing:
         assert both.thresholds == (0.4, 0.6)
         assert both.minutes == 0.5
         assert _mean(rows[:1]).spread is None
+
+    def test_a_figure_that_a_seed_lacks_has_no_spread_and_is_called_undefined(self):
+        undefined = Interval(math.nan, math.nan, math.nan, "w")
+        figures = [{"precision": undefined, "roc_auc": Interval(x, x, x, "w")} for x in (0.4, 0.6)]
+        both = _mean([Row("a", "A", CORRECTED, of_seed, 1, minutes=1.0) for of_seed in figures])
+        assert json.loads(json.dumps(both.json(), allow_nan=False))["spread"] == {"roc_auc": [0.4, 0.6]}
+        assert (figure(both, "precision"), spread(both, "precision")) == ("undefined", "")
 
     def test_a_row_without_an_interval_is_plain_json(self):
         row = Row("a", "A", "published", {"f1": Interval(0.5, math.nan, math.nan, "none")})

@@ -90,6 +90,24 @@ def test_going_on_keeps_when_it_was_started(tmp_path):
     assert run.record()["started"] == "2026-01-01T00:00:00+00:00"
 
 
+def test_a_run_that_failed_with_nothing_to_show_takes_other_settings(tmp_path):
+    run = opened(tmp_path / "run")
+    run.note(status="failed", reason="no such stage", precision="bfloat16")
+    opened(tmp_path / "run", settings=SETTINGS | {"epochs": 3}, data=DATA | {"fingerprint": "abd"})
+    record = run.record()
+    assert (record["status"], record["settings"]["epochs"]) == ("running", 3)
+    assert {"reason", "precision"}.isdisjoint(record)
+
+
+@pytest.mark.parametrize("kept", ["trials.csv", "history.csv"])
+def test_a_run_that_failed_with_something_to_show_does_not(kept, tmp_path):
+    run = opened(tmp_path / "run")
+    (run.folder / kept).write_text("trial,status\n1,completed\n")
+    run.note(status="failed")
+    with pytest.raises(RunError, match="epochs 2, not 3"):
+        opened(tmp_path / "run", settings=SETTINGS | {"epochs": 3})
+
+
 @pytest.mark.parametrize(("status", "kept"), [("completed", True), ("failed", False)])
 def test_a_failed_run_forgets_its_trials_only_if_all_of_them_failed(status, kept, tmp_path):
     run = opened(tmp_path / "run")

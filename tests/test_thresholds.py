@@ -176,10 +176,18 @@ def test_the_point_names_the_policy_that_chose_it(name):
     assert content["images"] == 2
 
 
-@pytest.mark.parametrize("policy", [thresholds.Sensitivity(1.1), thresholds.BalancedAccuracy(-0.1)])
-def test_a_policy_out_of_range_is_refused(policy):
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        (thresholds.Fixed, {"threshold": 1.1}),
+        (thresholds.Sensitivity, {"target": 1.1}),
+        (thresholds.BalancedAccuracy, {"sensitivity_floor": -0.1}),
+        (thresholds.BalancedAccuracy, {"among": [0.5, 50]}),
+    ],
+)
+def test_a_policy_out_of_range_is_refused_before_anything_is_trained_for_it(policy, settings):
     with pytest.raises(DataError, match="in \\[0, 1\\]"):
-        policy.choose([0, 1], [0.2, 0.6])
+        policy(**settings)
 
 
 def counted(tn, fp, fn, tp):

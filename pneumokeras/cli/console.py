@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from pneumokeras.errors import PneumokerasError
+from pneumokeras.errors import DataError, PneumokerasError
 
 if TYPE_CHECKING:
     from pneumokeras.features import ExtractionProgress
@@ -109,10 +109,13 @@ class SearchProgress:
         Args:
             size: bytes.
             folder: where.
+
+        Raises:
+            DataError: if nobody can be asked.
         """
         question = f"Fine-tuning stores {in_bytes(size)} of feature maps in {folder}"
         if self._status is None or not sys.stdin.isatty():
-            raise click.UsageError(f"{question}. Agree with --yes, or train without them with --no-cache.")
+            raise DataError(f"{question}. Agree with --yes, or train without them with --no-cache.")
         self._status.stop()
         agreed = click.confirm(f"{question}. Go on?", default=True, err=True)
         self._status.start()

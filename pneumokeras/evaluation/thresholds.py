@@ -59,8 +59,7 @@ class ThresholdPolicy(Protocol):
             chosen_on: what these radiographs are, for the record.
 
         Raises:
-            DataError: if a class is missing, the arrays do not fit together, or a number of the rule is out
-                of range.
+            DataError: if a class is missing or the arrays do not fit together.
         """
 
 
@@ -70,11 +69,17 @@ class Fixed:
 
     Attributes:
         threshold: in [0, 1].
+
+    Raises:
+        DataError: if it lies outside.
     """
 
     name: ClassVar[str] = "fixed"
 
     threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_in_unit("threshold", self.threshold)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
@@ -91,12 +96,19 @@ class BalancedAccuracy:
         sensitivity_floor: the least sensitivity allowed, in [0, 1].
         among: the thresholds to choose from, such as `SWEEP`; the lowest where none reaches the floor. By
             default all there are, of which the lowest calls every radiograph.
+
+    Raises:
+        DataError: if a number lies outside [0, 1].
     """
 
     name: ClassVar[str] = "balanced_accuracy"
 
     sensitivity_floor: float = 0.95
     among: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        _require_in_unit("sensitivity_floor", self.sensitivity_floor)
+        _require_in_unit("among", *self.among)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
@@ -113,11 +125,17 @@ class Sensitivity:
 
     Attributes:
         target: the least sensitivity allowed, in [0, 1]; it is the operating point's `sensitivity_floor`.
+
+    Raises:
+        DataError: if it lies outside.
     """
 
     name: ClassVar[str] = "sensitivity"
 
     target: float = 0.95
+
+    def __post_init__(self) -> None:
+        _require_in_unit("target", self.target)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
@@ -146,6 +164,12 @@ class Youden:
         choices = _choices(y_true, probabilities)
         chosen = choices.best(choices.balanced_accuracy, 0.0)
         return OperatingPoint(chosen, chosen_on, self.name, images=choices.images)
+
+
+def _require_in_unit(name: str, *numbers: float) -> None:
+    for number in numbers:
+        if not 0 <= number <= 1:
+            raise DataError(f"Expected {name} in [0, 1], received {number}.")
 
 
 POLICIES: Mapping[str, type[ThresholdPolicy]] = {

@@ -47,6 +47,9 @@ _IN_WORDS = {
     dict: "a table",
 }
 _NETWORKS = (COMPACT_CNN, *REFERENCE_CNNS)
+_WITH_TWO_LOGITS = tuple(
+    name for name, network in REFERENCE_CNNS.items() if "two_logits" in signature(network).parameters
+)
 _HYPERPARAMETERS = {
     COMPACT_CNN: {"width": 24, "depth": 4, "dropout": 0.3},
     "backbone": {"units": 256, "dropout": 0.4, "l2": 1e-4},
@@ -131,16 +134,20 @@ class Configuration:
     def __post_init__(self) -> None:
         _require_model(self.model)
         if (self.search is None) == (not self.stages):
-            raise DataError(f"Expected either stages or a search for {self.model}. Received both or neither.")
+            received = "both" if self.stages else "neither"
+            raise DataError(f"Expected either stages or a search for {self.model}. Received {received}.")
         if self.search is not None:
             self._require_what_a_search_does()
+        self._require_what_the_model_takes()
         weights = self.class_weights
         if weights not in ("balanced", "none") and (
-            isinstance(weights, str) or set(weights) != {"NORMAL", "PNEUMONIA"}
+            isinstance(weights, str)
+            or set(weights) != {"NORMAL", "PNEUMONIA"}
+            or not all(_is_number(weight) and weight > 0 for weight in weights.values())
         ):
             raise DataError(
-                "Expected class_weights as balanced, none, or a weight for NORMAL and one for PNEUMONIA. "
-                f"Received {weights!r}."
+                "Expected class_weights as balanced, none, or a weight above 0 for NORMAL and one for "
+                f"PNEUMONIA. Received {weights!r}."
             )
         if self.oversample is not None and self.class_weights == "balanced":
             raise DataError(
@@ -151,6 +158,35 @@ class Configuration:
         if self.threshold_on not in ("val", "test"):
             raise DataError(f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.")
         _ = self.generator  # refuses what is out of range
+
+    def _require_what_the_model_takes(self) -> None:
+        """Refuse settings that would be left out of account, and sizes that no network can have."""
+        if not self.has_backbone:
+            defaults = {"weights": "imagenet", "preprocessing": "native", "head": None}
+            for name, default in defaults.items():
+                if getattr(self, name) != default:
+                    raise DataError(f"{name} belongs to a backbone, not to {self.model}.")
+        if self.two_logits and self.model not in _WITH_TWO_LOGITS:
+            raise DataError(
+                f"{self.model} has no two logits to train. Expected two_logits beside one of "
+                f"{', '.join(_WITH_TWO_LOGITS)}."
+            )
+        known: Mapping[str, float] = {}
+        if self.head is None and self.search is None:
+            known = _HYPERPARAMETERS.get("backbone" if self.has_backbone else self.model, {})
+        if self.hyperparameters and not known:
+            raise DataError(
+                "Expected hyperparameters beside compact-cnn, or a backbone whose head is tunable and not "
+                f"searched. Received {dict(self.hyperparameters)} for {self.model}."
+            )
+        _require_known(self.hyperparameters, known, "hyperparameters")
+        for name, value in self.hyperparameters.items():
+            if isinstance(known[name], int):
+                fits, expected = type(value) is int and value >= 1, "a whole number of at least 1"
+            else:
+                fits, expected = _is_number(value) and 0 <= value < 1, "a number from 0 to below 1"
+            if not fits:
+                raise DataError(f"Expected {name} in hyperparameters as {expected}. Received {value!r}.")
 
     def _require_what_a_search_does(self) -> None:
         """Refuse what `pneumokeras.tune` would leave out of account."""
@@ -389,7 +425,7 @@ def _schedule(table: Any) -> Schedule:
 def _policy(table: Mapping[str, Any]) -> ThresholdPolicy:
     values = dict(table)
     name = values.pop("policy", Fixed.name)
-    if name not in POLICIES:
+    if str(name) not in POLICIES:
         raise DataError(f"Unknown threshold policy {name!r}. Expected one of {', '.join(POLICIES)}.")
     if values.get("among") == "sweep":
         values["among"] = list(SWEEP)
@@ -464,6 +500,10 @@ def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def _require_model(name: str) -> None:

@@ -19,6 +19,7 @@ from pneumokeras.evaluation.thresholds import ORACLE_WARNING
 from pneumokeras.fitting import Confirm
 from pneumokeras.inference import predict
 from pneumokeras.keeping import TuningResult, write_predictions
+from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.saved import describe
 from pneumokeras.recipes.recipe import (
     FIGURES,
@@ -55,7 +56,7 @@ class Row:
         figures: by name. Of several seeds the mean, of estimates and of the ends of their intervals: so an
             interval tells what another test set might give, and `spread` what another seed might.
         seeds: how many were run.
-        spread: lowest and highest estimate among the seeds, if there are several.
+        spread: lowest and highest estimate among the seeds, if there are several, of figures that each has.
         thresholds: of each seed.
         chosen_on: what the thresholds were chosen on: `"fixed"`, `"val"`, or test with a warning.
         weights: where the backbone's weights come from; empty for a network from scratch.
@@ -180,12 +181,15 @@ def reproduce(
         The table.
 
     Raises:
-        DataError: if there is no such recipe, there are no test radiographs, or a radiograph cannot be read.
+        DataError: if there is no such recipe, variant or backbone, there are no test radiographs, or a
+            radiograph cannot be read.
     """
     loaded = tuple(one if isinstance(one, Recipe) else load_recipe(one) for one in recipes)
     names = [recipe.name for recipe in loaded]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"Two recipes are called {twice}. Expected another name of the file for each.")
+    _require_variants(loaded, variants)
+    _require_backbones(weights)
     ways = [
         replace(recipe, variants={name: _changed(configuration, weights, epochs, views)})
         for recipe in loaded
@@ -210,6 +214,25 @@ def reproduce(
                 rows.append(replace(row, changes=changes or None))
     normals, pneumonias = test.counts.values()
     return Reproduction(tuple(rows), loaded, str(data), (normals, pneumonias))
+
+
+def _require_variants(recipes: Sequence[Recipe], variants: Sequence[str]) -> None:
+    for name in variants:
+        if name not in VARIANTS:
+            raise DataError(f"Unknown variant {name!r}. Expected {' or '.join(VARIANTS)}.")
+    for recipe in recipes:
+        if not any(name in recipe.variants for name in variants):
+            raise DataError(
+                f"{recipe.name} has no variant {' or '.join(variants)}. "
+                f"Expected {' or '.join(recipe.variants)}."
+            )
+
+
+def _require_backbones(weights: str | Mapping[str, str] | None) -> None:
+    """Refuse weights of something else, which would be trained without them."""
+    for name in weights if isinstance(weights, Mapping) else ():
+        if name not in BACKBONES:
+            raise DataError(f"Unknown backbone {name!r}. Expected one of {', '.join(BACKBONES)}.")
 
 
 def _only(way: Recipe) -> tuple[str, Configuration]:
@@ -312,12 +335,16 @@ def _mean(rows: Sequence[Row]) -> Row:
         for name in first.figures
     }
     estimates = {name: [row.figures[name].estimate for row in rows] for name in first.figures}
-    several = len(rows) > 1
+    spread = {
+        name: (min(values), max(values))
+        for name, values in estimates.items()
+        if not any(map(math.isnan, values))
+    }
     return replace(
         first,
         figures=figures,
         seeds=len(rows),
-        spread={name: (min(values), max(values)) for name, values in estimates.items()} if several else None,
+        spread=spread if len(rows) > 1 else None,
         thresholds=tuple(threshold for row in rows for threshold in row.thresholds),
         minutes=mean(row.minutes for row in rows if row.minutes is not None),
     )

@@ -99,8 +99,11 @@ def caption(table: Reproduction) -> str:
 
 
 def figure(row: Row, name: str) -> str:
-    """One figure of a row, `0.912`; empty if it has none."""
-    return "" if name not in row.figures else f"{row.figures[name].estimate:.3f}"
+    """One figure of a row, `0.912`; empty if it has none, such as a document that does not print it."""
+    if name not in row.figures:
+        return ""
+    estimate = row.figures[name].estimate
+    return "undefined" if math.isnan(estimate) else f"{estimate:.3f}"
 
 
 def interval(row: Row, name: str) -> str:
@@ -110,8 +113,8 @@ def interval(row: Row, name: str) -> str:
 
 
 def spread(row: Row, name: str) -> str:
-    """Lowest and highest of several seeds, `0.905 to 0.921`."""
-    return "{:.3f} to {:.3f}".format(*row.spread[name]) if row.spread else ""
+    """Lowest and highest of several seeds, `0.905 to 0.921`; empty if one of them has no such figure."""
+    return "{:.3f} to {:.3f}".format(*row.spread[name]) if row.spread and name in row.spread else ""
 
 
 def costs(row: Row) -> dict[str, str]:

@@ -131,7 +131,9 @@ def _hypermodel(configuration: Configuration, *, seed: int) -> Any:
     """What builds the model, if it is not a reference network."""
     shape = (configuration.image_size, configuration.image_size, 1)
     if configuration.model == COMPACT_CNN:
-        return CompactCNNHyperModel(input_shape=shape)
+        if (depth := configuration.hyperparameters.get("depth")) is None:
+            return CompactCNNHyperModel(input_shape=shape)
+        return CompactCNNHyperModel(input_shape=shape, depth=(int(depth), int(depth)))
     if not configuration.has_backbone:
         return None
     return TransferHyperModel(
