@@ -167,9 +167,12 @@ class SearchProgress:
 def progress_line(progress: TuningProgress) -> str:
     """Such as "trial 3/10, best val_auc 0.981, 0:42 left"."""
     trial = f"trial {progress.trial}/{progress.trials}"
-    what = {"search": trial, "fit": "training the winner"}.get(
-        progress.stage, f"fine-tuning {progress.stage}"
-    )
+    what = {
+        "search": trial,
+        "fit": "training the winner",
+        "head": "training the head",
+        "all": "training all layers",
+    }.get(progress.stage, f"fine-tuning {progress.stage}")
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
     return f"{what}{best}, {clock(progress.seconds_left)} left"
 
@@ -215,7 +218,9 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
-            _exit_with("Interrupted. Repeat the command to go on.", status=INTERRUPTED)
+            _exit_with(
+                "Interrupted. Repeat the command to go on; a fit under way begins again.", status=INTERRUPTED
+            )
         except Exception as error:
             if debug:
                 traceback.print_exc()

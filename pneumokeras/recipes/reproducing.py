@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ NORMALS, PNEUMONIAS = 234, 390
 PUBLISHED = "published"
 CHOSEN_ON_TEST = "chosen_on_test"
 NO_INTERVAL = "none: the document does not print what it needs"
+
+logger = logging.getLogger(__name__)
 
 Began = Callable[[str, str, int], None]
 """Told which recipe, which variant and which seed is run next."""
@@ -208,10 +211,9 @@ def reproduce(
             rows.append(_published_row(recipe, recipe.published))
         for way in ways:
             if way.name == recipe.name:
-                row = _reached(way, splits, seeds, Path(out) / way.name, began, options)
-                changes = {"epochs": epochs, "views": views if _only(way)[1].views else None}
-                changes = {name: value for name, value in changes.items() if value is not None}
-                rows.append(replace(row, changes=changes or None))
+                asked = {"epochs": epochs, "views": views if _only(way)[1].views else None}
+                changes = {name: value for name, value in asked.items() if value is not None}
+                rows.append(_reached(way, changes, splits, seeds, Path(out) / way.name, began, options))
     normals, pneumonias = test.counts.values()
     return Reproduction(tuple(rows), loaded, str(data), (normals, pneumonias))
 
@@ -259,6 +261,7 @@ def _changed(
 
 def _reached(
     way: Recipe,
+    changes: Mapping[str, int],
     splits: Mapping[bool, Splits],
     seeds: Sequence[int],
     out: Path,
@@ -267,16 +270,20 @@ def _reached(
 ) -> Row:
     """What one variant of a recipe reaches with some seeds, or why it cannot be run."""
     variant, configuration = _only(way)
+    changed = [f"{name}-{value}" for name, value in changes.items()]
     rows = []
     try:
         for seed in seeds:
             if began is not None:
                 began(way.name, variant, seed)
-            run = out / f"{variant.replace(' ', '-')}-{seed}"
+            run = out / "-".join([variant.replace(" ", "-"), str(seed), *changed])
             rows.append(_of_seed(way, splits[configuration.keep_val], seed, run, options))
     except PneumokerasError as error:
-        return Row(way.name, way.title, variant, {}, reason=str(error))
-    return _mean(rows)
+        return Row(way.name, way.title, variant, {}, changes=changes or None, reason=str(error))
+    except Exception as error:  # such as too little memory: what others reached is not lost with it
+        logger.info("%s, %s, failed", way.name, variant, exc_info=True)
+        return Row(way.name, way.title, variant, {}, reason=f"{type(error).__name__}: {error}")
+    return replace(_mean(rows), changes=changes or None)
 
 
 def _of_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:
