@@ -232,7 +232,8 @@ class RocCurveDisplay:
             _mark_point(self.ax_, name, 1 - specificity, sensitivity)
         self.ax_.set_xlabel("false positive rate (1 - specificity)")
         self.ax_.set_ylabel("true positive rate (sensitivity)")
-        _unit_square(self.ax_, legend_at="lower right")
+        _unit_square(self.ax_)
+        _legend_inside(self.ax_, "lower right")
         return self
 
 
@@ -280,7 +281,8 @@ class PrecisionRecallDisplay:
             )
         self.ax_.set_xlabel("recall (sensitivity)")
         self.ax_.set_ylabel("precision")
-        _unit_square(self.ax_, legend_at="lower left")
+        _unit_square(self.ax_)
+        _legend_inside(self.ax_, "lower left")
         return self
 
 
@@ -501,9 +503,7 @@ class ReliabilityDisplay:
         )
         self.ax_.set_xlabel("mean probability in the bin")
         self.ax_.set_ylabel("share of PNEUMONIA")
-        self.ax_.set_aspect("equal")
-        self.ax_.set_xlim(-0.02, 1.02)
-        self.ax_.set_ylim(-0.02, 1.02)
+        _unit_square(self.ax_)
         _legend_below(self.ax_)
         return self
 
@@ -629,9 +629,7 @@ class RocComparisonDisplay:
             )
         self.ax_.set_xlabel("false positive rate (1 - specificity)")
         self.ax_.set_ylabel("true positive rate (sensitivity)")
-        self.ax_.set_aspect("equal")
-        self.ax_.set_xlim(-0.02, 1.02)
-        self.ax_.set_ylim(-0.02, 1.02)
+        _unit_square(self.ax_)
         _legend_below(self.ax_)
         return self
 
@@ -822,10 +820,7 @@ def _mark_point(ax: Axes, name: str, x: float, y: float) -> None:
     ax.plot([x], [y], linestyle="none", clip_on=False, zorder=3, label=label, **style)
 
 
-def _unit_square(ax: Axes, *, legend_at: Literal["lower left", "lower right"]) -> None:
-    ax.set_aspect("equal")
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
+def _legend_inside(ax: Axes, legend_at: Literal["lower left", "lower right"]) -> None:
     ax.legend(loc=legend_at, fontsize=9, framealpha=0.95, edgecolor="none", markerscale=0.8)
 
 
@@ -859,6 +854,13 @@ def _draw_epochs(
     ax.set_xlim(0.5, len(epochs) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend_below(ax)  # inside, it would lie on one line or another
+
+
+def _unit_square(ax: Axes) -> None:
+    """Both axes from 0 to 1, at one scale."""
+    ax.set_aspect("equal")
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
 
 
 def _legend_below(ax: Axes) -> None:

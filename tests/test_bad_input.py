@@ -14,13 +14,12 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from pneumokeras.cli import main
 from pneumokeras.data.datasets import RadiographSet, load_radiographs, load_splits, read_manifest
 from pneumokeras.data.radiographs import read_radiograph
 from pneumokeras.errors import DataError, one_line
 from pneumokeras.files import read_json, write_json
+from tests.calling import call
 
 BOTH = ("NORMAL", "PNEUMONIA")
 
@@ -460,10 +459,6 @@ def test_nothing_but_bad_radiographs_is_one_line(tmp_path):
 
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1", "--keep-val"]
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.slow

@@ -8,30 +8,16 @@ import sys
 import time
 
 import pytest
-from click.testing import CliRunner
 from rich.console import Console
 
-from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
 from pneumokeras.cli.tune import FineTuning
 from pneumokeras.errors import DataError
 from pneumokeras.features import ExtractionProgress
 from pneumokeras.searching import TuningProgress
+from tests.calling import call, error_line
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result, status=2):
-    """The one line of an expected error."""
-    assert result.exit_code == status, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1, result.output
-    assert "Traceback" not in result.output
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pneumokeras as pk
-from pneumokeras.cli import main
 from pneumokeras.data.datasets import RadiographSet, find_radiographs, load_splits
 from pneumokeras.data.dealing import pooled, split, write_manifest
 from pneumokeras.errors import DataError
+from tests.calling import call
 
 
 def hospital(seed, *, patients=60, repeated=0.1, most=4):
@@ -40,10 +39,6 @@ def hospital(seed, *, patients=60, repeated=0.1, most=4):
 def sides(splits):
     """The split of each radiograph by name."""
     return {name: part.split for part in splits for name in part.names}
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def rows_of(path):

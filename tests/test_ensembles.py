@@ -9,11 +9,9 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy.special import expit
 
 import pneumokeras as pk
-from pneumokeras.cli import main
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.errors import ModelError, PneumokerasError, RunError
 from pneumokeras.evaluation import TemperatureScaling
@@ -27,6 +25,7 @@ from pneumokeras.models.head import probability, sigmoid
 from pneumokeras.models.saved import describe, save_model
 from pneumokeras.runs import open_run
 from pneumokeras.training import FitResult
+from tests.calling import call, error_line
 
 SIDE = 16
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE, 1)).astype(np.float32)
@@ -309,17 +308,6 @@ def runs(splits, tmp_path_factory):
         name: keep(folder / name, small_model(seed, side=side), splits)
         for seed, (name, side) in enumerate(sides.items(), start=1)
     }
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result):
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1, result.output
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

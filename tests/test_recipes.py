@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from pneumokeras.cli import main
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Interval, Predictions
 from pneumokeras.fitting import Stage, fit, require_parts
@@ -41,6 +39,7 @@ from pneumokeras.recipes.table import figure, spread
 from pneumokeras.recipes.training import build, kept_epoch, parameters, train
 from pneumokeras.runs import open_run
 from pneumokeras.schedules import Schedule
+from tests.calling import call, error_line
 
 REFERENCES = reference_names()
 BOTH = [(name, variant) for name in REFERENCES for variant in VARIANTS]
@@ -80,18 +79,6 @@ objective = "val_auc"
 schedule = { keep = "best" }
 threshold = { among = [], chosen_on = "val" }
 """
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result, status=2):
-    assert result.exit_code == status, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1, result.output
-    assert "Traceback" not in result.output
-    return lines[0]
 
 
 def written(folder, text=TINY, name="tiny"):

@@ -326,6 +326,10 @@ def test_a_set_of_one_class_leaves_undefined_what_needs_both(browser, tmp_path):
         assert shown_counts(page) == {"tn": 0, "fp": 0, "fn": 10, "tp": 0}
         assert shown_interval(page, "specificity") == ("undefined", "")
         assert shown_interval(page, "ward-ppv") == ("undefined", "")
+        choose(page, 0)
+        page.locator("#prevalence").fill("10")
+        assert shown_counts(page)["tp"] == 10
+        assert {shown_interval(page, f"ward-{value}") for value in ("ppv", "npv")} == {("undefined", "")}
         assert page.locator("[data-follows=roc]").count() == 0
 
 

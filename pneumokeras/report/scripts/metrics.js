@@ -89,7 +89,7 @@ function complement({ estimate, low, high }) {
 }
 
 function ratio(over, under) {
-  const estimate = under.estimate ? over.estimate / under.estimate : over.estimate ? Infinity : NaN;
+  const estimate = under.estimate === 0 && over.estimate > 0 ? Infinity : over.estimate / under.estimate;
   if (Number.isNaN(estimate) || Number.isNaN(over.low) || Number.isNaN(under.low)) {
     return { estimate, low: NaN, high: NaN };
   }
