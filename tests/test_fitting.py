@@ -116,13 +116,13 @@ class TestStages:
             Stage("head", **options)
 
     def test_a_stage_that_diverges_is_taken_back(self, model, spot_splits):
-        stages = [*STAGES[:1], Stage("head", epochs=2, learning_rate=float("inf"))]
+        stages = [*STAGES[:1], Stage("head", epochs=2, learning_rate=1e38)]
         fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
         assert all(np.isfinite(array).all() for array in model.get_weights())
 
     def test_if_every_stage_diverges_that_is_said(self, model, spot_splits):
         with pytest.raises(ModelError, match="Lower the learning rate"):
-            stages = [Stage("head", epochs=2, learning_rate=float("inf"))]
+            stages = [Stage("head", epochs=2, learning_rate=1e38)]
             fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1)
 
     def test_dropout_before_the_first_weights_acts_on_stored_features_too(self, spot_splits):

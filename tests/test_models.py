@@ -265,9 +265,15 @@ class TestSavedModels:
     [
         CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)),
         pytest.param(
-            EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)), id="efficientnetb0"
+            EfficientNetB0HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)),
+            id="efficientnetb0",
+            marks=pytest.mark.slow,
         ),
-        pytest.param(ResNet50HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)), id="resnet50"),
+        pytest.param(
+            ResNet50HyperModel(weights="none", input_shape=(SIDE, SIDE, 1)),
+            id="resnet50",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_it_works_in_a_plain_random_search(hypermodel, phantom_folder, tmp_path):
