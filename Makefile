@@ -8,6 +8,7 @@ SHELL := bash
 
 PYTHON ?= python3.11 python3  # the first of these that will do is used
 PYTEST_ARGS ?=                # such as PYTEST_ARGS="-k tuning -x"
+TEST_WORKERS ?= 2             # processes that run the tests, a file at a time; 0 for this one alone
 DEMO_ARGS ?=                  # such as DEMO_ARGS="--out somewhere"
 LOCK_ARGS ?=
 
@@ -50,10 +51,10 @@ demo: $(INSTALLED) ## Draw synthetic radiographs, search, train, report: offline
 	@$(BIN)/pneumokeras demo $(DEMO_ARGS)
 
 test: $(INSTALLED) ## Run the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not benchmark" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow and not benchmark" $(PYTEST_ARGS)
 
 test-all: $(INSTALLED) ## Run every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure speed and print the ratios
 	@$(BIN)/python -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(PYTEST_ARGS)
