@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, Skipped, Splits, read_manifest
 from pneumokeras.data.sets import joined
-from pneumokeras.errors import PneumokerasError, RunError
+from pneumokeras.errors import RunError
 from pneumokeras.evaluation import TemperatureScaling, roc_auc
 from pneumokeras.files import read_csv
 from pneumokeras.inference import predict
@@ -74,7 +74,7 @@ def ensemble(
     folder = begin_run(run, splits, settings=settings, seed=seed)
     if folder.finished():
         return load_run(folder.folder)
-    try:
+    with folder.noting_failure():
         started = time.perf_counter()
         labels = splits.val.require_labels()
         said = [member.validation_probabilities(members[0]) for member in members]
@@ -94,9 +94,6 @@ def ensemble(
             timings={"averaging": time.perf_counter() - started},
             parameters=model.count_params(),
         )
-    except PneumokerasError as error:
-        folder.note(status="failed", reason=str(error))
-        raise
 
 
 @dataclass(frozen=True)

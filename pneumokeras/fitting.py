@@ -21,7 +21,6 @@ from pneumokeras.optimizers import OPTIMIZERS, over_parts
 from pneumokeras.schedules import Schedule
 from pneumokeras.store import cache_folder
 from pneumokeras.training import (
-    OBJECTIVES,
     FeatureBatches,
     FitResult,
     ImageBatches,
@@ -29,6 +28,7 @@ from pneumokeras.training import (
     best_epoch,
     best_of,
     fit_on,
+    require_objective,
 )
 
 BATCH_NORMS = ("keep", "update")
@@ -159,8 +159,7 @@ def fit(
         DataError: if a radiograph cannot be read, settings do not go together, or the disk has no room for
             the feature maps.
     """
-    if objective not in OBJECTIVES:
-        raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+    require_objective(objective)
     if oversample is not None and class_weights == "balanced":
         raise DataError(
             "Expected oversample or balanced class weights, received both. Pass class_weights=None, or "

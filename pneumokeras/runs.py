@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -14,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pneumokeras.errors import RunError
+from pneumokeras.errors import PneumokerasError, RunError
 from pneumokeras.files import read_csv, read_json, write_json
 
 HOME = Path("tuner_runs")
@@ -156,6 +157,15 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Write down further facts in `run.json`."""
         self._write(self.record() | facts)
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Write down that the run failed, and why, if the work inside ends in an error of ours."""
+        try:
+            yield
+        except PneumokerasError as error:
+            self.note(status="failed", reason=str(error))
+            raise
 
     def finish(self, **facts: Any) -> None:
         """Write down the last facts and that the run is finished."""

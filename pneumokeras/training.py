@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pneumokeras.data.datasets import RadiographSet
 from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
-from pneumokeras.errors import ModelError
+from pneumokeras.errors import DataError, ModelError
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, InBatches, forward
 from pneumokeras.optimizers import optimizers_of
@@ -209,6 +209,16 @@ class FeatureBatches:
             return tf.ensure_shape(values, (None, *self.train.shape))
 
         return read
+
+
+def require_objective(objective: str) -> None:
+    """Refuse what no epoch can be chosen by.
+
+    Raises:
+        DataError: if there is no such objective.
+    """
+    if objective not in OBJECTIVES:
+        raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
 
 
 def set_seed(seed: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumokeras.data.datasets import RadiographSet, Splits
 from pneumokeras.data.loaders import RadiographDataGenerator, augmentation_settings
-from pneumokeras.errors import DataError, ModelError, PneumokerasError
+from pneumokeras.errors import DataError, ModelError
 from pneumokeras.features import PRECISIONS, ExtractionProgress, Extractor
 from pneumokeras.fitting import Confirm, Stage, fit_stages, may_store, require_parts, sets_of
 from pneumokeras.inference import predictions_of
@@ -32,12 +32,12 @@ from pneumokeras.searching import (
     trials_of,
 )
 from pneumokeras.training import (
-    OBJECTIVES,
     FeatureBatches,
     ImageBatches,
     TrainingData,
     best_epoch,
     fit_on,
+    require_objective,
     set_seed,
 )
 
@@ -118,8 +118,7 @@ def tune(
     """
     if max_trials < 1 or epochs < 1:
         raise DataError(f"Expected max_trials and epochs of at least 1. Received {max_trials} and {epochs}.")
-    if objective not in OBJECTIVES:
-        raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+    require_objective(objective)
     if not (hasattr(hypermodel, "input_shape") and hasattr(hypermodel, "settings")):
         raise ModelError(
             f"{type(hypermodel).__name__} lacks input_shape or settings. Expected a HyperModel with "
@@ -145,7 +144,7 @@ def tune(
     folder = begin_run(run, splits, settings=settings, seed=seed)
     if folder.finished():
         return load_run(folder.folder)
-    try:
+    with folder.noting_failure():
         return _search_and_fit(
             hypermodel,
             splits,
@@ -158,9 +157,6 @@ def tune(
             confirm=confirm,
             progress=progress,
         )
-    except PneumokerasError as error:
-        folder.note(status="failed", reason=str(error))
-        raise
 
 
 def _search_and_fit(

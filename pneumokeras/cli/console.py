@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -182,6 +183,11 @@ def program() -> str:
     called = Path(sys.argv[0])
     by_path = called.name == "pneumokeras" and not called.is_absolute()
     return str(called) if by_path else "pneumokeras"
+
+
+def after_run(run: Path) -> list[str]:
+    """Where a finished run lies, and what to type next: a line each."""
+    return [f"Run folder {run}", f"Next: {program()} report {shlex.quote(str(run))}"]
 
 
 def clock(seconds: float) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
 from pneumokeras.cli.options import PATH
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def _summary(result: TuningResult) -> str:
     lines += [
         f"Mean of {len(record['members'])}: validation AUC {record['val_auc']:.4f}; "
         f"threshold {point.threshold:.4f}, chosen on {point.images} validation images",
-        f"Run folder {result.run}",
-        f"Next: {program()} report {shlex.quote(str(result.run))}",
+        *after_run(result.run),
     ]
     return "\n".join(lines)

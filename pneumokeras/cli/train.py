@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
 from pneumokeras.cli.tune import FineTuning
@@ -139,7 +138,6 @@ def _summary(result: TuningResult) -> str:
             f"Epoch {kept} of {len(result.history['loss'])} kept: "
             f"validation AUC {result.history['val_auc'][kept - 1]:.4f}; "
             f"threshold {point.threshold:.4f}, {chosen}",
-            f"Run folder {result.run}",
-            f"Next: {program()} report {shlex.quote(str(result.run))}",
+            *after_run(result.run),
         ]
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
 
@@ -229,7 +228,6 @@ def summary(result: TuningResult) -> str:
         + f": {in_words(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
-        f"Run folder {result.run}",
-        f"Next: {program()} report {shlex.quote(str(result.run))}",
+        *after_run(result.run),
     ]
     return "\n".join(lines)

@@ -42,6 +42,11 @@ def sigmoid(logits: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
 
 
+def has_two_logits(model: keras.Model) -> bool:
+    """Whether a model ends in `last_dense(two_logits=True)`."""
+    return any(layer.name == "logits" for layer in model.layers)
+
+
 def with_one_logit(model: keras.Model) -> keras.Model:
     """A trained model with two logits as one that keeps the model contract: the same P(PNEUMONIA).
 
@@ -54,7 +59,7 @@ def with_one_logit(model: keras.Model) -> keras.Model:
     Raises:
         ModelError: if it has no two logits.
     """
-    if not any(layer.name == "logits" for layer in model.layers):
+    if not has_two_logits(model):
         raise ModelError(f'{model.name} has no two logits. Expected a Dense(2) named "logits".')
     two = model.get_layer("logits")
     one = last_dense()

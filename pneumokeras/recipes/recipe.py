@@ -21,7 +21,7 @@ from pneumokeras.fitting import Stage
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.schedules import Plateau, Schedule
-from pneumokeras.training import OBJECTIVES
+from pneumokeras.training import require_objective
 
 AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
 
@@ -153,8 +153,7 @@ class Configuration:
             raise DataError(
                 'Expected oversample or balanced class weights, received both. Say class_weights = "none".'
             )
-        if self.objective not in OBJECTIVES:
-            raise DataError(f"Unknown objective {self.objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+        require_objective(self.objective)
         if self.threshold_on not in ("val", "test"):
             raise DataError(f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.")
         _ = self.generator  # refuses what is out of range

@@ -12,12 +12,12 @@ import keras_tuner
 import numpy as np
 
 from pneumokeras.data.datasets import Splits
-from pneumokeras.errors import DataError, PneumokerasError
+from pneumokeras.errors import DataError
 from pneumokeras.features import ExtractionProgress
 from pneumokeras.fitting import Confirm, fit_stages, may_store, require_parts
 from pneumokeras.inference import predict
 from pneumokeras.keeping import TuningResult, begin_run, keep_run, load_run
-from pneumokeras.models.head import with_one_logit
+from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.saved import describe
 from pneumokeras.models.small_cnns import CompactCNNHyperModel
@@ -86,11 +86,8 @@ def train(
     folder = begin_run(run, splits, settings={**named, **settings}, seed=seed)
     if folder.finished():
         return load_run(folder.folder)
-    try:
+    with folder.noting_failure():
         return _trained(configuration, hypermodel, splits, folder, seed, cache, confirm, progress)
-    except PneumokerasError as error:
-        folder.note(status="failed", reason=str(error))
-        raise
 
 
 def build(configuration: Configuration, *, seed: int = 0, hypermodel: Any = None) -> keras.Model:
@@ -190,7 +187,7 @@ def _trained(
     )
     reporter.end()
     seconds = time.perf_counter() - started
-    whole = with_one_logit(model) if _has_two_logits(model) else model
+    whole = with_one_logit(model) if has_two_logits(model) else model
     if configuration.has_backbone and any(stage.trainable == "all" for stage in configuration.stages):
         describe(whole, weights=f"trained end to end on these radiographs, from {describe(whole).weights}")
     return keep_run(
@@ -246,7 +243,3 @@ def _class_weights(configuration: Configuration, splits: Splits) -> Mapping[int,
     if isinstance(weights, str):
         return splits.train.class_weights() if weights == "balanced" else None
     return {0: weights["NORMAL"], 1: weights["PNEUMONIA"]}
-
-
-def _has_two_logits(model: keras.Model) -> bool:
-    return any(layer.name == "logits" for layer in model.layers)
