@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class L2Adam(keras.optimizers.Adam):
@@ -25,9 +26,24 @@ class L2Adam(keras.optimizers.Adam):
         super().__init__(learning_rate, name=name)
         self._l2 = weight_decay
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One step for one variable."""
-        super().update_step(gradient + self._l2 * variable, variable, learning_rate)
+    def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
+        """One step for one variable: Keras' own, in one pass over the weights instead of a dozen."""
+        if self._l2:
+            gradient = gradient + self._l2 * variable
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 OPTIMIZERS = {"adam": L2Adam, "adamw": keras.optimizers.AdamW}

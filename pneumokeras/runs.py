@@ -190,8 +190,9 @@ class Run:
         known, asked = _flat(before["settings"]), _flat(settings)
         for name in sorted({*known, *asked}):
             if known.get(name) != asked.get(name):
+                was, wanted = known.get(name, "unset"), asked.get(name, "unset")
                 raise RunError(
-                    f"{self.folder} is a run with {name} {known.get(name)}, not {asked.get(name)}. "
+                    f"{self.folder} is a run with {name} {was}, not {wanted}. "
                     "Choose another folder with --run, or repeat its settings."
                 )
 

@@ -38,8 +38,9 @@ def test_adam_decays_weights_in_the_gradient_as_pytorch_does(weight_decay):
 
 
 def test_without_weight_decay_it_is_keras_adam():
-    np.testing.assert_array_equal(
-        stepped(L2Adam(0.01, weight_decay=0.0)), stepped(keras.optimizers.Adam(0.01))
+    """The same formula; in one pass it rounds in another order."""
+    np.testing.assert_allclose(
+        stepped(L2Adam(0.01, weight_decay=0.0)), stepped(keras.optimizers.Adam(0.01)), rtol=1e-6
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pneumokeras as pk
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Interval, Predictions
 from pneumokeras.fitting import Stage, fit, require_parts
@@ -585,6 +587,35 @@ class TestReproducing:
         again = call(*arguments)
         assert again.stdout == first.stdout
         assert {path: path.stat().st_mtime_ns for path in models} == before
+
+    def test_seeds_that_ran_keep_their_figures_and_the_table_grows_row_by_row(
+        self, made, table, phantom_folder
+    ):
+        folder, (_, recipe, *_), _ = made
+        blocked = folder / "out" / recipe.stem / "corrected-2-epochs-1"
+        blocked.mkdir()
+        (blocked / "notes.txt").write_text("mine")
+        tables = []
+        try:
+            reproduction = pk.reproduce(
+                [recipe],
+                phantom_folder,
+                out=folder / "out",
+                seeds=(0, 1, 2),
+                variants=["corrected"],
+                epochs=1,
+                reached=tables.append,
+            )
+        finally:
+            shutil.rmtree(blocked)
+        assert tables == [reproduction]
+        (row,) = reproduction.failed
+        assert row.seeds == 2
+        assert "something other than a run" in row.reason
+        assert row.json()["figures"] == table["rows"][2]["figures"]
+        for page in (reproduction.markdown(), reproduction.html()):
+            assert "further seeds not run: " in page
+            assert f"{row.figures['roc_auc'].estimate:.3f}" in page
 
     def test_markdown_json_and_html_agree_and_nothing_in_a_name_is_markup(self, made, table):
         markdown = (made[0] / "out" / "table.md").read_text()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+
+if TYPE_CHECKING:
+    from pneumokeras.recipes.reproducing import Reproduction
 
 
 @click.command()
@@ -69,11 +72,11 @@ def reproduce(
 ) -> None:
     """Run published systems, as published and corrected, and compare what they reach on test.
 
-    `all` runs the reference systems. Runs that are finished are found again. Seeds 0, 1 and so on train
-    on the same splits. Exit status 1 if one cannot be run; its row says why.
+    `all` runs the reference systems. Runs that are finished are found again, and the table is written
+    after each row. Seeds 0, 1 and so on train on the same splits. Exit status 1 if one cannot be run;
+    its row says why.
     """
     load_tensorflow()
-    from pneumokeras.files import write_json, write_text
     from pneumokeras.recipes.recipe import VARIANTS, reference_names
     from pneumokeras.recipes.reproducing import reproduce as run_all
 
@@ -94,16 +97,23 @@ def reproduce(
             cache=not no_cache,
             confirm=None if yes else progress.agrees_to_store,
             began=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
+            reached=lambda table: _write(table, out),
             progress=progress,
             **reading,
         )
-    write_text(out / "table.md", table.markdown())
-    write_text(out / "table.html", table.html())
-    write_json(out / "table.json", table.json())
     talk.result(table.markdown().rstrip())
     talk.result(f"Table: {out / 'table.html'}")
     if table.failed:
         raise click.exceptions.Exit(1)
+
+
+def _write(table: Reproduction, out: Path) -> None:
+    """As Markdown, HTML and JSON."""
+    from pneumokeras.files import write_json, write_text
+
+    write_text(out / "table.md", table.markdown())
+    write_text(out / "table.html", table.html())
+    write_json(out / "table.json", table.json())
 
 
 def _by_backbone(given: tuple[str, ...]) -> str | dict[str, str] | None:

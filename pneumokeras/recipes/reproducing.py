@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 Began = Callable[[str, str, int], None]
 """Told which recipe, which variant and which seed is run next."""
 
+Reached = Callable[["Reproduction"], None]
+"""Given the table as far as it goes, after each row."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -67,7 +70,7 @@ class Row:
         size: of the saved model in megabytes.
         minutes: of training, the seeds' mean.
         changes: what was run otherwise than the recipe says, such as `{"epochs": 2}`.
-        reason: why there are no figures; empty if there are.
+        reason: why a run failed; the figures are then those of the seeds before it, if there were any.
     """
 
     recipe: str
@@ -84,6 +87,11 @@ class Row:
     minutes: float | None = None
     changes: Mapping[str, Any] | None = None
     reason: str = ""
+
+    @property
+    def not_run(self) -> bool:
+        """Whether there is a reason instead of figures."""
+        return bool(self.reason) and not self.figures
 
     def json(self) -> dict[str, Any]:
         """As plain JSON; NaN becomes `None`."""
@@ -109,8 +117,12 @@ class Reproduction:
 
     @property
     def failed(self) -> tuple[Row, ...]:
-        """What could not be run."""
+        """What could not be run, or not with every seed."""
         return tuple(row for row in self.rows if row.reason)
+
+    def with_row(self, row: Row) -> Reproduction:
+        """The same table, one row longer."""
+        return replace(self, rows=(*self.rows, row))
 
     def json(self) -> dict[str, Any]:
         """All of it as plain JSON."""
@@ -157,6 +169,7 @@ def reproduce(
     cache: bool = True,
     confirm: Confirm | None = None,
     began: Began | None = None,
+    reached: Reached | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Reproduction:
@@ -177,6 +190,7 @@ def reproduce(
         cache: as for `train`.
         confirm: as for `train`.
         began: called before each run.
+        reached: called after each row, for one to keep the table of a command that may be interrupted.
         progress: as for `train`.
         **reading: `classes`, `patient_pattern` and `skip_bad` of `load_splits`.
 
@@ -205,17 +219,21 @@ def reproduce(
     if test.labels is None or len(test) == 0:
         raise DataError(f"{data} has no test radiographs to compare systems on. Expected a split test.")
     options = {"cache": cache, "confirm": confirm, "progress": progress}
-    rows = []
+    normals, pneumonias = test.counts.values()
+    table = Reproduction((), loaded, str(data), (normals, pneumonias))
     for recipe in loaded:
         if recipe.published is not None:
-            rows.append(_published_row(recipe, recipe.published))
+            table = table.with_row(_published_row(recipe, recipe.published))
         for way in ways:
             if way.name == recipe.name:
                 asked = {"epochs": epochs, "views": views if _only(way)[1].views else None}
                 changes = {name: value for name, value in asked.items() if value is not None}
-                rows.append(_reached(way, changes, splits, seeds, Path(out) / way.name, began, options))
-    normals, pneumonias = test.counts.values()
-    return Reproduction(tuple(rows), loaded, str(data), (normals, pneumonias))
+                table = table.with_row(
+                    _reached(way, changes, splits, seeds, Path(out) / way.name, began, options)
+                )
+                if reached is not None:
+                    reached(table)
+    return table
 
 
 def _require_variants(recipes: Sequence[Recipe], variants: Sequence[str]) -> None:
@@ -268,10 +286,11 @@ def _reached(
     began: Began | None,
     options: Mapping[str, Any],
 ) -> Row:
-    """What one variant of a recipe reaches with some seeds, or why it cannot be run."""
+    """What one variant of a recipe reaches with some seeds, as far as they can be run."""
     variant, configuration = _only(way)
     changed = [f"{name}-{value}" for name, value in changes.items()]
-    rows = []
+    rows: list[Row] = []
+    reason = ""
     try:
         for seed in seeds:
             if began is not None:
@@ -279,11 +298,12 @@ def _reached(
             run = out / "-".join([variant.replace(" ", "-"), str(seed), *changed])
             rows.append(_of_seed(way, splits[configuration.keep_val], seed, run, options))
     except PneumokerasError as error:
-        return Row(way.name, way.title, variant, {}, changes=changes or None, reason=str(error))
+        reason = str(error)
     except Exception as error:  # such as too little memory: what others reached is not lost with it
         logger.info("%s, %s, failed", way.name, variant, exc_info=True)
-        return Row(way.name, way.title, variant, {}, reason=f"{type(error).__name__}: {error}")
-    return replace(_mean(rows), changes=changes or None)
+        reason = f"{type(error).__name__}: {error}"
+    row = _mean(rows) if rows else Row(way.name, way.title, variant, {})
+    return replace(row, changes=changes or None, reason=reason)
 
 
 def _of_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:

@@ -125,8 +125,8 @@ def costs(row: Row) -> dict[str, str]:
 
 
 def details(row: Row) -> list[str]:
-    """Seeds, weights, threshold and what was changed; or why there are no figures."""
-    if row.reason:
+    """Seeds, weights, threshold and what was changed; why there are no figures, or not of every seed."""
+    if row.not_run:
         return [f"not run: {row.reason}"]
     found = []
     if row.spread:
@@ -135,7 +135,8 @@ def details(row: Row) -> list[str]:
         found.append(f"weights: {row.weights}")
     if row.thresholds:
         found.append(_threshold(row))
-    return found + [f"{name}: {value}" for name, value in (row.changes or {}).items()]
+    found += [f"{name}: {value}" for name, value in (row.changes or {}).items()]
+    return [*found, f"further seeds not run: {row.reason}"] if row.reason else found
 
 
 def _threshold(row: Row) -> str:
