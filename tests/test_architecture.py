@@ -133,10 +133,11 @@ def test_importing_pneumokeras_is_light():
     assert HEAVY.isdisjoint(done.stdout.split())
 
 
-def test_help_of_the_program_is_light():
-    done = run_python("-X", "importtime", "-m", "pneumokeras", "--help")
+@pytest.mark.parametrize(("argument", "said"), [("--help", "Usage:"), ("recipes", "customcnn")])
+def test_help_of_the_program_and_its_list_of_recipes_are_light(argument, said):
+    done = run_python("-X", "importtime", "-m", "pneumokeras", argument)
     assert done.returncode == 0, done.stderr
-    assert "Usage:" in done.stdout
+    assert said in done.stdout
     loaded = set(re.findall(r"\|\s*([\w.]+)$", done.stderr, flags=re.MULTILINE))
     assert "pneumokeras" in loaded
     assert HEAVY.isdisjoint(loaded)

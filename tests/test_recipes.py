@@ -16,6 +16,7 @@ from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Interval, Predictions
 from pneumokeras.fitting import Stage, fit, require_parts
 from pneumokeras.keeping import load_run
+from pneumokeras.recipes.catalog import recipe_names, recipe_text, reference_names
 from pneumokeras.recipes.recipe import (
     AS_PUBLISHED,
     CORRECTED,
@@ -23,9 +24,6 @@ from pneumokeras.recipes.recipe import (
     VARIANTS,
     Configuration,
     load_recipe,
-    recipe_names,
-    recipe_text,
-    reference_names,
     with_changes,
 )
 from pneumokeras.recipes.reproducing import (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import click
 
-from pneumokeras.cli.console import Talk, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, talking
 
 
 @click.command()
@@ -12,13 +14,12 @@ from pneumokeras.cli.console import Talk, load_tensorflow, talking
 @talking
 def recipes(talk: Talk, *, name: str | None) -> None:
     """List the recipes; of one, show its file: a beginning for your own."""
-    load_tensorflow()
-    from pneumokeras.recipes.recipe import load_recipe, recipe_names, recipe_text
+    from pneumokeras.recipes.catalog import recipe_names, recipe_text
 
     if name is not None:
         talk.result(recipe_text(name).rstrip())
         return
     width = max(map(len, recipe_names()))
     for each in recipe_names():
-        recipe = load_recipe(each)
-        talk.result(f"{each:<{width}}  {recipe.source:<4}  {recipe.about}")
+        recipe = tomllib.loads(recipe_text(each))
+        talk.result(f"{each:<{width}}  {recipe['source']:<4}  {recipe['about']}")

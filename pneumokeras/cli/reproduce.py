@@ -77,7 +77,8 @@ def reproduce(
     its row says why.
     """
     load_tensorflow()
-    from pneumokeras.recipes.recipe import VARIANTS, reference_names
+    from pneumokeras.recipes.catalog import reference_names
+    from pneumokeras.recipes.recipe import VARIANTS
     from pneumokeras.recipes.reproducing import reproduce as run_all
 
     wanted = list(

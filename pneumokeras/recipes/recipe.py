@@ -6,8 +6,6 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from inspect import Parameter, signature
 from os import PathLike
 from pathlib import Path
@@ -20,6 +18,7 @@ from pneumokeras.evaluation import POLICIES, SWEEP, BalancedAccuracy, Fixed, Thr
 from pneumokeras.fitting import Stage
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
+from pneumokeras.recipes.catalog import recipe_text
 from pneumokeras.schedules import Plateau, Schedule
 from pneumokeras.training import require_objective
 
@@ -333,16 +332,6 @@ class Recipe:
         return self.variants[name]
 
 
-def reference_names() -> tuple[str, ...]:
-    """The names of the reference systems' recipes, in their order."""
-    return tuple(_order()["reference"])
-
-
-def recipe_names() -> tuple[str, ...]:
-    """The names of all recipes that come with the package: the reference systems', then our own."""
-    return (*reference_names(), *_order()["own"])
-
-
 def load_recipe(name: str | PathLike[str]) -> Recipe:
     """A recipe by its name, or from a file of your own.
 
@@ -357,33 +346,6 @@ def load_recipe(name: str | PathLike[str]) -> Recipe:
         return _parsed(Path(name).stem, tomllib.loads(text))
     except (tomllib.TOMLDecodeError, DataError) as error:
         raise DataError(f"{name} is no recipe: {error}") from error
-
-
-def recipe_text(name: str | PathLike[str]) -> str:
-    """The file of a recipe, as it stands.
-
-    Args:
-        name: as for `load_recipe`.
-
-    Raises:
-        DataError: if there is none, or it is no text.
-    """
-    if str(name) in recipe_names():
-        return (files(__package__) / f"{name}.toml").read_text(encoding="utf-8")
-    path = Path(name)
-    if path.suffix != ".toml" or not path.is_file():
-        raise DataError(
-            f"Unknown recipe {str(name)!r}. Expected a .toml file, or one of {', '.join(recipe_names())}."
-        )
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text. Expected a recipe in TOML.") from error
-
-
-@cache
-def _order() -> Mapping[str, list[str]]:
-    return tomllib.loads((files(__package__) / "order.toml").read_text(encoding="utf-8"))
 
 
 def _parsed(name: str, content: Mapping[str, Any]) -> Recipe:
