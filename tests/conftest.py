@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _DATA = Path(os.environ.get("PNEUMOKERAS_DATA") or _PROJECT / ".." / "shared" / "data").absolute()
@@ -16,6 +17,10 @@ os.environ["KERAS_HOME"] = str(Path(_caches.name, "keras"))  # no weights or set
 os.environ["PNEUMOKERAS_CACHE"] = str(Path(_caches.name, "pneumokeras"))
 os.environ["PNEUMOKERAS_KEY"] = str(Path(_caches.name, "patient.key"))
 os.environ["MPLBACKEND"] = "Agg"
+
+# A busy machine makes one example slow; that is no defect.
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 
 def pytest_collection_modifyitems(items):

@@ -23,7 +23,7 @@ from pneumokeras.evaluation import (
 )
 from pneumokeras.evaluation.calibration import TEMPERATURES
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def drawn(n=400, *, slope=1.0, intercept=0.0, seed=0):

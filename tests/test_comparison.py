@@ -23,7 +23,7 @@ from pneumokeras.evaluation import (
 )
 from pneumokeras.evaluation.comparison import _sign_flip_p_value
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 NAMES = ["a", "b", "c", "d"]
 

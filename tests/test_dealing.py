@@ -59,7 +59,7 @@ def class_folders(phantom_folder, tmp_path_factory):
 
 
 @given(seed=st.integers(0, 1000), repeated=st.sampled_from([0.0, 0.1, 0.3]), folds=st.sampled_from([None, 3]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_patient_and_no_content_is_on_two_sides(seed, repeated, folds):
     radiographs = hospital(seed, repeated=repeated, patients=150)
     dealt = split(radiographs, seed=seed, folds=folds)
@@ -72,7 +72,7 @@ def test_no_patient_and_no_content_is_on_two_sides(seed, repeated, folds):
 
 
 @given(seed=st.integers(0, 1000), shuffle=st.randoms())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_same_seed_gives_the_same_split_in_any_order(seed, shuffle):
     radiographs = hospital(seed, patients=150)
     order = list(range(len(radiographs)))
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_split_in_any_order(seed, shuffle):
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_sizes_and_rates_of_classes_and_subtypes_hold_within_one_percent(seed):
     radiographs = hospital(seed, patients=800, repeated=0.01)
     splits = split(radiographs, seed=seed)

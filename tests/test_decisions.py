@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import Interval, metrics, net_benefit, predictive_values, wilson
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def sample(n=200, seed=0):

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import delong, delong_interval, delong_test
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 # Albumin, total protein, K-G score, and who benefits from surgery: the 43 complete cases of DeLong, DeLong &
 # Clarke-Pearson (1988), as SAS/STAT's documentation of PROC LOGISTIC prints them.

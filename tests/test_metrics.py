@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from pneumokeras.errors import DataError
 from pneumokeras.evaluation import metrics
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 @st.composite

@@ -44,7 +44,7 @@ def test_a_finished_run_is_not_started_anew(tmp_path):
     [
         (SETTINGS | {"epochs": 3}, "epochs 2, not 3"),
         (SETTINGS | {"augmentation": {"rotation_range": 5}}, "augmentation rotation_range 10, not 5"),
-        (SETTINGS | {"views": 4}, "views None, not 4"),
+        (SETTINGS | {"views": 4}, "views unset, not 4"),
     ],
 )
 def test_other_settings_are_refused_and_the_one_that_differs_is_named(settings, what, tmp_path):

@@ -23,7 +23,7 @@ def hospital(seed, patients, *, prevalence=0.6, most=5, mixed=0.0):
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(1, 80), mixed=st.sampled_from([0.0, 0.2]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_patient_is_never_on_both_sides(seed, patients, mixed):
     labels, names = hospital(seed, patients, mixed=mixed)
     for fractions in (THREE, TWO):
@@ -34,7 +34,7 @@ def test_a_patient_is_never_on_both_sides(seed, patients, mixed):
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(1, 80), shuffle=st.randoms())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_of_the_files_does_not_matter(seed, patients, shuffle):
     labels, names = hospital(seed, patients)
     order = list(range(len(labels)))
@@ -45,7 +45,7 @@ def test_the_order_of_the_files_does_not_matter(seed, patients, shuffle):
 
 
 @given(seed=st.integers(0, 1000), prevalence=st.floats(0.2, 0.8), patients=st.integers(500, 900))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_sizes_and_class_rates_hold_within_one_percent(seed, prevalence, patients):
     labels, names = hospital(seed, patients, prevalence=prevalence)
     splits = split_by_patient(labels, names, fractions=THREE, seed=seed)
@@ -69,7 +69,7 @@ def test_the_split_of_a_seed_never_changes():
 
 
 @given(seed=st.integers(0, 1000), each=st.integers(3, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_small_sets_still_give_each_split_each_class(seed, each):
     names = np.array([f"patient {index}" for index in range(2 * each)], dtype=object)
     labels = np.arange(2 * each) % 2
@@ -127,7 +127,7 @@ def with_duplicates(rng, count, share):
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(1, 60), share=st.sampled_from([0.0, 0.05, 0.5]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_patients_tied_by_duplicates_are_on_one_side_and_nobody_else_is_tied(seed, patients, share):
     rng = np.random.default_rng(seed)
     _, names = hospital(seed, patients)
@@ -150,7 +150,7 @@ def test_patients_tied_by_duplicates_are_on_one_side_and_nobody_else_is_tied(see
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(1, 60), shuffle=st.randoms())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_tied_group_has_the_name_of_its_first_patient_in_any_order(seed, patients, shuffle):
     _, names = hospital(seed, patients)
     digests = with_duplicates(np.random.default_rng(seed), len(names), 0.3)
@@ -162,7 +162,7 @@ def test_a_tied_group_has_the_name_of_its_first_patient_in_any_order(seed, patie
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(600, 900), folds=st.integers(2, 6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_subtypes_too_keep_their_rates_within_one_percent(seed, patients, folds):
     labels, names = hospital(seed, patients)
     kind_of = {name: f"kind {number % 3}" for number, name in enumerate(sorted(set(names)))}
@@ -175,7 +175,7 @@ def test_subtypes_too_keep_their_rates_within_one_percent(seed, patients, folds)
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(1, 80), folds=st.integers(2, 7), shuffle=st.randoms())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_folds_keep_patients_whole_in_any_order(seed, patients, folds, shuffle):
     labels, names = hospital(seed, patients, mixed=0.1)
     fold_of = fold_by_patient(labels, names, folds=folds, seed=seed)
@@ -190,7 +190,7 @@ def test_folds_keep_patients_whole_in_any_order(seed, patients, folds, shuffle):
 
 
 @given(seed=st.integers(0, 1000), patients=st.integers(40, 90), folds=st.integers(2, 7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_folds_differ_by_a_patient_or_so_in_size_and_in_each_class(seed, patients, folds):
     labels, names = hospital(seed, patients)
     fold_of = fold_by_patient(labels, names, folds=folds, seed=seed)

@@ -12,7 +12,7 @@ from pneumokeras.errors import DataError
 from pneumokeras.evaluation import metrics, thresholds
 from pneumokeras.evaluation.results import OperatingPoint
 
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=100)
 probabilities_of = st.one_of(
     st.floats(0, 1), st.floats(0, 1, width=32), st.sampled_from([0.1, np.nextafter(0.1, 1), 0.5, 1.0])
 )
