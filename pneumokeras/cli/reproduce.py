@@ -73,8 +73,8 @@ def reproduce(
     """Run published systems, as published and corrected, and compare what they reach on test.
 
     `all` runs the reference systems. Runs that are finished are found again, and the table is written
-    after each row. Seeds 0, 1 and so on train on the same splits. Exit status 1 if one cannot be run;
-    its row says why.
+    after each variant. Seeds 0, 1 and so on train on the same splits. Exit status 1 if one cannot be
+    run; its row says why.
     """
     load_tensorflow()
     from pneumokeras.recipes.catalog import reference_names

@@ -48,7 +48,7 @@ Began = Callable[[str, str, int], None]
 """Told which recipe, which variant and which seed is run next."""
 
 Reached = Callable[["Reproduction"], None]
-"""Given the table as far as it goes, after each row."""
+"""Given the table as far as it goes, after each variant."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def reproduce(
         cache: as for `train`.
         confirm: as for `train`.
         began: called before each run.
-        reached: called after each row, for one to keep the table of a command that may be interrupted.
+        reached: called after each variant, for one to keep the table of a command that may be interrupted.
         progress: as for `train`.
         **reading: `classes`, `patient_pattern` and `skip_bad` of `load_splits`.
 
