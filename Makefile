@@ -62,10 +62,11 @@ bench: $(INSTALLED) ## Measure speed and print the ratios
 fuzz: $(INSTALLED) ## Damage files of every kind for ten minutes, or FUZZ_SECONDS, and see them read or refused
 	@OPENCV_LOG_LEVEL=SILENT $(BIN)/python -m pytest tests/fuzz -q -o python_files='fuzz_*.py' $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## Check style, format and types
+lint: $(INSTALLED) ## Check style, format, types and the directions of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 docs: $(INSTALLED) ## Build the documentation into docs/_build/html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

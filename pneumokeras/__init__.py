@@ -14,15 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pneumokeras.core.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
     from pneumokeras.data.audit import Audit, audit
-    from pneumokeras.data.datasets import RadiographSet, Splits, load_radiographs, load_splits
-    from pneumokeras.data.dealing import split, write_manifest
+    from pneumokeras.data.augmentation import RadiographDataGenerator
+    from pneumokeras.data.dataset import RadiographSet
     from pneumokeras.data.download import download_kaggle, download_pneumoniamnist
-    from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
-    from pneumokeras.data.nuisance import Nuisance
-    from pneumokeras.data.phantoms import write_phantoms
-    from pneumokeras.ensembling import ensemble
-    from pneumokeras.errors import DataError, ModelError, PneumokerasError, RunError, TuningError
+    from pneumokeras.data.from_path import load_radiographs, load_splits
+    from pneumokeras.data.loader import RadiographLoader
+    from pneumokeras.data.phantoms.nuisance import Nuisance
+    from pneumokeras.data.phantoms.write import write_phantoms
+    from pneumokeras.data.splits import Splits, write_manifest
+    from pneumokeras.data.splitting import split
     from pneumokeras.evaluation import (
         Comparison,
         Evaluation,
@@ -33,23 +35,30 @@ if TYPE_CHECKING:
         compare,
     )
     from pneumokeras.explain.activations import activations, class_activations
-    from pneumokeras.explain.checks import ExplanationChecks, check_explanations
     from pneumokeras.explain.gradcam import grad_cam, overlay
     from pneumokeras.explain.projections import Projection, pca, project_radiographs, tsne
-    from pneumokeras.fitting import Stage, fit
-    from pneumokeras.inference import evaluate, predict
-    from pneumokeras.keeping import TuningResult, load_run
-    from pneumokeras.models.saved import load_model, save_model
-    from pneumokeras.models.small_cnns import CompactCNNHyperModel
-    from pneumokeras.models.transfer import EfficientNetB0HyperModel, ResNet50HyperModel, TransferHyperModel
+    from pneumokeras.explain.sanity_checks import ExplanationChecks, check_explanations
+    from pneumokeras.models.hypermodels import (
+        CompactCNNHyperModel,
+        EfficientNetB0HyperModel,
+        ResNet50HyperModel,
+        TransferHyperModel,
+    )
+    from pneumokeras.models.saving import load_model, save_model
     from pneumokeras.recipes.recipe import Recipe, load_recipe
-    from pneumokeras.recipes.reproducing import Reproduction, reproduce
-    from pneumokeras.recipes.training import train
-    from pneumokeras.report.making import report_run
-    from pneumokeras.schedules import Plateau, Schedule
-    from pneumokeras.searching import TuningProgress
-    from pneumokeras.training import FitResult, set_seed
-    from pneumokeras.tuning import tune
+    from pneumokeras.recipes.reproduce import Reproduction, reproduce
+    from pneumokeras.recipes.train import train
+    from pneumokeras.report.report_run import report_run
+    from pneumokeras.runs.result import TuningResult, load_run
+    from pneumokeras.training.callbacks import Plateau, Schedule
+    from pneumokeras.training.ensemble import ensemble
+    from pneumokeras.training.evaluate import evaluate
+    from pneumokeras.training.fit import fit
+    from pneumokeras.training.loop import FitResult, set_seed
+    from pneumokeras.training.predict import predict
+    from pneumokeras.training.progress import TuningProgress
+    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.tune import tune
 
 __version__ = "0.1.0"
 

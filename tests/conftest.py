@@ -50,7 +50,7 @@ def chest_xray(real_data):
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory):
     """Sixty phantoms of 64 pixels, shared by all tests: read it, never write into it."""
-    from pneumokeras.data.phantoms import write_phantoms
+    from pneumokeras.data.phantoms.write import write_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms") / "chest_xray"
     write_phantoms(folder, count=60, seed=1, size=64)
@@ -69,7 +69,8 @@ def spot_splits():
     """Easy splits of 32 pixels, in memory: noise, with a bright spot where it is PNEUMONIA."""
     import numpy as np
 
-    from pneumokeras.data.datasets import RadiographSet, Splits
+    from pneumokeras.data.dataset import RadiographSet
+    from pneumokeras.data.splits import Splits
 
     rng = np.random.default_rng(0)
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,70 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "pneumokeras"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LIBRARY = (
-    "errors files pages data models optimizers schedules runs store features evaluation explain inference"
-)
-LIBRARY += " training fitting searching keeping ensembling tuning recipes figures report"
-
-# Who may import whom, from the floor up; a part may always import itself. A new module or package fails
-# here until it has its place. "pneumokeras" is the package's own namespace, which only names what is below.
-MAY_IMPORT = {
-    "errors": "",
-    "files": "errors",
-    "pages": "",
-    "runs": "errors files",
-    "data": "errors files pages",
-    "models": "errors files",
-    "optimizers": "",
-    "schedules": "errors optimizers",
-    "store": "errors files",
-    "features": "errors files data models store",
-    "evaluation": "errors",
-    "explain": "errors files data models runs evaluation",
-    "inference": "errors files data models store features evaluation",
-    "training": "errors files data models optimizers schedules store evaluation",
-    "fitting": "errors files data models optimizers schedules store features training",
-    "searching": "errors files runs training",
-    "keeping": "errors files data models runs evaluation training searching",
-    "ensembling": "errors files data models runs evaluation inference training keeping",
-    "tuning": "errors data models runs features inference training fitting searching keeping",
-    "recipes": "errors files pages data models schedules runs features evaluation inference training fitting"
-    " searching keeping tuning",
-    "figures": "errors files evaluation",
-    "report": "errors files pages data models runs evaluation explain inference searching keeping figures",
-    "pneumokeras": LIBRARY,
-    "cli": f"{LIBRARY} pneumokeras",
-    "__main__": "cli",
-}
-# A notebook's last expression draws itself: methods of Evaluation import figures when they are called.
-DRAWN_WHEN_ASKED = {("pneumokeras/evaluation/evaluation.py", "figures")}
-WITHOUT_TENSORFLOW = {"errors", "files", "runs", "store", "evaluation", "figures"}
 HEAVY = {"tensorflow", "keras", "keras_tuner", "matplotlib"}
-
-
-def part_of(path):
-    """The row of the table a file belongs to."""
-    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "pneumokeras" if name == "__init__" else name
-
-
-def imported_modules(path):
-    """Dotted names of all that a file imports, wherever in it, with the line."""
-    package = path.relative_to(PROJECT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
-
-
-def imported_part(module):
-    """The row of the table that a dotted name of the package belongs to."""
-    _, _, rest = module.partition(".")
-    name = rest.partition(".")[0]
-    return name if name in MAY_IMPORT else "pneumokeras"
 
 
 def run_python(*arguments, cwd=PROJECT, timeout=60):
@@ -89,42 +27,57 @@ def run_python(*arguments, cwd=PROJECT, timeout=60):
     )
 
 
-def test_every_module_has_its_place_in_the_table():
-    assert {part_of(path) for path in MODULES} == set(MAY_IMPORT)
+LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
-@pytest.mark.parametrize("part", MAY_IMPORT)
-def test_imports_point_downward(part):
-    allowed = {part, *MAY_IMPORT[part].split()}
-    upward = [
-        f"{path.relative_to(PROJECT)}:{line} imports {module}"
-        for path in MODULES
-        if part_of(path) == part
-        for module, line in imported_modules(path)
-        if module.partition(".")[0] == "pneumokeras"
-        and imported_part(module) not in allowed
-        and (str(path.relative_to(PROJECT)), imported_part(module)) not in DRAWN_WHEN_ASKED
-    ]
-    assert upward == []
+def broken_contracts(project):
+    """Names of the import contracts in a project's pyproject.toml that its package breaks."""
+    done = run_python("-c", LINT_IMPORTS, "--no-cache", cwd=project)
+    broken = re.findall(r"^(.*) BROKEN$", done.stdout, flags=re.MULTILINE)
+    assert (done.returncode == 0) == (not broken), done.stdout + done.stderr
+    assert re.search(r"^Contracts: [1-9]", done.stdout, flags=re.MULTILINE), done.stdout + done.stderr
+    return broken
 
 
-def test_the_table_itself_points_downward():
-    places = list(MAY_IMPORT)
-    for part, allowed in MAY_IMPORT.items():
-        assert all(places.index(other) < places.index(part) for other in allowed.split()), part
+def test_imports_keep_their_contracts():
+    assert broken_contracts(PROJECT) == []
 
 
-def test_evaluation_and_figures_do_without_tensorflow():
-    for part in WITHOUT_TENSORFLOW:
-        assert set(MAY_IMPORT[part].split()) <= WITHOUT_TENSORFLOW
-    heavy = [
-        f"{path.relative_to(PROJECT)}:{line} imports {module}"
-        for path in MODULES
-        if part_of(path) in WITHOUT_TENSORFLOW
-        for module, line in imported_modules(path)
-        if module.partition(".")[0] in HEAVY - {"matplotlib"}
-    ]
-    assert heavy == []
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("core/files.py", "from pneumokeras.data.dataset import RadiographSet", "Rooms import downward only"),
+        ("recipes/catalog.py", "import pneumokeras.report.write", "Rooms import downward only"),
+        ("data/stray.py", "", "Inside data, imports point downward"),
+        (
+            "data/splits.py",
+            "from pneumokeras.data.from_path import load_splits",
+            "Inside data, imports point downward",
+        ),
+        (
+            "training/optimizers.py",
+            "from pneumokeras.training.fit import fit",
+            "Inside training, imports point downward",
+        ),
+        (
+            "explain/gradcam.py",
+            "def late():\n    from pneumokeras.explain import panels",
+            "No circles between neighbours, at any depth",
+        ),
+        (
+            "models/parts.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pneumokeras import fit",
+            "Only the commands use the package's own namespace",
+        ),
+        ("evaluation/metrics.py", "import tensorflow", "Numbers and files need no TensorFlow"),
+    ],
+)
+def test_a_planted_violation_breaks_its_contract(file, line, contract, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "pneumokeras", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    with (tmp_path / "pneumokeras" / file).open("a", encoding="utf-8") as module:
+        module.write(f"\n{line}\n")
+    assert contract in broken_contracts(tmp_path)
 
 
 def test_importing_pneumokeras_is_light():
@@ -208,7 +161,7 @@ def test_the_library_does_not_print():
     prints = [
         f"{path.relative_to(PROJECT)}:{node.lineno}"
         for path in MODULES
-        if part_of(path) != "cli"
+        if PACKAGE / "cli" not in path.parents
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 import pneumokeras as pk
 from pneumokeras.cli import main
-from pneumokeras.data.audit.formats import FileFormat
-from pneumokeras.errors import DataError
-from pneumokeras.files import read_json, write_csv
+from pneumokeras.core.errors import DataError
+from pneumokeras.core.files import read_json, write_csv
+from pneumokeras.data.images.formats import FileFormat
 
 
 @pytest.fixture

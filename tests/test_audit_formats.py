@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumokeras.data.audit.formats import FileFormat, format_of
+from pneumokeras.data.images.formats import FileFormat, format_of
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
 COLOUR = np.dstack([GRAY, GRAY[::-1], GRAY])

@@ -1,10 +1,10 @@
-"""The linear yardsticks see what there is to see, and nothing where there is nothing."""
+"""The separability measures see what there is to see, and nothing where there is nothing."""
 
 import numpy as np
 import pytest
 
-from pneumokeras.data.audit import yardsticks
-from pneumokeras.data.audit.yardsticks import LEAST_IMAGES, LEAST_PATIENTS, separation, shift_features
+from pneumokeras.data.audit import separability
+from pneumokeras.data.audit.separability import LEAST_IMAGES, LEAST_PATIENTS, separation, shift_features
 
 
 def drawn(count=200, effect=0.0, seed=0):
@@ -62,7 +62,7 @@ def test_too_few_patients_of_a_side_is_no_figure():
 
 
 def test_of_many_radiographs_some_are_drawn(monkeypatch):
-    monkeypatch.setattr(yardsticks, "MOST_IMAGES", 30)
+    monkeypatch.setattr(separability, "MOST_IMAGES", 30)
     features, sides, patients = drawn()
     found = separation(features, sides, patients, seed=1)
     assert np.bincount(sides[found.rows]).tolist() == [30, 30]

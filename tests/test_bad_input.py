@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumokeras.data.datasets import RadiographSet, load_radiographs, load_splits, read_manifest
-from pneumokeras.data.radiographs import read_radiograph
-from pneumokeras.errors import DataError, one_line
-from pneumokeras.files import read_json, write_json
+from pneumokeras.core.errors import DataError, one_line
+from pneumokeras.core.files import read_json, write_json
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.from_path import load_radiographs, load_splits
+from pneumokeras.data.images.image import read_radiograph
+from pneumokeras.data.readers.manifest import read_manifest
 from tests.calling import call
 
 BOTH = ("NORMAL", "PNEUMONIA")

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
 from pneumokeras.cli.tune import FineTuning
-from pneumokeras.errors import DataError
-from pneumokeras.features import ExtractionProgress
-from pneumokeras.searching import TuningProgress
+from pneumokeras.core.errors import DataError
+from pneumokeras.training.features import ExtractionProgress
+from pneumokeras.training.progress import TuningProgress
 from tests.calling import call, error_line
 
 TUNE = ["--model", "compact-cnn", "--image-size", "32", "--max-trials", "1", "--epochs", "1"]
@@ -198,14 +198,14 @@ class TestErrors:
         def broken(*args, **kwargs):
             raise ZeroDivisionError("division by zero")
 
-        monkeypatch.setattr("pneumokeras.data.datasets.load_splits", broken)
+        monkeypatch.setattr("pneumokeras.data.from_path.load_splits", broken)
         assert "ZeroDivisionError" in error_line(call("tune", "--data", tmp_path), status=1)
 
     def test_an_interrupt_says_how_to_go_on(self, monkeypatch, tmp_path):
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("pneumokeras.data.datasets.load_splits", interrupted)
+        monkeypatch.setattr("pneumokeras.data.from_path.load_splits", interrupted)
         assert "Repeat the command" in error_line(call("tune", "--data", tmp_path), status=130)
 
     def test_no_command_shows_the_commands(self):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import (
     OperatingPoint,
     Predictions,

@@ -11,16 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumokeras.data import manifests
-from pneumokeras.data.datasets import (
-    RadiographSet,
-    Splits,
-    load_radiographs,
-    load_splits,
-    read_manifest,
-)
-from pneumokeras.data.sets import joined
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.dataset import RadiographSet, joined
+from pneumokeras.data.from_path import load_radiographs, load_splits
+from pneumokeras.data.readers.manifest import read_manifest, write_sets
+from pneumokeras.data.splits import Splits
 
 BOTH = ("NORMAL", "PNEUMONIA")
 
@@ -1019,7 +1014,7 @@ def test_further_columns_of_a_manifest_are_kept_in_subsets_and_files(tmp_path, i
     radiographs = read_manifest(write_manifest(tmp_path, text))[""]
     assert list(radiographs.columns) == ["hospital"]
     assert list(radiographs.subset([1, 0]).columns["hospital"]) == ["south", "north"]
-    manifests.write_manifest(tmp_path / "again.csv", {"test": radiographs})
+    write_sets(tmp_path / "again.csv", {"test": radiographs})
     again = read_manifest(tmp_path / "again.csv")["test"]
     assert list(again.columns["hospital"]) == list(radiographs.columns["hospital"])
 

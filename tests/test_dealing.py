@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pneumokeras as pk
-from pneumokeras.data.datasets import RadiographSet, find_radiographs, load_splits
-from pneumokeras.data.dealing import pooled, split, write_manifest
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.from_path import find_radiographs, load_splits
+from pneumokeras.data.splits import write_manifest
+from pneumokeras.data.splitting import pooled, split
 from tests.calling import call
 
 

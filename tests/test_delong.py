@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import delong, delong_interval, delong_test
 
 quick = settings(max_examples=60)

@@ -22,10 +22,12 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from pneumokeras.data import dicom
-from pneumokeras.data.datasets import RadiographSet, load_radiographs, load_splits, read_manifest
-from pneumokeras.data.radiographs import read_radiograph
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.from_path import load_radiographs, load_splits
+from pneumokeras.data.images import dicom
+from pneumokeras.data.images.image import read_radiograph
+from pneumokeras.data.readers.manifest import read_manifest
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 VALUES = RAMP.astype(float)

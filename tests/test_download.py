@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from pneumokeras.cli import main
+from pneumokeras.core.errors import DataError
 from pneumokeras.data import download
 from pneumokeras.data.download import (
     ATTEMPTS,
@@ -25,7 +26,6 @@ from pneumokeras.data.download import (
     download_pneumoniamnist,
     fetch,
 )
-from pneumokeras.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(600_000)
 OTHER = np.random.default_rng(1).bytes(600_000)

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumokeras.data.anatomy import draw_patient
 from pneumokeras.data.duplicates import (
     LEAST_CORRELATION,
     RADIUS,
@@ -17,7 +16,8 @@ from pneumokeras.data.duplicates import (
     near_groups,
     perceptual_hashes,
 )
-from pneumokeras.data.phantoms import draw_phantom
+from pneumokeras.data.phantoms.anatomy import draw_patient
+from pneumokeras.data.phantoms.draw import draw_phantom
 
 SIDE = 128
 

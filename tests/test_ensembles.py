@@ -12,19 +12,19 @@ import pytest
 from scipy.special import expit
 
 import pneumokeras as pk
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.errors import ModelError, PneumokerasError, RunError
+from pneumokeras.core.errors import ModelError, PneumokerasError, RunError
+from pneumokeras.core.files import read_csv, write_csv
+from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import TemperatureScaling
 from pneumokeras.explain.gradcam import explained_layers, heatmap_function
 from pneumokeras.explain.projections import features
 from pneumokeras.explain.randomisation import randomisation_check, reinitialised
-from pneumokeras.files import read_csv, write_csv
-from pneumokeras.keeping import begin_run, keep_run
-from pneumokeras.models.ensembles import averaged, is_area_mean, members_of
+from pneumokeras.models.averaging import averaged, is_area_mean, members_of
 from pneumokeras.models.head import probability, sigmoid
-from pneumokeras.models.saved import describe, save_model
-from pneumokeras.runs import open_run
-from pneumokeras.training import FitResult
+from pneumokeras.models.saving import describe, save_model
+from pneumokeras.runs.folder import open_run
+from pneumokeras.runs.result import begin_run, keep_run
+from pneumokeras.training.loop import FitResult
 from tests.calling import call, error_line
 
 SIDE = 16
@@ -262,7 +262,7 @@ class TestHeatmaps:
             asked.append(arguments)
             return heatmap_function(model, **arguments)
 
-        monkeypatch.setattr("pneumokeras.explain.checks.heatmap_function", remembered)
+        monkeypatch.setattr("pneumokeras.explain.sanity_checks.heatmap_function", remembered)
         monkeypatch.setattr("pneumokeras.explain.randomisation.heatmap_function", remembered)
         radiographs = RadiographSet.from_arrays(RADIOGRAPHS[..., 0].astype(np.uint8), np.ones(6, int))
         checks = pk.check_explanations(model, radiographs)

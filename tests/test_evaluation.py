@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import (
     OperatingPoint,
     PlattScaling,

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.data.datasets import RadiographSet, load_radiographs
-from pneumokeras.data.nuisance import Nuisance
-from pneumokeras.data.phantoms import PhantomMasks, draw_phantom, read_masks
-from pneumokeras.errors import DataError, ModelError
+from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.from_path import load_radiographs
+from pneumokeras.data.phantoms.draw import draw_phantom
+from pneumokeras.data.phantoms.masks import PhantomMasks, read_masks
+from pneumokeras.data.phantoms.nuisance import Nuisance
 from pneumokeras.explain.activations import activations, class_activations
-from pneumokeras.explain.checks import check_explanations
 from pneumokeras.explain.faithfulness import (
     attention_outside,
     baseline_of,
@@ -38,7 +39,8 @@ from pneumokeras.explain.randomisation import (
     reinitialised,
     structural_similarities,
 )
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
+from pneumokeras.explain.sanity_checks import check_explanations
+from pneumokeras.models.hypermodels import CompactCNNHyperModel
 
 SIDE = 32
 RNG = np.random.default_rng(0)

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras import features as features_module
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
-from pneumokeras.errors import DataError
-from pneumokeras.features import Extractor, Views
-from pneumokeras.inference import predict
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saved import load_model
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.runs import open_run
-from pneumokeras.store import cache_folder, clear_cache, stored_features
-from pneumokeras.training import FeatureBatches, ImageBatches, fit_on
-from pneumokeras.tuning import tune
+from pneumokeras.models.hypermodels import TransferHyperModel
+from pneumokeras.models.saving import load_model
+from pneumokeras.runs.folder import open_run
+from pneumokeras.training import features as features_module
+from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
+from pneumokeras.training.feature_store import cache_folder, clear_cache, stored_features
+from pneumokeras.training.features import Extractor, Views
+from pneumokeras.training.loop import fit_on
+from pneumokeras.training.predict import predict
+from pneumokeras.training.tune import tune
 
 SIDE = 32
 
@@ -289,7 +291,7 @@ class TestMaps:
         rows = extractor_of(map_network()).features(sets).rows
 
         def losses(limit):
-            monkeypatch.setattr("pneumokeras.training.MEMORY_LIMIT", limit)
+            monkeypatch.setattr("pneumokeras.training.data_adapters.MEMORY_LIMIT", limit)
             keras.utils.set_random_seed(0)
             inputs = keras.Input((16, 16, 1))
             pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
@@ -477,7 +479,7 @@ def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, t
     monkeypatch.setattr(features_module, "SMALLEST_COSINE", 0.0)
     monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[-1], 32))
     with monkeypatch.context() as search, pytest.raises(Killed):
-        search.setattr("pneumokeras.tuning.search", killed)
+        search.setattr("pneumokeras.training.tune.search", killed)
         searched()
     assert open_run(tmp_path / "run").record()["precision"] == "bfloat16"
     clear_cache()

@@ -8,28 +8,32 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pneumokeras import figures
 from pneumokeras.evaluation import Curve, Interval, OperatingPoint, OperatingPointResult
-from pneumokeras.figures import (
-    AccuracyCurvesDisplay,
-    ClassDistributionDisplay,
+from pneumokeras.evaluation.displays.curves import (
     ConfusionMatrixDisplay,
-    GradCamDisplay,
-    LossCurvesDisplay,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
-    PredictionSamplesDisplay,
-    ProjectionDisplay,
     ReliabilityDisplay,
     RocComparisonDisplay,
     RocCurveDisplay,
-    SampleRadiographsDisplay,
     ScoreDistributionDisplay,
     SubgroupsDisplay,
-    learning_rate_reductions,
-    save,
     score_histogram,
+)
+from pneumokeras.evaluation.displays.pictures import (
+    GradCamDisplay,
+    PredictionSamplesDisplay,
+    ProjectionDisplay,
+    SampleRadiographsDisplay,
+    heatmap_pixels,
+)
+from pneumokeras.evaluation.displays.style import RIGHT_GREEN, WRONG_RED, save
+from pneumokeras.evaluation.displays.training import (
+    AccuracyCurvesDisplay,
+    ClassDistributionDisplay,
+    LossCurvesDisplay,
+    learning_rate_reductions,
     stage_starts,
 )
 from tests.reporting import compared, scattered
@@ -132,7 +136,7 @@ def test_a_figure_of_its_own_is_saved_as_png_and_svg(display, tmp_path):
 
 def test_pyplot_tensorflow_and_keras_stay_away():
     code = (
-        "import sys; from pneumokeras.figures import ClassDistributionDisplay as Display;"
+        "import sys; from pneumokeras.evaluation.displays.training import ClassDistributionDisplay as Display;"
         "Display({'test': {'A': 1}}).plot();"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & sys.modules.keys())"
     )
@@ -261,9 +265,9 @@ def test_the_same_display_gives_the_same_file(tmp_path):
 def test_right_is_green_with_a_tick_and_wrong_is_red_with_a_cross():
     titles = [ax.title for ax in PANELS[1].plot().axes_.flat]
     assert [to_hex(title.get_color()) for title in titles] == [
-        figures.RIGHT_GREEN,
-        figures.RIGHT_GREEN,
-        figures.WRONG_RED,
+        RIGHT_GREEN,
+        RIGHT_GREEN,
+        WRONG_RED,
     ]
     assert titles[0].get_text() == "✓ true NORMAL\npredicted NORMAL\nconfidence 90%"
     assert titles[2].get_text() == "✗ true PNEUMONIA\npredicted NORMAL\nconfidence 80%"
@@ -290,7 +294,7 @@ def test_a_title_with_dollars_is_no_mathematics(tmp_path):
 
 
 def test_heatmap_pixels_go_from_black_to_bright():
-    pixels = figures.heatmap_pixels(np.array([[0.0, 1.0]]))
+    pixels = heatmap_pixels(np.array([[0.0, 1.0]]))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, 2, 3)
     assert pixels[0, 0].sum() < 10 < 500 < pixels[0, 1].sum()

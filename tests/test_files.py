@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumokeras.errors import OutputError, one_line
-from pneumokeras.files import read_csv, read_json, replacing, write_bytes, write_csv, write_json, write_text
+from pneumokeras.core.errors import OutputError, one_line
+from pneumokeras.core.files import (
+    read_csv,
+    read_json,
+    replacing,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 CELLS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"), max_size=20)
 

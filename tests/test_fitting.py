@@ -5,18 +5,20 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras import fitting
-from pneumokeras.errors import DataError, ModelError
-from pneumokeras.features import Extractor
-from pneumokeras.fitting import Stage, fit
-from pneumokeras.inference import predict
-from pneumokeras.keeping import load_run
-from pneumokeras.models.saved import save_model
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.schedules import Schedule
-from pneumokeras.training import ImageBatches, best_epoch, cross_entropy, set_seed
-from pneumokeras.tuning import tune
+from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
+from pneumokeras.models.saving import save_model
+from pneumokeras.runs.result import load_run
+from pneumokeras.training import stages as stages_module
+from pneumokeras.training.callbacks import Schedule, cross_entropy
+from pneumokeras.training.data_adapters import ImageBatches
+from pneumokeras.training.features import Extractor
+from pneumokeras.training.fit import fit
+from pneumokeras.training.loop import set_seed
+from pneumokeras.training.objectives import best_epoch
+from pneumokeras.training.predict import predict
+from pneumokeras.training.stages import Stage
+from pneumokeras.training.tune import tune
 
 SIDE = 32
 STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=2, learning_rate=1e-5)]
@@ -77,7 +79,7 @@ class TestStages:
         score = first.history["val_auc"][best_epoch(first.history)]
         weights, path = model.get_weights(), tmp_path / "best.weights.h5"
         ruinous = [Stage("stage5", epochs=1, learning_rate=10.0)]
-        worse = fitting.fit_stages(
+        worse = stages_module.fit_stages(
             model,
             ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1),
             ruinous,
@@ -138,7 +140,7 @@ class TestStages:
         first = fit(model, spot_splits.train, spot_splits.val, stages=STAGES[:1], views=1)
         first.history["own"] = [0.0, 0.0]
         images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
-        history = fitting.fit_stages(model, images, STAGES[1:], before=first).history
+        history = stages_module.fit_stages(model, images, STAGES[1:], before=first).history
         assert "own" not in history
         assert len(history["loss"]) == 4
 
@@ -346,7 +348,7 @@ class TestAsking:
     def test_much_is_stored_only_if_agreed_to(
         self, agreed, model, spot_splits, extractions, monkeypatch, cache
     ):
-        monkeypatch.setattr(fitting, "ASK_FROM", 1)
+        monkeypatch.setattr(stages_module, "ASK_FROM", 1)
         questions = []
 
         def confirm(size, folder):
@@ -359,19 +361,21 @@ class TestAsking:
 
     def test_stages_above_the_same_lower_part_are_counted_once(self, model, spot_splits):
         images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
-        one, two = (fitting._bytes_to_store(model, images, [Stage("stage5")] * count) for count in (1, 2))
+        one, two = (
+            stages_module._bytes_to_store(model, images, [Stage("stage5")] * count) for count in (1, 2)
+        )
         assert one == two == 96 * 2 * 2 * 48 * 2
 
     def test_what_a_stage_before_has_trained_will_be_stored_anew(self, model, spot_splits):
         images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
         fit(model, spot_splits.train, spot_splits.val, stages=[Stage("stage5", 1)], views=1)
         stages = [Stage("stage4"), Stage("stage5")]
-        below_stage4 = fitting._bytes_to_store(model, images, stages[:1])
-        assert fitting._bytes_to_store(model, images, stages) == below_stage4 + 96 * 2 * 2 * 48 * 2
+        below_stage4 = stages_module._bytes_to_store(model, images, stages[:1])
+        assert stages_module._bytes_to_store(model, images, stages) == below_stage4 + 96 * 2 * 2 * 48 * 2
 
     def test_what_is_stored_already_is_not_asked_for(self, model, spot_splits, monkeypatch):
         self.fitted(model, spot_splits, views=1)
-        monkeypatch.setattr(fitting, "ASK_FROM", 1)
+        monkeypatch.setattr(stages_module, "ASK_FROM", 1)
         self.fitted(
             model_of("mobilenetv3small", spot_splits),
             spot_splits,
@@ -380,7 +384,7 @@ class TestAsking:
         )
 
     def test_a_disk_without_room_is_one_error_beforehand(self, model, spot_splits, monkeypatch):
-        monkeypatch.setattr(fitting.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+        monkeypatch.setattr(stages_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
         with pytest.raises(DataError, match="PNEUMOKERAS_CACHE"):
             self.fitted(model, spot_splits, views=1)
 

@@ -9,14 +9,13 @@ from click.testing import CliRunner
 from keras import layers
 
 from pneumokeras.cli import main
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.errors import DataError, ModelError
+from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.explain import panels as panels_module
 from pneumokeras.explain.gradcam import grad_cam, overlay
 from pneumokeras.explain.panels import Panels, explain, write_heatmaps
-from pneumokeras.models.saved import load_model, save_model
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
+from pneumokeras.models.saving import load_model, save_model
 
 SIDE = 32
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE)).astype(np.uint8)

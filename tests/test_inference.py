@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.errors import DataError, ModelError
+from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import OperatingPoint, TemperatureScaling
-from pneumokeras.inference import evaluate, predict
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saving import describe
+from pneumokeras.training.evaluate import evaluate
+from pneumokeras.training.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_scalings_are_fitted_on_the_validation_radiographs_given(brightness, gra
     ids=["prevalence", "columns", "validation"],
 )
 def test_what_is_wrong_is_said_before_anything_is_predicted(brightness, grays, wrong, monkeypatch):
-    monkeypatch.setattr("pneumokeras.inference.predict", None)
+    monkeypatch.setattr("pneumokeras.training.evaluate.predict", None)
     with pytest.raises(DataError):
         evaluate(brightness, grays, **wrong)
 

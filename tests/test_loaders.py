@@ -11,10 +11,12 @@ import pytest
 from scipy import ndimage
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data import loaders
-from pneumokeras.data.datasets import RadiographSet, load_radiographs
-from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data import loader as loader_module
+from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.from_path import load_radiographs
+from pneumokeras.data.loader import RadiographLoader
 
 PLAIN = {
     "theta": 0,
@@ -211,7 +213,7 @@ def test_what_was_preloaded_is_not_read_again_if_it_fits(files, monkeypatch, lim
     count = []
     read = RadiographSet.read
     monkeypatch.setattr(RadiographSet, "read", lambda *a, **k: count.append(1) or read(*a, **k))
-    monkeypatch.setattr(loaders, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(loader_module, "MEMORY_LIMIT", limit)
     loader = RadiographLoader(files, 16, batch_size=4)
     assert loader.preload() is None
     assert len(count) == 10
@@ -349,7 +351,7 @@ def test_batches_are_the_callers_own(radiographs):
 def test_files_are_read_once_where_their_pixels_fit_into_memory(files, monkeypatch, limit, reads):
     read, count = RadiographSet.read, []
     monkeypatch.setattr(RadiographSet, "read", lambda *a, **k: count.append(1) or read(*a, **k))
-    monkeypatch.setattr(loaders, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(loader_module, "MEMORY_LIMIT", limit)
     loader = RadiographLoader(files, 16, batch_size=4)
     epochs = [view_of(loader, epoch) for epoch in range(3)]
     assert len(count) == reads
@@ -707,8 +709,8 @@ def test_what_else_is_drawn_does_not_depend_on_crops_and_vertical_flips():
 
 
 def test_crops_tell_views_apart():
-    plain = loaders.augmentation_settings(RadiographDataGenerator())
-    cropped = loaders.augmentation_settings(RadiographDataGenerator(random_crop=(0.8, 1.0)))
+    plain = loader_module.augmentation_settings(RadiographDataGenerator())
+    cropped = loader_module.augmentation_settings(RadiographDataGenerator(random_crop=(0.8, 1.0)))
     assert plain["random_crop"] is None
     assert cropped == plain | {"random_crop": [0.8, 1.0]}
 

@@ -10,18 +10,18 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
-from pneumokeras.models.parts import fingerprint
-from pneumokeras.models.saved import describe, load_model, save_model
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import (
+from pneumokeras.models.hypermodels import (
+    CompactCNNHyperModel,
     EfficientNetB0HyperModel,
     ResNet50HyperModel,
     TransferHyperModel,
     set_batch_statistics,
 )
+from pneumokeras.models.parts import fingerprint
+from pneumokeras.models.saving import describe, load_model, save_model
 
 SIDE = 32
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 1)).astype(np.uint8)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumokeras.optimizers import OPTIMIZERS, L2Adam, optimizers_of, over_parts
+from pneumokeras.training.optimizers import OPTIMIZERS, L2Adam, optimizers_of, over_parts
 
 GRADIENTS = np.random.default_rng(0).normal(size=(6, 4))
 START = np.array([2.0, -1.0, 0.5, -3.0])

@@ -5,13 +5,12 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
+from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.parts import cut, fingerprint, stage_ends, trainable_layers
-from pneumokeras.models.saved import describe, load_model, save_model
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.models.saving import describe, load_model, save_model
 
 SIDE = 64
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 1)).astype(np.float32)

@@ -15,11 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pneumokeras.cli import main
-from pneumokeras.data.anatomy import draw_patient
-from pneumokeras.data.datasets import load_splits
-from pneumokeras.data.nuisance import Nuisance
-from pneumokeras.data.phantoms import draw_phantom, write_phantoms
-from pneumokeras.errors import DataError, OutputError
+from pneumokeras.core.errors import DataError, OutputError
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.phantoms.anatomy import draw_patient
+from pneumokeras.data.phantoms.draw import draw_phantom
+from pneumokeras.data.phantoms.nuisance import Nuisance
+from pneumokeras.data.phantoms.write import write_phantoms
 
 COUNT = 60
 
@@ -228,7 +229,7 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pneumokeras.data.phantoms._write", full_disk)
+    monkeypatch.setattr("pneumokeras.data.phantoms.write._write", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_phantoms(tmp_path / "set", count=12, size=32)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumokeras.data.radiographs import eight_bits, read_radiograph, resize
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.images.image import eight_bits, read_radiograph, resize
 
 
 def smooth(height, width):

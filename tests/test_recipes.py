@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 import pneumokeras as pk
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import Interval, Predictions
-from pneumokeras.fitting import Stage, fit, require_parts
-from pneumokeras.keeping import load_run
 from pneumokeras.recipes.catalog import recipe_names, recipe_text, reference_names
 from pneumokeras.recipes.recipe import (
     AS_PUBLISHED,
@@ -26,19 +24,22 @@ from pneumokeras.recipes.recipe import (
     load_recipe,
     with_changes,
 )
-from pneumokeras.recipes.reproducing import (
+from pneumokeras.recipes.reproduce import (
     CHOSEN_ON_TEST,
     Reproduction,
-    Row,
     _judged,
     _mean,
     published_intervals,
     reproduce,
 )
+from pneumokeras.recipes.rows import Row
 from pneumokeras.recipes.table import figure, spread
-from pneumokeras.recipes.training import build, kept_epoch, parameters, train
-from pneumokeras.runs import open_run
-from pneumokeras.schedules import Schedule
+from pneumokeras.recipes.train import build, kept_epoch, parameters, train
+from pneumokeras.runs.folder import open_run
+from pneumokeras.runs.result import load_run
+from pneumokeras.training.callbacks import Schedule
+from pneumokeras.training.fit import fit
+from pneumokeras.training.stages import Stage, require_parts
 from tests.calling import call, error_line
 
 REFERENCES = reference_names()
@@ -466,7 +467,7 @@ class TestTraining:
             begun.append(model.get_layer("logit").get_weights()[0])
             raise DataError("far enough")
 
-        monkeypatch.setattr("pneumokeras.recipes.training.fit_stages", stopped)
+        monkeypatch.setattr("pneumokeras.recipes.train.fit_stages", stopped)
         configuration = Configuration.for_model("mobilenetv3small", weights="none", image_size=32)
         for seed in (0, 0, 1):
             with pytest.raises(DataError, match="far enough"):
@@ -499,7 +500,7 @@ class TestTheKeptEpoch:
     def test_the_model_scores_what_the_history_says_of_it(self, keep, spot_splits):
         """The second stage only does harm: so `best` keeps the first's, the others do not."""
         from pneumokeras.evaluation.metrics import roc_auc
-        from pneumokeras.inference import predict
+        from pneumokeras.training.predict import predict
 
         stages = (
             Stage("all", 3, 3e-3, batch_norm="update", optimizer="adam"),
@@ -697,12 +698,12 @@ class TestReproducing:
 
     def test_data_without_test_radiographs_are_refused(self, tiny, spot_splits, in_tmp, monkeypatch):
         empty = replace(spot_splits, test=spot_splits.test.subset([]))
-        monkeypatch.setattr("pneumokeras.recipes.reproducing.load_splits", lambda *_, **__: empty)
+        monkeypatch.setattr("pneumokeras.recipes.reproduce.load_splits", lambda *_, **__: empty)
         with pytest.raises(DataError, match="no test radiographs"):
             reproduce([tiny], "anywhere")
 
     def test_no_weights_are_put_on_a_recipe_that_asks_for_random_ones(self):
-        from pneumokeras.recipes.reproducing import _changed
+        from pneumokeras.recipes.reproduce import _changed
 
         random = load_recipe("pretrain-resnet18").variant(CORRECTED)
         assert _changed(random, "file.keras", None, None).weights == "none"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
-from pneumokeras.fitting import fit
 from pneumokeras.models.head import HEADS, compile_classifier, with_one_logit
+from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS, cnn_94, custom_cnn, pneumoniamnist_cnn
-from pneumokeras.models.saved import describe, load_model, save_model
-from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.models.saving import describe, load_model, save_model
+from pneumokeras.training.fit import fit
 
 IN_PYTORCH = ("customcnn", "cnn-94", "cnn-v2", "pneumoniamnist-cnn")
 FEATURES = np.random.default_rng(0).normal(size=(6, 40)).astype(np.float32)

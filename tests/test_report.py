@@ -14,11 +14,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
 from pneumokeras.report.model_card import plain
 from pneumokeras.report.page import render_page
-from pneumokeras.report.rows import encoded, script_json, shown_names
+from pneumokeras.report.page_data import encoded, script_json, shown_names
 from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
 
 FIGURES = {
@@ -390,9 +390,9 @@ def test_a_report_needs_neither_tensorflow_nor_keras_nor_pyplot():
 @pytest.fixture(scope="module")
 def run(phantom_folder, tmp_path_factory):
     """A finished run on the shared phantoms."""
-    from pneumokeras.data.datasets import load_splits
-    from pneumokeras.models.small_cnns import CompactCNNHyperModel
-    from pneumokeras.tuning import tune
+    from pneumokeras.data.from_path import load_splits
+    from pneumokeras.models.hypermodels import CompactCNNHyperModel
+    from pneumokeras.training.tune import tune
 
     hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(4, 8, 4), depth=(2, 2))
     folder = tmp_path_factory.mktemp("runs") / "first"
@@ -402,13 +402,13 @@ def run(phantom_folder, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Write no pictures: what is tested here is said in report.json, the notices and the page."""
-    from pneumokeras.report import writing
+    from pneumokeras.report import write as writing
 
     monkeypatch.setattr(writing, "displays", lambda contents: {})
 
 
 def report_of(run, **options):
-    from pneumokeras.report.making import report_run
+    from pneumokeras.report.report_run import report_run
 
     report = report_run(run, **options)
     return report, json.loads((report.folder / "report.json").read_text())
@@ -467,7 +467,7 @@ class TestReportRun:
         assert "\x1b" not in page
 
     def test_a_strangers_folder_is_refused_before_any_work(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("pneumokeras.report.making.predict", None)
+        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
         (tmp_path / "mine.txt").write_text("mine")
         with pytest.raises(DataError, match="something other than a report"):
             report_of(run, out=tmp_path)
@@ -546,7 +546,7 @@ class TestReportRun:
     def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
         self, run, tmp_path, monkeypatch, changed
     ):
-        monkeypatch.setattr("pneumokeras.report.making.predict", None)
+        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
         other = shutil.copytree(run, tmp_path / "other")
         rows = (other / "splits.csv").read_text().splitlines(keepends=True)
         at = next(number for number, row in enumerate(rows) if ",test," in row and ",NORMAL," in row)

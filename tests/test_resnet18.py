@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
+from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.parts import cut, trainable_layers
 from pneumokeras.models.resnet18 import read_safetensors, resnet18
-from pneumokeras.models.saved import describe, load_model, save_model
-from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.models.saving import describe, load_model, save_model
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pneumokeras.errors import RunError
-from pneumokeras.runs import Run, default_run, open_run
+from pneumokeras.core.errors import RunError
+from pneumokeras.runs.folder import Run, default_run, open_run
 
 SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
 DATA = {"path": "somewhere", "fingerprint": "abc", "counts": {}, "notices": []}

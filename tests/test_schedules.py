@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from pneumokeras.errors import DataError
-from pneumokeras.schedules import Plateau, Schedule
+from pneumokeras.core.errors import DataError
+from pneumokeras.training.callbacks import Plateau, Schedule
 
 
 def rates(plateau, losses, *starts):

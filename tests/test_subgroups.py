@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import (
     SMALL_SUBGROUP,
     OperatingPoint,

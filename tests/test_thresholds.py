@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics, thresholds
-from pneumokeras.evaluation.results import OperatingPoint
+from pneumokeras.evaluation.types import OperatingPoint
 
 quick = settings(max_examples=100)
 probabilities_of = st.one_of(

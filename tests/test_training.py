@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumokeras import training
-from pneumokeras.data.datasets import Splits
-from pneumokeras.errors import ModelError
-from pneumokeras.fitting import fit
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.schedules import Schedule
+from pneumokeras.core.errors import ModelError
+from pneumokeras.data.splits import Splits
+from pneumokeras.models.hypermodels import CompactCNNHyperModel
+from pneumokeras.training.callbacks import Schedule, cross_entropy
+from pneumokeras.training.data_adapters import ImageBatches
+from pneumokeras.training.fit import fit
+from pneumokeras.training.loop import fit_on, set_seed
+from pneumokeras.training.objectives import best_epoch
 
 
 @pytest.fixture
 def model():
-    training.set_seed(0)
+    set_seed(0)
     return CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3)).build(
         keras_tuner.HyperParameters()
     )
@@ -24,12 +26,12 @@ def model():
 
 def test_the_best_weights_come_back(model, spot_splits):
     result = fit(model, spot_splits.train, spot_splits.val, epochs=4)
-    best = training.best_epoch(result.history)
+    best = best_epoch(result.history)
     probabilities = model.predict(spot_splits.val.images[..., np.newaxis], verbose=0).reshape(-1)
     assert roc_auc_score(spot_splits.val.labels, probabilities) == pytest.approx(
         result.history["val_auc"][best]
     )
-    assert training.cross_entropy(spot_splits.val.labels, probabilities) == pytest.approx(
+    assert cross_entropy(spot_splits.val.labels, probabilities) == pytest.approx(
         result.history["val_loss"][best], rel=1e-4
     )
 
@@ -42,7 +44,7 @@ def test_the_history_has_a_row_an_epoch_with_the_learning_rate(model, spot_split
 
 def test_the_same_seed_gives_the_same_fit(spot_splits):
     def fitted():
-        training.set_seed(3)
+        set_seed(3)
         hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
         model = hypermodel.build(keras_tuner.HyperParameters())
         return fit(model, spot_splits.train, spot_splits.val, epochs=2, seed=3).history
@@ -55,7 +57,7 @@ def test_the_same_seed_gives_the_same_fit(spot_splits):
 def test_val_loss_leaves_the_penalty_out():
     labels, probabilities = np.array([0, 1, 1]), np.array([0.1, 0.8, 1.0])
     expected = keras.losses.BinaryCrossentropy()(labels, probabilities).numpy()
-    assert training.cross_entropy(labels, probabilities) == pytest.approx(expected, rel=1e-5)
+    assert cross_entropy(labels, probabilities) == pytest.approx(expected, rel=1e-5)
 
 
 def test_class_weights_are_balanced_unless_told_otherwise(model, spot_splits, monkeypatch):
@@ -115,8 +117,8 @@ def test_a_model_that_is_not_compiled_is_refused(spot_splits):
 
 def test_epochs_show_the_views_in_turn(model, spot_splits):
     splits = Splits(*spot_splits)
-    data = training.ImageBatches.of(splits.train, splits.val, image_size=(32, 32), views=2)
+    data = ImageBatches.of(splits.train, splits.val, image_size=(32, 32), views=2)
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(data.train.view))
-    training.fit_on(model, data, epochs=3, callbacks=[watch])
+    fit_on(model, data, epochs=3, callbacks=[watch])
     assert seen == [0, 1, 0]

@@ -10,14 +10,14 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.data.datasets import Splits, load_splits
-from pneumokeras.errors import DataError, ModelError, RunError, TuningError
-from pneumokeras.inference import predict
-from pneumokeras.keeping import load_run
-from pneumokeras.models.saved import describe
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.tuning import tune
+from pneumokeras.core.errors import DataError, ModelError, RunError, TuningError
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.splits import Splits
+from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
+from pneumokeras.models.saving import describe
+from pneumokeras.runs.result import load_run
+from pneumokeras.training.predict import predict
+from pneumokeras.training.tune import tune
 
 
 class SmallHyperModel(CompactCNNHyperModel):

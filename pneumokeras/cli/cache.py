@@ -16,7 +16,7 @@ def cache() -> None:
 @talking
 def list_(talk: Talk) -> None:
     """List what is stored, and where."""
-    from pneumokeras.store import cache_folder, stored_features
+    from pneumokeras.training.feature_store import cache_folder, stored_features
 
     stored = stored_features()
     for features in stored:
@@ -34,6 +34,6 @@ def list_(talk: Talk) -> None:
 @talking
 def clear(talk: Talk) -> None:
     """Remove all stored features."""
-    from pneumokeras.store import clear_cache
+    from pneumokeras.training.feature_store import clear_cache
 
     talk.result(f"{in_bytes(clear_cache())} removed")

@@ -19,11 +19,11 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from pneumokeras.errors import DataError, PneumokerasError
+from pneumokeras.core.errors import DataError, PneumokerasError
 
 if TYPE_CHECKING:
-    from pneumokeras.features import ExtractionProgress
-    from pneumokeras.searching import TuningProgress
+    from pneumokeras.training.features import ExtractionProgress
+    from pneumokeras.training.progress import TuningProgress
 
 INTERRUPTED = 130
 A_WHILE = 60
@@ -126,7 +126,7 @@ class SearchProgress:
 
     def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
         """Show where the extraction or the search stands."""
-        from pneumokeras.searching import TuningProgress
+        from pneumokeras.training.progress import TuningProgress
 
         if isinstance(progress, TuningProgress):
             self._search(progress)

@@ -74,8 +74,8 @@ def phantoms(
     The same seed draws the same patients, whatever the rotation, exposure and marker. What each
     radiograph has of these is in OUT/nuisance.csv.
     """
-    from pneumokeras.data.nuisance import Nuisance
-    from pneumokeras.data.phantoms import write_phantoms
+    from pneumokeras.data.phantoms.nuisance import Nuisance
+    from pneumokeras.data.phantoms.write import write_phantoms
 
     nuisance = Nuisance(rotation=rotation, exposure=exposure, marker=marker)
     write_phantoms(out, count=count, seed=seed, size=size, nuisance=nuisance, image_format=image_format)

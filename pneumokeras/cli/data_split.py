@@ -12,7 +12,7 @@ from pneumokeras.cli.data_outputs import OutputFile
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
-    from pneumokeras.data.datasets import RadiographSet
+    from pneumokeras.data.dataset import RadiographSet
 
 SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 
@@ -49,27 +49,29 @@ def split(
     Radiographs of one patient, and copies of one film, stay on one side; classes and subtypes keep their
     proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
     """
-    from pneumokeras.data import dealing
-    from pneumokeras.data.datasets import find_radiographs
-    from pneumokeras.data.sets import said_of
+    from pneumokeras.data.dataset import said_of
+    from pneumokeras.data.from_path import find_radiographs
+    from pneumokeras.data.splits import check_manifest_path, write_manifest
+    from pneumokeras.data.splitting import films_of, pooled
+    from pneumokeras.data.splitting import split as split_set
 
     if out.is_file() and not force:
         raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
-    dealing.check_manifest_path(out, overwrite=force)
+    check_manifest_path(out, overwrite=force)
     if out.exists() and path.exists() and out.samefile(path):
         raise click.UsageError(f"{out} is what is to be split; name another file.")
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are pooled and dealt anew.")
-    radiographs = dealing.pooled(found.values())
+    radiographs = pooled(found.values())
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
         talk.say(said_of(radiographs.skipped))
-    films = dealing.films_of(radiographs)
-    splits = dealing.split(radiographs, val=val, test=test, seed=seed, films=films)
+    films = films_of(radiographs)
+    splits = split_set(radiographs, val=val, test=test, seed=seed, films=films)
     in_folds = (
-        dealing.split(radiographs, val=val, test=test, seed=seed, folds=folds, films=films) if folds else []
+        split_set(radiographs, val=val, test=test, seed=seed, folds=folds, films=films) if folds else []
     )
     for notice in splits.notices:
         talk.say(notice)
@@ -77,7 +79,7 @@ def split(
         for notice in fold.notices:
             if notice not in splits.notices:
                 talk.say(f"fold {number}: {notice}")
-    dealing.write_manifest(out, splits, folds=in_folds, overwrite=force)
+    write_manifest(out, splits, folds=in_folds, overwrite=force)
     for part in splits:
         if len(part):
             talk.result(f"{part.split:<6} {_contents(part)}")

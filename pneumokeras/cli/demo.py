@@ -21,8 +21,8 @@ SIDE = 64
 @talking
 def demo(talk: Talk, *, out: Path) -> None:
     """Draw synthetic radiographs, search, train, report: all of it in a few minutes, offline."""
-    from pneumokeras.data.datasets import load_splits
-    from pneumokeras.data.phantoms import write_phantoms
+    from pneumokeras.data.from_path import load_splits
+    from pneumokeras.data.phantoms.write import write_phantoms
 
     started = time.perf_counter()
     radiographs = out / "phantoms"
@@ -32,9 +32,9 @@ def demo(talk: Talk, *, out: Path) -> None:
     splits = load_splits(radiographs)
 
     load_tensorflow()
-    from pneumokeras.models.small_cnns import CompactCNNHyperModel
-    from pneumokeras.report.making import report_run
-    from pneumokeras.tuning import tune
+    from pneumokeras.models.hypermodels import CompactCNNHyperModel
+    from pneumokeras.report.report_run import report_run
+    from pneumokeras.training.tune import tune
 
     talk.say(f"Searching 3 configurations of a small CNN at {SIDE} x {SIDE} pixels")
     hypermodel = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1))

@@ -12,7 +12,7 @@ from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
 from pneumokeras.cli.options import PATH
 
 if TYPE_CHECKING:
-    from pneumokeras.keeping import TuningResult
+    from pneumokeras.runs.result import TuningResult
 
 
 @click.command()
@@ -29,14 +29,14 @@ def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: b
     another holds out. The same command again shows the finished run.
     """
     load_tensorflow()
-    from pneumokeras.ensembling import ensemble as average
+    from pneumokeras.training.ensemble import ensemble as average
 
     talk.result(_summary(average(runs, run=run, calibrate=calibrate)))
 
 
 def _summary(result: TuningResult) -> str:
     """What the members and their mean reached, and what to type next."""
-    from pneumokeras.runs import open_run
+    from pneumokeras.runs.folder import open_run
 
     record = open_run(result.run).record()
     point = result.operating_points["validation"]

@@ -13,12 +13,12 @@ import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, skip_bad_option
-from pneumokeras.errors import DataError, one_line
+from pneumokeras.core.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumokeras.data.datasets import RadiographSet
+    from pneumokeras.data.dataset import RadiographSet
 
 
 @click.command()
@@ -38,11 +38,10 @@ def predict(
     A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
     """
     load_tensorflow()
-    from pneumokeras.data.datasets import RadiographSet
-    from pneumokeras.data.sets import said_of
-    from pneumokeras.inference import operating_points_of
-    from pneumokeras.inference import predict as predict_set
-    from pneumokeras.models.saved import describe, load_model
+    from pneumokeras.data.dataset import RadiographSet, said_of
+    from pneumokeras.models.saving import describe, load_model
+    from pneumokeras.training.evaluate import operating_points_of
+    from pneumokeras.training.predict import predict as predict_set
 
     loaded = load_model(model / "model.keras" if model.is_dir() else model)
     classes = describe(loaded).classes
@@ -71,7 +70,7 @@ def predict(
 
 
 def _images(paths: Sequence[Path]) -> Iterator[Path]:
-    from pneumokeras.data.datasets import images_under
+    from pneumokeras.data.readers.folder import images_under
 
     for path in paths:
         found = sorted(images_under(path)) if path.is_dir() else [path]

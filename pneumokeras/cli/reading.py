@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pneumokeras.cli.console import Talk
 
 if TYPE_CHECKING:
-    from pneumokeras.data.datasets import Splits
+    from pneumokeras.data.splits import Splits
 
 
 def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
@@ -19,7 +19,7 @@ def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
         path: a folder, `.npz` or manifest.
         **options: as for `load_splits`.
     """
-    from pneumokeras.data.datasets import load_splits
+    from pneumokeras.data.from_path import load_splits
 
     splits = load_splits(path, **options)
     for notice in splits.notices:

@@ -54,7 +54,7 @@ def report(
 ) -> None:
     """Evaluate the model of RUN and write report.json, index.html, a model card and figures."""
     load_tensorflow()
-    from pneumokeras.report.making import report_run
+    from pneumokeras.report.report_run import report_run
 
     made = report_run(
         run,

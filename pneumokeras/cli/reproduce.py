@@ -11,7 +11,7 @@ from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 
 if TYPE_CHECKING:
-    from pneumokeras.recipes.reproducing import Reproduction
+    from pneumokeras.recipes.reproduce import Reproduction
 
 
 @click.command()
@@ -79,7 +79,7 @@ def reproduce(
     load_tensorflow()
     from pneumokeras.recipes.catalog import reference_names
     from pneumokeras.recipes.recipe import VARIANTS
-    from pneumokeras.recipes.reproducing import reproduce as run_all
+    from pneumokeras.recipes.reproduce import reproduce as run_all
 
     wanted = list(
         dict.fromkeys(name for given in names for name in (reference_names() if given == "all" else [given]))
@@ -110,7 +110,7 @@ def reproduce(
 
 def _write(table: Reproduction, out: Path) -> None:
     """As Markdown, HTML and JSON."""
-    from pneumokeras.files import write_json, write_text
+    from pneumokeras.core.files import write_json, write_text
 
     write_text(out / "table.md", table.markdown())
     write_text(out / "table.html", table.html())

@@ -13,8 +13,8 @@ from pneumokeras.cli.reading import read_splits
 from pneumokeras.cli.tune import FineTuning
 
 if TYPE_CHECKING:
-    from pneumokeras.keeping import TuningResult
     from pneumokeras.recipes.recipe import Configuration, Recipe
+    from pneumokeras.runs.result import TuningResult
 
 
 @click.command()
@@ -78,9 +78,9 @@ def train(
     if as_published and recipe is None:
         raise click.UsageError("--as-published belongs to --recipe.")
     load_tensorflow()
-    from pneumokeras.fitting import Stage
     from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, Configuration, load_recipe, with_changes
-    from pneumokeras.recipes.training import train as train_recipe
+    from pneumokeras.recipes.train import train as train_recipe
+    from pneumokeras.training.stages import Stage
 
     variant = AS_PUBLISHED if as_published else CORRECTED
     named = None if recipe is None else load_recipe(recipe)
@@ -128,7 +128,7 @@ def _say_weights(talk: Talk, configuration: Configuration) -> None:
 
 def _summary(result: TuningResult) -> str:
     """What a trained run reached, and what to type next."""
-    from pneumokeras.runs import open_run
+    from pneumokeras.runs.folder import open_run
 
     kept = open_run(result.run).record()["best_epoch"]
     point = result.operating_points["validation"]

@@ -13,8 +13,8 @@ from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
 
 if TYPE_CHECKING:
-    from pneumokeras.keeping import TuningResult
-    from pneumokeras.tuning import HyperModel
+    from pneumokeras.runs.result import TuningResult
+    from pneumokeras.training.tune import HyperModel
 
 MODELS = {
     "resnet50": 224,
@@ -171,8 +171,8 @@ def tune(
         skip_bad=skip_bad,
     )
     load_tensorflow()
-    from pneumokeras.fitting import Stage
-    from pneumokeras.tuning import tune as search
+    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.tune import tune as search
 
     of_a_backbone = (weights, preprocessing, settings["precision"])
     if model == "compact-cnn" and of_a_backbone != ("imagenet", "native", "auto"):
@@ -201,8 +201,7 @@ def tune(
 
 def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int | None) -> HyperModel:
     """The HyperModel that a command's options name."""
-    from pneumokeras.models.small_cnns import CompactCNNHyperModel
-    from pneumokeras.models.transfer import TransferHyperModel
+    from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 
     side = image_size or MODELS[model]
     if model == "compact-cnn":
@@ -214,9 +213,9 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
 
 def summary(result: TuningResult) -> str:
     """What a finished run reached, and what to type next."""
-    from pneumokeras.runs import open_run
-    from pneumokeras.searching import in_words
-    from pneumokeras.training import best_epoch
+    from pneumokeras.runs.folder import open_run
+    from pneumokeras.runs.trials import in_words
+    from pneumokeras.training.objectives import best_epoch
 
     kept = best_epoch(result.history, open_run(result.run).record()["settings"]["objective"])
     scored = [trial for trial in result.trials if trial.score is not None]

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 
 Progress = Callable[[int, int | None], None]
 """Is told the bytes that are there, and how many there will be if the server says so."""

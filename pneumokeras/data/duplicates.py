@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pneumokeras.data.radiographs import resize
+from pneumokeras.data.images.image import resize
 
 THUMBNAIL_SIDE = 32  # pixels
 BANDS, BAND_BITS = 4, 16

@@ -5,7 +5,6 @@ from pneumokeras.evaluation.calibration import (
     Calibration,
     NoScaling,
     PlattScaling,
-    ReliabilityBin,
     Scaled,
     Scaling,
     TemperatureScaling,
@@ -14,28 +13,9 @@ from pneumokeras.evaluation.calibration import (
     fit_scalings,
     reliability,
 )
-from pneumokeras.evaluation.comparison import (
-    Comparison,
-    McNemar,
-    compare,
-    mcnemar,
-    require_same_set,
-)
-from pneumokeras.evaluation.decisions import (
-    DECISION_THRESHOLDS,
-    NetBenefit,
-    net_benefit,
-    predictive_values,
-)
-from pneumokeras.evaluation.delong import (
-    PairedTest,
-    delong_interval,
-    delong_test,
-)
-from pneumokeras.evaluation.evaluation import (
-    Evaluation,
-    evaluate_predictions,
-)
+from pneumokeras.evaluation.comparison import Comparison, McNemar, compare, mcnemar, require_same_set
+from pneumokeras.evaluation.delong import PairedTest, delong_interval, delong_test
+from pneumokeras.evaluation.evaluation import Evaluation, evaluate_predictions
 from pneumokeras.evaluation.intervals import (
     design_effect,
     patient_bootstrap,
@@ -60,23 +40,9 @@ from pneumokeras.evaluation.metrics import (
     sensitivity,
     specificity,
 )
-from pneumokeras.evaluation.presentation import (
-    TextReport,
-)
-from pneumokeras.evaluation.results import (
-    Curve,
-    Interval,
-    Misclassified,
-    OperatingPoint,
-    OperatingPointResult,
-    Predictions,
-    PredictiveValues,
-)
-from pneumokeras.evaluation.subgroups import (
-    SMALL_SUBGROUP,
-    Subgroup,
-    subgroup_results,
-)
+from pneumokeras.evaluation.net_benefit import DECISION_THRESHOLDS, net_benefit, predictive_values
+from pneumokeras.evaluation.presentation import TextReport
+from pneumokeras.evaluation.subgroups import SMALL_SUBGROUP, subgroup_results
 from pneumokeras.evaluation.thresholds import (
     DEFAULT_POINT,
     POLICIES,
@@ -93,6 +59,18 @@ from pneumokeras.evaluation.thresholds import (
     operating_points_to_json,
     oracle_point,
     sweep,
+)
+from pneumokeras.evaluation.types import (
+    Curve,
+    Interval,
+    Misclassified,
+    NetBenefit,
+    OperatingPoint,
+    OperatingPointResult,
+    Predictions,
+    PredictiveValues,
+    ReliabilityBin,
+    Subgroup,
 )
 
 __all__ = [

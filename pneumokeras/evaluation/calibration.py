@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
-from pneumokeras.errors import DataError
-from pneumokeras.evaluation.checks import check_labelled, check_probabilities, has_both_classes
+from pneumokeras.core.errors import DataError
+from pneumokeras.evaluation.arguments import check_labelled, check_probabilities, has_both_classes
 from pneumokeras.evaluation.intervals import proportion_interval
 from pneumokeras.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -26,28 +26,9 @@ from pneumokeras.evaluation.metrics import (
     probability_bins,
     unsaturated,
 )
-from pneumokeras.evaluation.results import Interval, plain
+from pneumokeras.evaluation.types import ReliabilityBin, plain
 
 TEMPERATURES = (0.01, 100.0)
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The radiographs whose probabilities fall into one bin.
-
-    Attributes:
-        low: lower end of the bin, which belongs to it.
-        high: upper end, which belongs to the next bin; the last one's to itself.
-        images: how many radiographs.
-        mean_probability: mean of their probabilities; NaN without any.
-        observed: share of PNEUMONIA among them, patients allowed for; NaN without any.
-    """
-
-    low: float
-    high: float
-    images: int
-    mean_probability: float
-    observed: Interval
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.checks import check_labels
+from pneumokeras.evaluation.arguments import check_labels
+from pneumokeras.evaluation.bootstrap import replicated_headline
 from pneumokeras.evaluation.delong import PairedTest, delong_test
-from pneumokeras.evaluation.evaluation import Evaluation, replicated_headline
+from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
 from pneumokeras.evaluation.presentation import comparison_html
-from pneumokeras.evaluation.results import Interval, Predictions, plain
+from pneumokeras.evaluation.types import Interval, Predictions, plain
 
 COMPARISON_SCHEMA = 1
 NAMED = 3  # radiographs named in an error

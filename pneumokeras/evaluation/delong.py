@@ -12,10 +12,10 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from pneumokeras.errors import DataError
-from pneumokeras.evaluation.checks import check_labelled, has_both_classes
+from pneumokeras.core.errors import DataError
+from pneumokeras.evaluation.arguments import check_labelled, has_both_classes
 from pneumokeras.evaluation.intervals import Z
-from pneumokeras.evaluation.results import Interval
+from pneumokeras.evaluation.types import Interval
 
 JUST_BELOW_1 = 1 - 1e-12  # 1 itself is one solution of Newcombe's equation for an AUC of 1, and not the one
 NO_VARIANCE = 1e-24  # below it lies only what rounding leaves, far above it whatever a pair of images can do

@@ -10,41 +10,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
+from pneumokeras.evaluation.arguments import check_prevalence, has_both_classes
+from pneumokeras.evaluation.bootstrap import BOOTSTRAPPED_SCORES, HEADLINE_METRICS, bootstrapped_figures
 from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_scalings
-from pneumokeras.evaluation.checks import check_prevalence, has_both_classes
-from pneumokeras.evaluation.decisions import NetBenefit, net_benefit, predictive_values
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
+from pneumokeras.evaluation.net_benefit import net_benefit, predictive_values
 from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text
-from pneumokeras.evaluation.results import (
+from pneumokeras.evaluation.subgroups import check_columns, subgroup_results
+from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
+from pneumokeras.evaluation.types import (
     Curve,
     Interval,
     Misclassified,
+    NetBenefit,
     OperatingPoint,
     OperatingPointResult,
     Predictions,
+    Subgroup,
     plain,
 )
-from pneumokeras.evaluation.subgroups import Subgroup, check_columns, subgroup_results
-from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-    from pneumokeras.figures import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+    from pneumokeras.evaluation.displays.curves import (
+        ConfusionMatrixDisplay,
+        PrecisionRecallDisplay,
+        RocCurveDisplay,
+    )
 
 REPORT_SCHEMA = 1
-
-HEADLINE_METRICS = {
-    "roc_auc": metrics.roc_auc,
-    "average_precision": metrics.average_precision,
-    "brier": metrics.brier_score,
-    "calibration_error": metrics.expected_calibration_error,
-}
-BOOTSTRAPPED_SCORES = {"f1": metrics.f1, "balanced_accuracy": metrics.balanced_accuracy, "mcc": metrics.mcc}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -217,7 +216,7 @@ class Evaluation:
         Raises:
             DataError: if a class is missing.
         """
-        from pneumokeras.figures import RocCurveDisplay
+        from pneumokeras.evaluation.displays.curves import RocCurveDisplay
 
         self._require_curves()
         return RocCurveDisplay(self.roc, self.roc_auc, self.operating_points).plot(ax)
@@ -228,7 +227,7 @@ class Evaluation:
         Raises:
             DataError: if a class is missing.
         """
-        from pneumokeras.figures import PrecisionRecallDisplay
+        from pneumokeras.evaluation.displays.curves import PrecisionRecallDisplay
 
         self._require_curves()
         return PrecisionRecallDisplay(
@@ -247,7 +246,7 @@ class Evaluation:
         Raises:
             DataError: if there is no such point.
         """
-        from pneumokeras.figures import ConfusionMatrixDisplay
+        from pneumokeras.evaluation.displays.curves import ConfusionMatrixDisplay
 
         result = self._result(self.chosen if point is None else point)
         title = f"Threshold {result.point.threshold:.4g}"
@@ -317,7 +316,7 @@ def evaluate_predictions(
     points = _all_points(y_true, probabilities, operating_points or {}, split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
-        partial(_bootstrapped_figures, y_true, probabilities, points),
+        partial(bootstrapped_figures, y_true, probabilities, points),
         patients,
         replicates=replicates,
         rng=np.random.default_rng(seed),
@@ -378,30 +377,6 @@ def _all_points(
     if has_both_classes(y_true):
         points["oracle"] = oracle_point(y_true, probabilities, split=split)
     return points
-
-
-def replicated_headline(
-    y_true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The figures that need no threshold for each row of `(replicates, n)` weights, `(replicates,)` each."""
-    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
-    return {
-        "roc_auc": roc_auc,
-        "average_precision": average_precision,
-        "brier": metrics.weighted_brier_score(y_true, probabilities, weights),
-        "calibration_error": metrics.weighted_expected_calibration_error(y_true, probabilities, weights),
-    }
-
-
-def _bootstrapped_figures(
-    y_true: np.ndarray, probabilities: np.ndarray, points: Mapping[str, OperatingPoint], weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Every figure that is bootstrapped, `(replicates,)` floats each; those at a point as `point/score`."""
-    figures = replicated_headline(y_true, probabilities, weights)
-    for name, point in points.items():
-        counts = metrics.weighted_confusion_counts(y_true, probabilities, point.threshold, weights)
-        figures |= {f"{name}/{score}": function(counts) for score, function in BOOTSTRAPPED_SCORES.items()}
-    return figures
 
 
 def _at_point(

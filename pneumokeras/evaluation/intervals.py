@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.errors import DataError
-from pneumokeras.evaluation.results import Interval
+from pneumokeras.core.errors import DataError
+from pneumokeras.evaluation.types import Interval
 
 PERCENTILES = (2.5, 97.5)
 Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.evaluation.checks import check_labelled, has_both_classes
-from pneumokeras.evaluation.results import Curve
+from pneumokeras.evaluation.arguments import check_labelled, has_both_classes
+from pneumokeras.evaluation.types import Curve
 
 CALIBRATION_BINS = 10
 SATURATED = 2.0**-24  # a float32 sigmoid cannot come nearer to 1

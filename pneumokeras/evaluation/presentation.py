@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from pneumokeras.evaluation.results import Interval, OperatingPoint, OperatingPointResult
+from pneumokeras.evaluation.types import Interval, OperatingPoint, OperatingPointResult
 
 if TYPE_CHECKING:
     from pneumokeras.evaluation.calibration import Calibration

@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import proportion_interval
-from pneumokeras.evaluation.results import Interval, plain
+from pneumokeras.evaluation.types import Subgroup
 
 if TYPE_CHECKING:
     from pneumokeras.evaluation.evaluation import Evaluation
 
 SMALL_SUBGROUP = 30
 """With fewer patients of a class than this, figures say little, whatever they are."""
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """The radiographs with one value in one column.
-
-    Attributes:
-        column: the column's name, such as `subtype`.
-        value: such as `bacteria`.
-        images: how many radiographs have it.
-        patients: of how many patients.
-        positives: how many of the radiographs are PNEUMONIA.
-        roc_auc: with DeLong's interval; in a column that divides the classes themselves, against all
-            radiographs of the other class.
-        scores: `sensitivity` and `specificity` at the chosen operating point (Wilson), NaN where the
-            subgroup has no PNEUMONIA or no NORMAL.
-        small: whether a class it has comes from fewer than `SMALL_SUBGROUP` patients: read with care.
-    """
-
-    column: str
-    value: str
-    images: int
-    patients: int
-    positives: int
-    roc_auc: Interval
-    scores: Mapping[str, Interval]
-    small: bool
-
-    def json(self) -> dict[str, Any]:
-        """The fields, as report.json holds them."""
-        return plain(asdict(self))
 
 
 def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) -> tuple[Subgroup, ...]:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.checks import check_labelled, check_probabilities
-from pneumokeras.evaluation.results import OperatingPoint
+from pneumokeras.evaluation.arguments import check_labelled, check_probabilities
+from pneumokeras.evaluation.types import OperatingPoint
 
 DEFAULT_POINT = OperatingPoint(0.5, "fixed")
 ORACLE_WARNING = "(not achievable; for comparison only)"

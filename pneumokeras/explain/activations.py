@@ -12,8 +12,8 @@ import cv2
 import keras
 import numpy as np
 
-from pneumokeras.errors import DataError
-from pneumokeras.explain.graph import ModelGraph, layer_outputs
+from pneumokeras.core.errors import DataError
+from pneumokeras.models.graph import ModelGraph, layer_outputs
 
 CLASSES = (0, 1)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
-from pneumokeras.evaluation.results import Interval
+from pneumokeras.evaluation.types import Interval
 
 REPLICATES = 1000
 BASELINES = ("blur", "mean")

@@ -28,9 +28,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.errors import ModelError
-from pneumokeras.explain.graph import ModelGraph, batches_of, traced
-from pneumokeras.models.ensembles import members_of
+from pneumokeras.core.errors import ModelError
+from pneumokeras.models.averaging import members_of
+from pneumokeras.models.graph import ModelGraph, batches_of, traced
 from pneumokeras.models.parts import feature_maps
 
 OVERLAY_COLOURS = cv2.COLORMAP_INFERNO

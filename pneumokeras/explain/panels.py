@@ -11,12 +11,12 @@ import cv2
 import keras
 import numpy as np
 
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.data.radiographs import resize
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.core.files import write_bytes
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.images.image import resize
 from pneumokeras.explain.gradcam import METHOD, heatmap_function, overlay
-from pneumokeras.files import write_bytes
-from pneumokeras.models.saved import ModelDescription, describe
+from pneumokeras.models.saving import ModelDescription, describe
 
 SMALLEST_PANEL = 256
 """Panels are drawn at the model's size, or at this side in pixels if that is larger."""

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from pneumokeras.errors import DataError
-from pneumokeras.explain.graph import ModelGraph, layer_outputs
+from pneumokeras.core.errors import DataError
 from pneumokeras.explain.randomisation import reinitialised
-from pneumokeras.models.ensembles import members_of
+from pneumokeras.models.averaging import members_of
+from pneumokeras.models.graph import ModelGraph, layer_outputs
 
 PERPLEXITY = 30.0
 PCA_BEFORE_TSNE = 50  # components; as van der Maaten & Hinton do, which also saves most of the time

@@ -20,9 +20,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.models.resnet18 import download, read_safetensors, resnet18
-from pneumokeras.models.saved import describe, load_model
+from pneumokeras.models.saving import describe, load_model
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]

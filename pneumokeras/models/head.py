@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from pneumokeras.errors import ModelError
-from pneumokeras.models.pytorch import chained, leaky
-from pneumokeras.models.saved import describe
+from pneumokeras.core.errors import ModelError
+from pneumokeras.models.saving import describe
+from pneumokeras.models.torch_compat import chained, leaky
 
 
 def probability(tensor: keras.KerasTensor, *, seed: int | None = None) -> keras.KerasTensor:

@@ -20,9 +20,9 @@ import keras
 import numpy as np
 from keras import Operation
 
-from pneumokeras.errors import ModelError
+from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import acts_in_training, frozen, set_weights
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saving import describe
 
 _NEXT_STAGE = 0.7
 """A map whose side is below this share of its stage's begins the next stage; padding changes it by less."""

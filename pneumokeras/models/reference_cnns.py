@@ -1,8 +1,8 @@
 """The reference systems' networks that are trained from scratch, as their documents' tables have them.
 
 A comment behind a layer is its output. All but the baseline were published in PyTorch;
-`pneumokeras.models.pytorch` holds what is different there. Each function returns a new model that keeps the
-model contract, uncompiled.
+`pneumokeras.models.torch_compat` holds what is different there. Each function returns a new model that
+keeps the model contract, uncompiled.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from keras import layers
 
 from pneumokeras.models.backbones import as_expected
 from pneumokeras.models.head import last_dense, probability, sigmoid
-from pneumokeras.models.pytorch import batch_norm, chained, leaky
-from pneumokeras.models.saved import describe
+from pneumokeras.models.saving import describe
+from pneumokeras.models.torch_compat import batch_norm, chained, leaky
 
 
 def custom_cnn(*, seed: int = 0) -> keras.Model:

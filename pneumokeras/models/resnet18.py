@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 from safetensors import safe_open
 
-from pneumokeras.models.pytorch import batch_norm
+from pneumokeras.models.torch_compat import batch_norm
 
 _HEAD = {"fc.weight", "fc.bias"}
 _FLOATS = {"F16", "F32", "F64"}

@@ -9,7 +9,7 @@ from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 
 
 def reference_names() -> tuple[str, ...]:

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pneumokeras.data.loaders import RadiographDataGenerator
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import POLICIES, SWEEP, BalancedAccuracy, Fixed, ThresholdPolicy
-from pneumokeras.fitting import Stage
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.recipes.catalog import recipe_text
-from pneumokeras.schedules import Plateau, Schedule
-from pneumokeras.training import require_objective
+from pneumokeras.training.callbacks import Plateau, Schedule
+from pneumokeras.training.objectives import require_objective
+from pneumokeras.training.stages import Stage
 
 AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
 

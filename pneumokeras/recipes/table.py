@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 
-from pneumokeras.pages import environment
+from pneumokeras.core.html import environment
 from pneumokeras.recipes.recipe import FIGURES
 
 if TYPE_CHECKING:
     from pneumokeras.evaluation import Interval
     from pneumokeras.recipes.recipe import Recipe
-    from pneumokeras.recipes.reproducing import Reproduction, Row
+    from pneumokeras.recipes.reproduce import Reproduction
+    from pneumokeras.recipes.rows import Row
 
 _TITLES = {"roc_auc": "AUC", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
 COLUMNS = {name: _TITLES.get(name, name) for name in FIGURES}

@@ -1,7 +1,7 @@
 """The page's charts as shapes in the units of an SVG, which a template writes down and a style sheet colours.
 
 They follow the page's colours, light or dark, and its script moves a mark over those that have a threshold.
-The files under figures/ are drawn by `pneumokeras.figures` instead.
+The files under figures/ are drawn by `pneumokeras.evaluation.displays.style` instead.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from pneumokeras.evaluation import Comparison, Curve, Evaluation, OperatingPointResult
-from pneumokeras.figures import SCORE_BINS, learning_rate_reductions, score_histogram, stage_starts
+from pneumokeras.evaluation.displays.curves import SCORE_BINS, score_histogram
+from pneumokeras.evaluation.displays.training import learning_rate_reductions, stage_starts
 
 if TYPE_CHECKING:
-    from pneumokeras.explain.checks import ExplanationChecks
+    from pneumokeras.explain.sanity_checks import ExplanationChecks
 
 UNIT = (0.0, 1.0)
 Style = Literal["first", "second", "third", "guess", "default", "validation", "oracle", "kept", "rule"]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumokeras.errors import DataError
+from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import Comparison, Evaluation, OperatingPointResult
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
-    from pneumokeras.explain.checks import ExplanationChecks
+    from pneumokeras.explain.sanity_checks import ExplanationChecks
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
 

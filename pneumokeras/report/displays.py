@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pneumokeras.evaluation import Evaluation
-from pneumokeras.figures import (
-    AccuracyCurvesDisplay,
-    ClassDistributionDisplay,
+from pneumokeras.evaluation.displays.curves import (
     ConfusionMatrixDisplay,
-    Display,
-    GradCamDisplay,
-    LossCurvesDisplay,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
-    PredictionSamplesDisplay,
     ReliabilityDisplay,
     RocComparisonDisplay,
     RocCurveDisplay,
-    SampleRadiographsDisplay,
     ScoreDistributionDisplay,
     SubgroupsDisplay,
+)
+from pneumokeras.evaluation.displays.pictures import (
+    GradCamDisplay,
+    PredictionSamplesDisplay,
+    SampleRadiographsDisplay,
+)
+from pneumokeras.evaluation.displays.style import Display
+from pneumokeras.evaluation.displays.training import (
+    AccuracyCurvesDisplay,
+    ClassDistributionDisplay,
+    LossCurvesDisplay,
 )
 from pneumokeras.report.contents import Examples, ReportContents
 

@@ -10,9 +10,9 @@ import math
 import re
 from typing import Any
 
+from pneumokeras.core.html import environment
 from pneumokeras.evaluation import Interval
 from pneumokeras.evaluation.presentation import describe_point, score_name
-from pneumokeras.pages import environment
 from pneumokeras.report.contents import ReportContents
 
 CARD_SCORES = ("sensitivity", "specificity", "precision", "npv", "balanced_accuracy")

@@ -15,10 +15,11 @@ import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
+from pneumokeras.core.html import data_uri, environment
 from pneumokeras.evaluation import Interval
+from pneumokeras.evaluation.displays.pictures import heatmap_pixels
+from pneumokeras.evaluation.displays.style import CROSS, TICK
 from pneumokeras.evaluation.presentation import describe_point, score_name
-from pneumokeras.figures import CROSS, TICK, heatmap_pixels
-from pneumokeras.pages import data_uri, environment
 from pneumokeras.report.charts import (
     FRAME,
     Chart,
@@ -29,7 +30,7 @@ from pneumokeras.report.charts import (
     training_charts,
 )
 from pneumokeras.report.contents import TRIAL_COLUMNS, ComparedRuns, Examples, ReportContents
-from pneumokeras.report.rows import Encoded, encoded, page_data, script_json
+from pneumokeras.report.page_data import Encoded, encoded, page_data, script_json
 
 LARGEST_PAGE = 5_000_000  # bytes
 PICTURE_SIDE = (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pneumokeras.data.audit import audit
-from pneumokeras.data.datasets import CLASS_NAMES
+from pneumokeras.data.dataset import CLASS_NAMES
 from pneumokeras.data.duplicates import THUMBNAIL_SIDE, close_pairs, films_of
 
 IMAGES, SIZE = 5_500, 224

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumokeras.data.radiographs import read_radiograph
+from pneumokeras.data.images.image import read_radiograph
 
 SIZE, ROUNDS = (224, 224), 15
 LEAST_RATIO = 1.5

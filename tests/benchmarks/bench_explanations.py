@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumokeras.data.datasets import load_splits
-from pneumokeras.data.nuisance import NO_NUISANCE, Nuisance
-from pneumokeras.data.phantoms import read_masks, write_phantoms
-from pneumokeras.explain.checks import check_explanations
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.phantoms.masks import read_masks
+from pneumokeras.data.phantoms.nuisance import NO_NUISANCE, Nuisance
+from pneumokeras.data.phantoms.write import write_phantoms
 from pneumokeras.explain.faithfulness import hits, pointing_game
 from pneumokeras.explain.gradcam import METHODS, explained_layer, heatmap_function
-from pneumokeras.fitting import fit
-from pneumokeras.inference import evaluate
+from pneumokeras.explain.sanity_checks import check_explanations
 from pneumokeras.models.forward import compiled
-from pneumokeras.models.small_cnns import CompactCNNHyperModel
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.training import set_seed
+from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
+from pneumokeras.training.evaluate import evaluate
+from pneumokeras.training.fit import fit
+from pneumokeras.training.loop import set_seed
 
 IMAGES, LOOPED_IMAGES, ROUNDS = 16, 4, 7
 LARGEST_RATIO_TO_FORWARD = 1.4

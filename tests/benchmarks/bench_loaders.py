@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.datasets import CLASS_NAMES, load_radiographs
-from pneumokeras.data.loaders import RadiographDataGenerator, RadiographLoader
+from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.dataset import CLASS_NAMES
+from pneumokeras.data.from_path import load_radiographs
+from pneumokeras.data.loader import RadiographLoader
 
 IMAGES, SIZE, BATCH, ROUNDS = 256, 224, 32, 5
 LEAST_RATIO = 4

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from pneumokeras.models.reference_cnns import cnn_94
-from pneumokeras.optimizers import L2Adam
+from pneumokeras.training.optimizers import L2Adam
 
 ROUNDS, STEPS, BATCH = 7, 20, 32
 TIMES_FASTER = 1.1

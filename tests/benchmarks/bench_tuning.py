@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumokeras.data.datasets import load_splits
+from pneumokeras.data.from_path import load_splits
 from pneumokeras.models import backbones
 
 BATCH = 32

@@ -10,10 +10,10 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from pneumokeras.data.datasets import load_splits
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.training import best_epoch
-from pneumokeras.tuning import tune
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.models.hypermodels import TransferHyperModel
+from pneumokeras.training.objectives import best_epoch
+from pneumokeras.training.tune import tune
 
 IMAGES = 1000
 EPOCHS = 10

@@ -23,9 +23,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
-from pneumokeras.data.datasets import load_radiographs, load_splits
-from pneumokeras.data.radiographs import decode_radiograph
-from pneumokeras.errors import DataError, one_line
+from pneumokeras.core.errors import DataError, one_line
+from pneumokeras.data.from_path import load_radiographs, load_splits
+from pneumokeras.data.images.image import decode_radiograph
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 600)
 LONGEST_SECONDS = 5

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from pneumokeras.data.datasets import is_too_small
-from pneumokeras.data.sets import WHOLE
+from pneumokeras.data.audit.types import Finding
+from pneumokeras.data.dataset import WHOLE
+from pneumokeras.data.from_path import is_too_small
 
 if TYPE_CHECKING:
-    from pneumokeras.data.audit.results import Audit, DuplicateGroup
+    from pneumokeras.data.audit.results import Audit
+    from pneumokeras.data.audit.types import DuplicateGroup
 
 TELLING_AUC, GIVING_AWAY_AUC = 0.7, 0.98
 """From where a classifier that ought to know nothing is worth knowing of, and from where it is serious."""
 
 IMBALANCE = 2.0  # of the larger class to the smaller
+
 RATE_DIFFERENCE = 0.1
+
 FEWEST_PATIENTS = 3  # one for each split
+
 _KINDS = {"exact": "same pixels", "near": "near-duplicates"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing a reader has to know.
-
-    Attributes:
-        severity: `serious` where figures made from these radiographs would be wrong or cannot be made,
-            else `worth knowing`.
-        kind: a word for programs, such as `label-conflict`.
-        text: a sentence or two for people.
-    """
-
-    severity: Literal["serious", "worth knowing"]
-    kind: str
-    text: str
 
 
 def findings_of(audit: Audit) -> tuple[Finding, ...]:

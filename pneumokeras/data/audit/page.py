@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 
-from pneumokeras.data.sets import WHOLE
-from pneumokeras.pages import environment
+from pneumokeras.core.html import environment
+from pneumokeras.data.dataset import WHOLE
 
 if TYPE_CHECKING:
-    from pneumokeras.data.audit.results import Audit, DuplicateGroup, Shift
+    from pneumokeras.data.audit.results import Audit
+    from pneumokeras.data.audit.types import DuplicateGroup, Shift
 
 SHOWN_GROUPS = 12
 LISTED = 200

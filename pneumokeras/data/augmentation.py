@@ -1,0 +1,200 @@
+"""Augmentation in the manner of `ImageDataGenerator`, made for raw gray radiographs."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import cv2
+import numpy as np
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+from pneumokeras.core.errors import DataError
+
+_BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
+
+_MODEL_DOES_IT = (
+    "rescale",
+    "preprocessing_function",
+    "featurewise_center",
+    "featurewise_std_normalization",
+    "samplewise_center",
+    "samplewise_std_normalization",
+    "zca_whitening",
+)
+
+
+class RadiographDataGenerator(ImageDataGenerator):
+    """An `ImageDataGenerator` that turns, shifts, zooms, flips and crops in one OpenCV warp.
+
+    It draws and applies the same parameters as Keras' own (same names, ranges and meaning), so it can
+    stand wherever that stands, `flow` included; it leaves NumPy's global random state alone.
+
+    Args:
+        rotation_range: degrees, drawn from [-range, range]; 180 for any angle.
+        width_shift_range: fraction of the width, drawn from [-range, range].
+        height_shift_range: fraction of the height, drawn from [-range, range].
+        zoom_range: zoom drawn from [1 - range, 1 + range] for each axis, or `(low, high)`.
+        horizontal_flip: mirror half of the images.
+        vertical_flip: turn half of the images upside down.
+        random_crop: `(low, high)` share of each side, in (0, 1]: a window of that share anywhere in the image
+            takes the image's place, after everything else; or `None`. Keras' own has nothing like it.
+        brightness_range: `(low, high)` factor on the gray levels, or `None`.
+        fill_mode: what lies outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation_range: float = 10,
+        width_shift_range: float = 0.05,
+        height_shift_range: float = 0.05,
+        zoom_range: float | tuple[float, float] = 0.1,
+        horizontal_flip: bool = True,
+        vertical_flip: bool = False,
+        random_crop: tuple[float, float] | None = None,
+        brightness_range: tuple[float, float] | None = (0.9, 1.1),
+        fill_mode: str = "nearest",
+    ):
+        if fill_mode not in _BORDERS:
+            raise DataError(f"fill_mode {fill_mode!r} is not offered. Expected one of {', '.join(_BORDERS)}.")
+        for name, share in (
+            ("width_shift_range", width_shift_range),
+            ("height_shift_range", height_shift_range),
+        ):
+            if not 0 <= share < 1:  # Keras takes 1 and more as pixels
+                raise DataError(f"Expected {name} as a fraction of the side, in [0, 1). Received {share}.")
+        if random_crop is not None and not 0 < random_crop[0] <= random_crop[1] <= 1:
+            raise DataError(
+                f"Expected random_crop as (low, high) shares of the side, in (0, 1]. Received {random_crop}."
+            )
+        super().__init__(
+            rotation_range=rotation_range,
+            width_shift_range=width_shift_range,
+            height_shift_range=height_shift_range,
+            zoom_range=zoom_range,
+            horizontal_flip=horizontal_flip,
+            vertical_flip=vertical_flip,
+            brightness_range=brightness_range,
+            fill_mode=fill_mode,
+        )
+        self.random_crop = random_crop
+
+    def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
+        """Draw the parameters of one transformation.
+
+        Args:
+            img_shape: `(height, width, channels)`.
+            seed: the same seed draws the same parameters; `None` draws anew.
+
+        Returns:
+            Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on; and `crop`, the
+            window's side, left and top as shares of the image's, or `None`.
+        """
+        rng = np.random.default_rng(seed)
+        zoom = rng.uniform(self.zoom_range[0], self.zoom_range[1], size=2)
+        flip = rng.random() < 0.5
+        return {
+            "theta": rng.uniform(-self.rotation_range, self.rotation_range),
+            # Keras draws tx from the height's range, then moves columns by it; here each moves its own axis.
+            "tx": rng.uniform(-self.width_shift_range, self.width_shift_range) * img_shape[1],
+            "ty": rng.uniform(-self.height_shift_range, self.height_shift_range) * img_shape[0],
+            "shear": 0,
+            "zx": zoom[0],
+            "zy": zoom[1],
+            "flip_horizontal": bool(flip and self.horizontal_flip),
+            "channel_shift_intensity": None,
+            "brightness": None if self.brightness_range is None else rng.uniform(*self.brightness_range),
+            # Drawn last, so that what is drawn before does not depend on whether they are offered.
+            "flip_vertical": bool(self.vertical_flip and rng.random() < 0.5),
+            "crop": None if self.random_crop is None else _drawn_window(rng, *self.random_crop),
+        }
+
+    def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
+        """Apply one transformation.
+
+        Args:
+            x: `(height, width, channels)` gray levels 0 to 255.
+            transform_parameters: as `get_random_transform` draws them.
+
+        Returns:
+            `float32` array of the same shape.
+        """
+        height, width = x.shape[:2]
+        warped = cv2.warpAffine(
+            np.asarray(x, dtype=np.float32),
+            _output_to_input(transform_parameters, height, width),
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=_BORDERS[self.fill_mode],
+        )
+        brightness = transform_parameters.get("brightness")
+        if brightness is not None:
+            np.clip(warped * np.float32(brightness), 0, 255, out=warped)
+        return warped.reshape(x.shape)
+
+
+def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
+    """What a generator draws from, as plain JSON."""
+    values = {name: value for name, value in vars(generator).items() if not name.startswith("_")}
+    plain = {
+        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
+        for name, value in values.items()
+        if isinstance(value, str | int | float | list | tuple | np.ndarray | None)
+    }
+    return {"generator": type(generator).__name__} | plain
+
+
+def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
+    """Refuse a generator that normalizes pixels, which the model does by itself."""
+    for option in _MODEL_DOES_IT:
+        if getattr(generator, option, None):
+            raise DataError(
+                f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 "
+                f"itself; applying it twice would train on wrong inputs. Leave {option} out."
+            )
+
+
+def drawn_parameters(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Parameters from any generator; Keras' own seeds NumPy's global state, which is put back."""
+    if isinstance(generator, RadiographDataGenerator):
+        return generator.get_random_transform(shape, seed=seed)
+    with _global_random_state:
+        state = np.random.get_state()
+        try:
+            return generator.get_random_transform(shape, seed=seed)
+        finally:
+            np.random.set_state(state)
+
+
+_global_random_state = threading.Lock()
+
+
+def _drawn_window(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Side, left and top of a window inside the image, as shares of the image's side."""
+    side = rng.uniform(low, high)
+    left, top = rng.uniform(0, 1 - side, size=2)
+    return side, left, top
+
+
+def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """The `(2, 3)` matrix that takes an output pixel `(x, y)` to where it comes from in the input."""
+    theta = math.radians(parameters.get("theta", 0))
+    cos, sin = math.cos(theta), math.sin(theta)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    linear = rotation * (parameters.get("zx", 1), parameters.get("zy", 1))
+    shift = rotation @ (parameters.get("tx", 0), parameters.get("ty", 0))
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = centre + shift - linear @ centre
+    for axis, (flip, size) in enumerate((("flip_horizontal", width), ("flip_vertical", height))):
+        if parameters.get(flip):
+            offset += linear[:, axis] * (size - 1)
+            linear[:, axis] *= -1
+    if parameters.get("crop") is not None:
+        side, left, top = parameters["crop"]
+        # A pixel's place is its middle: the window's pixel x lies side * (x + 1/2) - 1/2 from its left.
+        corner = np.array([left * width, top * height]) + (side - 1) / 2
+        offset += linear @ corner
+        linear = linear * side
+    return np.column_stack([linear, offset])

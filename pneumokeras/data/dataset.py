@@ -1,0 +1,377 @@
+"""Radiographs with labels and patients, as paths or arrays, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.images.image import read_content, read_radiograph, resize
+from pneumokeras.data.images.patients import patients_of, subtypes_of
+
+CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+
+SPLITS = ("train", "val", "test")
+
+SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What folders and manifests call the splits, in lower case."""
+
+WHOLE = "all"
+"""What radiographs without splits are called in an audit and a report."""
+
+_TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
+
+_REASONS_SAID = 5
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A radiograph that was left out because it cannot be decoded.
+
+    Attributes:
+        name: as the set named it.
+        reason: in one line.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class RadiographSet:
+    """Radiographs with labels and patients, in a fixed order; pixels stay where they are until asked for.
+
+    Attributes:
+        names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for an array's row.
+        labels: `(n,)` integers, 1 = PNEUMONIA; `None` where nobody said.
+        patients: `(n,)` strings; where no patient is known, a name that no other radiograph has.
+        images: the files, or an `(n, height, width)` array of `uint8`.
+        class_names: names of class 0 and class 1.
+        split: `train`, `val` or `test` where the set is one of these, else empty.
+        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`) or whatever else a manifest
+            tells radiographs of one class apart by; empty where nobody said.
+        columns: `(n,)` strings each by name, what else a manifest says of them, such as `hospital`.
+        skipped: what `without_bad` left out.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray | None
+    patients: np.ndarray
+    images: tuple[Path, ...] | np.ndarray
+    class_names: tuple[str, str] = CLASS_NAMES
+    split: str = field(default="", kw_only=True)
+    subtypes: np.ndarray = field(kw_only=True)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
+    skipped: tuple[Skipped, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        labels: Sequence[int] | np.ndarray | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+        patients: Sequence[str] | None = None,
+        patient_pattern: str | None = None,
+        root: Path | None = None,
+    ) -> RadiographSet:
+        """Make a set of image files.
+
+        Args:
+            paths: the files, in the order wanted.
+            labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            class_names: names of class 0 and class 1.
+            patients: `(n,)` strings; where one is empty, or without them, the file itself is asked.
+            patient_pattern: regular expression searched in each file's name; its group `patient`, or its
+                first group, is the patient. By default what a DICOM header says (hashed), then the Kaggle
+                set's naming.
+            root: folder that radiographs of unknown patients are named from, so that a split of them does
+                not depend on where it lies; `None` takes the paths as they are.
+
+        Raises:
+            DataError: if the regular expression is invalid or has no group, the labels do not fit, or there
+                are DICOM files and pydicom is missing.
+        """
+        files = tuple(Path(path) for path in paths)
+        return cls(
+            names=np.array([str(file) for file in files], dtype=object),
+            labels=None if labels is None else _checked_labels(labels, len(files)),
+            patients=patients_of(files, patient_pattern, root, told=patients),
+            images=files,
+            class_names=class_names,
+            subtypes=subtypes_of(files),
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        patients: Sequence[str] | None = None,
+        class_names: tuple[str, str] = CLASS_NAMES,
+    ) -> RadiographSet:
+        """Make a set of arrays already in memory.
+
+        Args:
+            images: `(n, height, width)` or `(n, height, width, 1)` array of `uint8`, 0 to 255.
+            labels: `(n,)` or `(n, 1)` integers, 1 = PNEUMONIA, or `None` if unknown.
+            names: `(n,)` strings; by default `image 0`, `image 1`, ...
+            patients: `(n,)` strings; by default each image is its own.
+            class_names: names of class 0 and class 1.
+
+        Raises:
+            DataError: if shapes, types or values are not as said.
+        """
+        images = np.asarray(images)
+        if images.ndim == 4 and images.shape[-1] == 1:
+            images = images[..., 0]
+        if images.ndim != 3 or images.dtype != np.uint8 or not all(images.shape[1:]):
+            raise DataError(
+                "Expected images as an (n, height, width) array of uint8 gray levels. "
+                f"Received shape {images.shape} of {images.dtype}."
+            )
+        names = [f"image {index}" for index in range(len(images))] if names is None else names
+        patients = names if patients is None else patients
+        if not len(names) == len(patients) == len(images):
+            raise DataError(
+                f"Expected a name and a patient for each of {len(images)} images. "
+                f"Received {len(names)} names and {len(patients)} patients."
+            )
+        return cls(
+            names=np.array(names, dtype=object),
+            labels=None if labels is None else _checked_labels(labels, len(images)),
+            patients=np.array(patients, dtype=object),
+            images=images,
+            class_names=class_names,
+            subtypes=np.full(len(images), "", dtype=object),
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> RadiographSet:
+        """The radiographs at `indices` (integers or a boolean mask), in that order; `skipped` is empty."""
+        chosen = np.arange(len(self))[list(indices)]
+        images = (
+            self.images[chosen]
+            if isinstance(self.images, np.ndarray)
+            else tuple(self.images[i] for i in chosen)
+        )
+        return replace(
+            self,
+            names=self.names[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            patients=self.patients[chosen],
+            subtypes=self.subtypes[chosen],
+            columns={name: values[chosen] for name, values in self.columns.items()},
+            images=images,
+            skipped=(),
+        )
+
+    def without_bad(self) -> RadiographSet:
+        """The radiographs that can be decoded, each tried once; the others stand in `skipped`.
+
+        Raises:
+            DataError: if there are radiographs, and none can be decoded.
+        """
+        if isinstance(self.images, np.ndarray):
+            return self
+        faults = in_threads(lambda row: _fault(self.images[row]), len(self))
+        skipped = tuple(
+            Skipped(name, fault) for name, fault in zip(self.names, faults, strict=True) if fault is not None
+        )
+        if skipped and len(skipped) == len(self):
+            raise DataError(f"None of {len(self)} radiographs can be decoded. The first: {skipped[0].reason}")
+        return replace(self.subset([fault is None for fault in faults]), skipped=skipped)
+
+    def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
+        """The gray levels of one radiograph.
+
+        Args:
+            index: 0 to n - 1.
+            image_size: wanted `(height, width)`; `None` keeps its own.
+            pad: keep the proportions and fill up with black, instead of stretching.
+
+        Returns:
+            `(height, width)` array of `uint8`.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        if not isinstance(self.images, np.ndarray):
+            return read_radiograph(self.images[index], image_size=image_size, pad=pad)
+        pixels = self.images[index]
+        return pixels if image_size is None else resize(pixels, image_size, pad=pad)
+
+    def pixels(self, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
+        """The gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
+        array = np.empty((len(self), *image_size), np.uint8)
+
+        def fill(index: int) -> None:
+            array[index] = self.read(index, image_size, pad=pad)
+
+        in_threads(fill, len(self))
+        return array
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """`(n,)` strings: a 128-bit hash of each file's bytes (or each array's), equal for equal content."""
+        return np.array(in_threads(self._digest, len(self)), dtype=object)
+
+    def _digest(self, index: int) -> str:
+        if isinstance(self.images, np.ndarray):
+            content = repr(self.images[index].shape).encode() + self.images[index].tobytes()
+        else:
+            content = read_content(self.images[index]).tobytes()
+        return blake2b(content, digest_size=16).hexdigest()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many radiographs each class has."""
+        labels = self.require_labels()
+        return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
+
+    @cached_property
+    def known_patients(self) -> frozenset[str]:
+        """The patients somebody named, without those that are only a radiograph's own name."""
+        return frozenset(self.patients[are_named(self.names, self.patients)])
+
+    def class_weights(self) -> dict[int, float]:
+        """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
+        labels = self.require_labels()
+        counts = np.bincount(labels, minlength=2)
+        return {value: len(labels) / (2 * int(count)) if count else 1.0 for value, count in enumerate(counts)}
+
+    def require_labels(self) -> np.ndarray:
+        """The labels.
+
+        Raises:
+            DataError: if nobody said what they are.
+        """
+        if self.labels is None:
+            raise DataError(
+                "These radiographs have no labels. Expected a set of NORMAL and PNEUMONIA folders."
+            )
+        return self.labels
+
+    def _repr_html_(self) -> str:
+        return html_table([("radiographs", self)])
+
+
+def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
+    """What a function says of each row, 0 to `count` - 1, in several threads.
+
+    These are given a few tasks of many rows: handing over a small file takes longer than decoding it.
+    """
+
+    def of_part(rows: np.ndarray) -> list[Result]:
+        return [function(row) for row in rows.tolist()]
+
+    with ThreadPoolExecutor() as pool:
+        return [result for part in pool.map(of_part, np.array_split(np.arange(count), 64)) for result in part]
+
+
+def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
+    """All radiographs of several labelled sets in one, in order.
+
+    Raises:
+        DataError: if they are arrays of different sizes.
+    """
+    if len(sets) == 1:
+        return sets[0]
+    arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
+    together: tuple[Path, ...] | np.ndarray
+    if len(arrays) == len(sets):
+        sizes = sorted({f"{height} x {width}" for _, height, width in (array.shape for array in arrays)})
+        if len(sizes) > 1:
+            raise DataError(f"Expected arrays of one size to put into one set. Received {', '.join(sizes)}.")
+        together = np.concatenate(arrays)
+    else:
+        together = tuple(file for radiographs in sets for file in radiographs.images)
+    return replace(
+        sets[0],
+        names=np.concatenate([radiographs.names for radiographs in sets]),
+        labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
+        patients=np.concatenate([radiographs.patients for radiographs in sets]),
+        subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
+        columns={name: np.concatenate([_column(part, name) for part in sets]) for name in columns_of(sets)},
+        images=together,
+        skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
+    )
+
+
+def columns_of(sets: Iterable[RadiographSet]) -> tuple[str, ...]:
+    """Names of the further columns that any of some sets has."""
+    return tuple(dict.fromkeys(name for radiographs in sets for name in radiographs.columns))
+
+
+def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
+    return radiographs.columns.get(name, np.full(len(radiographs), "", dtype=object))
+
+
+def said_of(skipped: Sequence[Skipped]) -> str:
+    """A sentence on radiographs that were left out, with the first few reasons."""
+    what = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
+    more = "" if len(skipped) <= _REASONS_SAID else f" And {len(skipped) - _REASONS_SAID} more."
+    return f"{what} left out: " + " ".join(bad.reason for bad in skipped[:_REASONS_SAID]) + more
+
+
+def _fault(file: Path) -> str | None:
+    """Why a radiograph cannot be decoded."""
+    try:
+        read_radiograph(file, image_size=_TRIAL_SIZE)
+    except DataError as error:
+        return error.fault
+    return None
+
+
+def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.size != count:
+        raise DataError(f"Expected one label for each of {count} images. Received {labels.size} labels.")
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        some = ", ".join(map(str, np.unique(labels)[:5])) if labels.dtype.kind in "biuf" else labels.dtype
+        raise DataError(f"Expected labels 0 and 1. Received {some}.")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
+    """How a notebook shows sets: a title and the counts of each, escaped."""
+    names = rows[0][1].class_names
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
+    body = ""
+    for title, radiographs in rows:
+        counts = radiographs.counts.values() if radiographs.labels is not None else ("?", "?")
+        cells = (*counts, len(radiographs), len(set(radiographs.patients)))
+        body += f"<tr><th>{escape(title)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def are_named(names: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Whether somebody said whose each radiograph is; a patient who is only its own name is nobody.
+
+    Args:
+        names: `(n,)` strings, the radiographs.
+        patients: `(n,)` strings, whose they are, or the names again, or the ends of these as paths.
+
+    Returns:
+        `(n,)` booleans.
+    """
+
+    def is_named(name: str, patient: str) -> bool:
+        return name != patient and not name.replace("\\", "/").endswith((f"/{patient}", f"::{patient}"))
+
+    return np.array([is_named(*pair) for pair in zip(names, patients, strict=True)], dtype=bool)

@@ -1,0 +1,168 @@
+"""What the first bytes of an image file say of it, before anything is decoded or allocated."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pneumokeras.core.errors import DataError
+
+MAX_PIXELS = 2**26
+"""What a radiograph may have, 67 million; the largest detectors have about 30."""
+
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The markers of segments that say a JPEG's size; those between them are of tables, or reserved."""
+
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+
+_MOST_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
+_MOST_FILLING = 64
+_MOST_SCANS = 256  # each goes over the whole image; encoders make about ten
+_JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_JPEG_PROGRESSIVE_FRAME = 0xC2
+_TIFF_TAGS = {
+    256: "width",
+    257: "height",
+    258: "bits",
+    262: "photometric",
+    277: "samples",
+    322: "tile width",
+    323: "tile height",
+}
+_TIFF_TYPES = {3: "H", 4: "I"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Kind and size of an image as its file claims them.
+
+    Attributes:
+        kind: `"JPEG"`, `"PNG"`, `"BMP"`, `"TIFF"` or `"DICOM"`.
+        height: in pixels, as stored (an orientation is not applied); 0 for DICOM, which says it elsewhere.
+        width: likewise.
+    """
+
+    kind: str
+    height: int = 0
+    width: int = 0
+
+
+def read_header(content: memoryview) -> Header:
+    """Tell what kind of image a file holds, by its content, and how large it claims to be.
+
+    Raises:
+        DataError: if it is none of the known kinds, ends within its header, or claims no pixels or more than
+            `MAX_PIXELS`. The message goes on after the file's name.
+    """
+    kind = kind_of(content)
+    if not kind:
+        raise DataError("cannot be decoded.")
+    if kind == "DICOM":
+        return Header(kind)
+    try:
+        height, width = _SIZES[kind](content)
+    except (struct.error, LookupError):
+        raise DataError(f"cannot be decoded: its {kind} header is damaged.") from None
+    require_size(height, width)
+    return Header(kind, height, width)
+
+
+def kind_of(content: bytes | memoryview) -> str:
+    """What kind of image a file that begins so holds, as `Header` calls it; empty if none that is known."""
+    if is_dicom(content):
+        return "DICOM"
+    start = bytes(content[:8])
+    return next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), "")
+
+
+def is_dicom(content: bytes | memoryview) -> bool:
+    """Whether a file that begins so is a DICOM file."""
+    return bytes(content[128:132]) == b"DICM"
+
+
+def require_size(height: int, width: int) -> None:
+    """Refuse an image without pixels, and one that would fill the memory.
+
+    Raises:
+        DataError: the message goes on after the file's name.
+    """
+    if not 0 < height * width <= MAX_PIXELS:
+        raise DataError(f"cannot be decoded: it claims {width} x {height} pixels, of {MAX_PIXELS} at most.")
+
+
+def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """The marker of each segment of a JPEG and the place behind it, to the first scan or the end mark.
+
+    Thumbnails, which cameras and viewers put into the first segments, are passed over with these. Where no
+    marker stands although one is due, nothing more comes.
+
+    Raises:
+        IndexError: if the file ends before, or `struct.error`.
+    """
+    place = 2
+    for _ in range(_MOST_SEGMENTS):
+        filled = bytes(content[place : place + _MOST_FILLING])  # any number of 0xFF may stand before a marker
+        place += len(filled) - len(filled.lstrip(b"\xff")) + 1
+        marker = content[place - 1]
+        if not filled.startswith(b"\xff") or marker == 0xFF:
+            return
+        yield marker, place
+        if marker in (JPEG_SCAN[1], JPEG_END[1]):
+            return
+        place += 0 if marker in _JPEG_WITHOUT_LENGTH else struct.unpack_from(">H", content, place)[0]
+
+
+def _jpeg_size(content: memoryview) -> tuple[int, int]:
+    for marker, place in jpeg_segments(content):
+        if marker in JPEG_FRAMES:
+            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MOST_SCANS:
+                raise DataError(f"cannot be decoded: it has more than {_MOST_SCANS} scans.")
+            height, width = struct.unpack_from(">HH", content, place + 3)
+            return height, width
+    raise LookupError("no frame")
+
+
+def _png_size(content: memoryview) -> tuple[int, int]:
+    """With a look at all chunks: the decoder allocates what each claims to hold."""
+    place = 8
+    for _ in range(_MOST_SEGMENTS):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        place += 12 + length
+        if kind == b"IEND" or place > len(content):
+            break
+    if kind != b"IEND" or place > len(content):
+        raise DataError("cannot be decoded: the PNG data ends early.")
+    width, height = struct.unpack_from(">II", content, 16)
+    return height, width
+
+
+def _bmp_size(content: memoryview) -> tuple[int, int]:
+    (header,) = struct.unpack_from("<I", content, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", content, 18)
+    return abs(height), abs(width)
+
+
+def _tiff_size(content: memoryview) -> tuple[int, int]:
+    """Of the first image, or of one of its tiles if that claims more."""
+    order = "<" if content[0] == ord("I") else ">"
+    (directory,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, directory)
+    found = {"bits": 1, "photometric": 1, "samples": 1, "tile width": 0, "tile height": 0}
+    for place in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", content, place)
+        if tag in _TIFF_TAGS:
+            (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + _TIFF_TYPES[kind], content, place + 8)
+    if found["photometric"] == 0 and found["samples"] == 1 and found["bits"] > 8:
+        raise DataError("cannot be decoded: white is zero in it, which OpenCV heeds for 8 bits only.")
+    return max(found["height"], found["tile height"]), max(found["width"], found["tile width"])
+
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_SIZES = {"JPEG": _jpeg_size, "PNG": _png_size, "BMP": _bmp_size, "TIFF": _tiff_size}

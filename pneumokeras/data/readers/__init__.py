@@ -1,0 +1,1 @@
+"""Collections of radiographs: folders, PneumoniaMNIST files, CSV manifests."""

@@ -1,0 +1,43 @@
+"""Bootstrap intervals, over patients, of figures that have no closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pneumokeras.evaluation import metrics
+from pneumokeras.evaluation.types import OperatingPoint
+
+HEADLINE_METRICS = {
+    "roc_auc": metrics.roc_auc,
+    "average_precision": metrics.average_precision,
+    "brier": metrics.brier_score,
+    "calibration_error": metrics.expected_calibration_error,
+}
+
+BOOTSTRAPPED_SCORES = {"f1": metrics.f1, "balanced_accuracy": metrics.balanced_accuracy, "mcc": metrics.mcc}
+
+
+def replicated_headline(
+    y_true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The figures that need no threshold for each row of `(replicates, n)` weights, `(replicates,)` each."""
+    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
+    return {
+        "roc_auc": roc_auc,
+        "average_precision": average_precision,
+        "brier": metrics.weighted_brier_score(y_true, probabilities, weights),
+        "calibration_error": metrics.weighted_expected_calibration_error(y_true, probabilities, weights),
+    }
+
+
+def bootstrapped_figures(
+    y_true: np.ndarray, probabilities: np.ndarray, points: Mapping[str, OperatingPoint], weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Every figure that is bootstrapped, `(replicates,)` floats each; those at a point as `point/score`."""
+    figures = replicated_headline(y_true, probabilities, weights)
+    for name, point in points.items():
+        counts = metrics.weighted_confusion_counts(y_true, probabilities, point.threshold, weights)
+        figures |= {f"{name}/{score}": function(counts) for score, function in BOOTSTRAPPED_SCORES.items()}
+    return figures

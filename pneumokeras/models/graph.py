@@ -1,0 +1,156 @@
+"""A model's own graph, opened: what each of its layers gives, and where its last score comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pneumokeras.core.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A model run once more on symbolic tensors, so that what each of its own layers gives is at hand.
+
+    A nested backbone is one layer here: its `.output` would belong to the inner model's graph.
+
+    Attributes:
+        name: the model's.
+        inputs: its symbolic inputs.
+        outputs: what each layer gives, by the layer's name, in order.
+        calls: each layer with what it was called on, in order.
+        nested: the models inside it.
+    """
+
+    name: str
+    inputs: list[keras.KerasTensor]
+    outputs: dict[str, keras.KerasTensor]
+    calls: list[tuple[keras.Layer, Any]]
+    nested: list[keras.Model]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> ModelGraph:
+        """Open a model.
+
+        Raises:
+            ModelError: if it is neither functional nor Sequential.
+        """
+        outputs: dict[str, keras.KerasTensor] = {}
+        calls: list[tuple[keras.Layer, Any]] = []
+
+        def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+            output = layer(*args, **kwargs)
+            outputs[layer.name] = output
+            calls.append((layer, args[0] if args else None))
+            return output
+
+        try:
+            flat = keras.Model(model.inputs, model.outputs)
+        except (AttributeError, ValueError) as error:
+            raise ModelError(
+                f"{model.name} has no graph to explain. Expected a functional or Sequential model."
+            ) from error
+        again = keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=call)
+        nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+        return cls(model.name, again.inputs, outputs, calls, nested)
+
+    def feature_map(self, name: str | None = None) -> str:
+        """The name of a layer that gives rows, columns and channels.
+
+        Args:
+            name: a layer; by default the last whose map has more than one pixel, or else the last.
+
+        Raises:
+            ModelError: if there is no such layer, or it has no feature map.
+        """
+        maps = {
+            layer: tensor for layer, tensor in self.outputs.items() if len(getattr(tensor, "shape", ())) == 4
+        }
+        if name is None:
+            # A map of one pixel, such as a pooled one that kept its dimensions, has no place to point at.
+            larger = [layer for layer, tensor in maps.items() if tuple(tensor.shape[1:3]) != (1, 1)]
+            if maps:
+                return (larger or list(maps))[-1]
+            hint = (
+                "; its feature maps lie inside a nested model: rebuild it as one flat graph"
+                if self.nested
+                else ""
+            )
+            raise ModelError(f"{self.name} has no layer with rows, columns and channels to explain{hint}.")
+        if name in maps:
+            return name
+        choices = f"Expected one such as {', '.join(list(maps)[-3:])}."
+        if name in self.outputs:
+            shape = tuple(self.outputs[name].shape)
+            raise ModelError(
+                f"Layer {name!r} gives {shape}, no feature map with rows, columns and channels. {choices}"
+            )
+        for inner in self.nested:
+            if name in [layer.name for layer in inner.layers]:
+                where = f"inside the nested {inner.name}, which is explained at its output only"
+                raise ModelError(f"Layer {name!r} lies {where}. {choices}")
+        raise ModelError(f"{self.name} has no layer {name!r}. {choices}")
+
+    def output(self, name: str) -> keras.KerasTensor:
+        """What a layer gives.
+
+        Raises:
+            ModelError: if there is no such layer.
+        """
+        if name not in self.outputs:
+            choices = ", ".join(list(self.outputs)[-3:])
+            raise ModelError(f"{self.name} has no layer {name!r}. Expected one such as {choices}.")
+        return self.outputs[name]
+
+    @property
+    def features(self) -> keras.KerasTensor:
+        """What the last dense layer is called on: `(n, channels)` features that a line tells apart.
+
+        Raises:
+            ModelError: if there is no dense layer.
+        """
+        entering = [tensor for layer, tensor in self.calls if isinstance(layer, keras.layers.Dense)]
+        if not entering:
+            raise ModelError(f"{self.name} has no dense layer. Expected a classifier that ends in one.")
+        return entering[-1]
+
+
+def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[tf.Tensor]:
+    """Images as the model takes them: `float32`, with a channel axis, gray repeated for three channels.
+
+    Args:
+        model: what they are for.
+        images: `(n, height, width)` or `(n, height, width, channels)` raw pixels.
+        batch_size: images at a time.
+    """
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    repeat = 3 if model.input_shape[-1] == 3 and images.shape[-1] == 1 else 1
+    for start in range(0, len(images), batch_size):
+        batch = np.asarray(images[start : start + batch_size], np.float32)
+        yield tf.constant(np.repeat(batch, repeat, axis=-1) if repeat > 1 else batch)
+
+
+def traced(
+    model: keras.Model, function: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function of a model's images as one TensorFlow graph, traced here and once for batches of any size.
+
+    The graph does not keep the model's variables: whoever calls it has to hold the model.
+    """
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    return tf.function(function, input_signature=signature).get_concrete_function()
+
+
+def layer_outputs(
+    model: keras.Model, graph: ModelGraph, tensor: keras.KerasTensor, images: np.ndarray, *, batch_size: int
+) -> np.ndarray:
+    """What a tensor of an opened model is for each image, in inference mode: `(n, ...)` `float32`."""
+    inspected = keras.Model(graph.inputs, tensor)
+    given = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
+    outputs = [given(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
+    return np.concatenate(outputs) if outputs else np.empty((0, *tensor.shape[1:]), np.float32)

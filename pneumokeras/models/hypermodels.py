@@ -1,0 +1,356 @@
+"""HyperModels: a frozen backbone under a tunable head."""
+
+from __future__ import annotations
+
+import logging
+from os import PathLike
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from pneumokeras.core.errors import ModelError
+from pneumokeras.models import backbones
+from pneumokeras.models.head import HEADS, compile_classifier, probability
+from pneumokeras.models.parts import copy_weights, fingerprint
+from pneumokeras.models.saving import describe
+
+logger = logging.getLogger(__name__)
+CALIBRATION_IMAGES = 256
+"""How many training images set the BatchNorm statistics of random weights."""
+
+_CALIBRATION_BATCH = 32
+
+
+class TransferHyperModel(keras_tuner.HyperModel):
+    """A frozen backbone -> global average pooling -> Dense(ReLU, L2) -> Dropout -> sigmoid.
+
+    Args:
+        backbone: a name of `pneumokeras.models.backbones.BACKBONES`, or your own Keras network from raw
+            pixels to a feature map, with its weights.
+        input_shape: `(height, width, 1)` of the raw gray radiographs, or `(height, width, 3)` for RGB.
+            Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
+        weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, for ResNet-18 timm's or
+            torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone. Your own
+            network keeps those it has.
+        preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
+            `"rescale"`, pixels / 255.
+        head: a name of `pneumokeras.models.head.HEADS`, for that head instead of the tunable one.
+        units: `(lowest, highest, step)` of the dense layer.
+        dropout: `(lowest, highest, step)` of the dropout rate.
+        l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
+        learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
+        seed: of the head's initial weights and dropout, so that a head trained on stored features and one
+            trained on top of the backbone are the same.
+
+    Raises:
+        ModelError: if the backbone, the preprocessing or the head is unknown, or a size cannot be used.
+    """
+
+    def __init__(
+        self,
+        backbone: str | keras.Model,
+        *,
+        input_shape: tuple[int, int, int] = (224, 224, 1),
+        weights: str | PathLike[str] = "imagenet",
+        preprocessing: str = "native",
+        head: str | None = None,
+        units: tuple[int, int, int] = (64, 512, 64),
+        dropout: tuple[float, float, float] = (0.2, 0.6, 0.1),
+        l2: tuple[float, float] = (1e-6, 1e-2),
+        learning_rate: tuple[float, float] = (1e-4, 1e-2),
+        seed: int = 0,
+    ):
+        self._network: keras.Model | None = None
+        if isinstance(backbone, keras.Model):
+            self.backbone, self._network = backbones.own_backbone(backbone)
+        else:
+            self.backbone = backbones.find_backbone(backbone)
+        super().__init__(name=self.backbone.name)
+        self.input_shape = _checked_input_shape(input_shape)
+        if preprocessing not in backbones.PREPROCESSINGS:
+            expected = " or ".join(backbones.PREPROCESSINGS)
+            raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {expected}.")
+        if head is not None and head not in HEADS:
+            raise ModelError(f"Unknown head {head!r}. Expected one of {', '.join(HEADS)}.")
+        self.fixed_head = head
+        self.weights = weights
+        self.preprocessing = preprocessing
+        self.units = units
+        self.dropout = dropout
+        self.l2 = l2
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self._arrays = [] if self._network is None else self._network.get_weights()
+        self._origin = "" if self._network is None else "own"
+        self._loaded = (self._arrays, self._origin)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a run writes down, and what tells one search from another."""
+        return {
+            "model": self.backbone.name,
+            "input_shape": list(self.input_shape),
+            "weights": self._identity_of_weights(),
+            "preprocessing": self.preprocessing,
+            "head": self.fixed_head,
+            "units": list(self.units),
+            "dropout": list(self.dropout),
+            "l2": list(self.l2),
+            "learning_rate": list(self.learning_rate),
+            "head_seed": self.seed,
+        }
+
+    def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
+        """The tunable part, or the fixed head that was asked for.
+
+        Args:
+            hp: where `units`, `dropout` and `l2` of the tunable one are drawn from.
+            features: `(n, channels)` pooled features.
+
+        Returns:
+            `(n, 1)` P(PNEUMONIA).
+        """
+        if self.fixed_head is not None:
+            return HEADS[self.fixed_head](features, seed=self.seed)
+        units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
+        penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
+        hidden = keras.layers.Dense(
+            units,
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(self.seed),
+            kernel_regularizer=penalty,
+            name="hidden",
+        )
+        dropped = keras.layers.Dropout(dropout, seed=self.seed, name="dropout")(hidden(features))
+        return probability(dropped, seed=self.seed + 1)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled full model for `hp`, its backbone frozen.
+
+        Raises:
+            ModelError: if the weights cannot be had.
+        """
+        extractor = self.feature_extractor()
+        if self._origin == "random":
+            logger.warning(
+                "The weights of %s are random and not calibrated: call calibrate(images).", self.name
+            )
+        model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
+        describe(
+            model,
+            image_size=self.input_shape[:2],
+            architecture=self.backbone.name,
+            preprocessing=self.preprocessing,
+            weights=self._origin,
+            frozen_dropout=describe(extractor).frozen_dropout,
+        )
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+    def build_head(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled head alone, from `(n, channels)` features; the same draws from `hp` as in `build`."""
+        features = keras.Input(self._bare_network().output_shape[-1:], name="features")
+        model = keras.Model(features, self.head(hp, features), name=f"{self.backbone.name}_head")
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+    def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
+        """The compiled full model with the weights of a head that `build_head` built for the same `hp`."""
+        model = self.build(hp)
+        copy_weights(head, model)
+        return model
+
+    def feature_extractor(self) -> keras.Model:
+        """A new flat model from raw pixels to `(n, channels)` pooled features."""
+        body = self.frozen_backbone()
+        pooled = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
+        extractor = keras.Model(body.input, pooled)
+        describe(
+            extractor,
+            architecture=self.backbone.name,
+            weights=self._origin,
+            frozen_dropout=describe(body).frozen_dropout,
+        )
+        return extractor
+
+    def frozen_backbone(self) -> keras.Model:
+        """A new flat model from raw pixels to the backbone's feature map, with its weights set."""
+        network = self._bare_network()
+        body = backbones.frozen_backbone(
+            network, self.backbone, input_shape=self.input_shape, preprocessing=self.preprocessing
+        )
+        backbones.set_weights(body, self._arrays)
+        return body
+
+    def calibrate(self, images: np.ndarray) -> None:
+        """Set the BatchNorm statistics of random weights by one pass; other weights stay as they are.
+
+        Without it random features are next to constant (EfficientNetB0) or saturated (ResNet50), and a
+        head learns nothing from them. `pneumokeras.tune` does this by itself.
+
+        Args:
+            images: `(n, height, width)` or `(n, height, width, 1)` raw gray levels of training radiographs.
+        """
+        self._bare_network()
+        self._arrays, self._origin = self._loaded  # an earlier calibration on other images is forgotten
+        if self._origin != "random":
+            return
+        body = self.frozen_backbone()
+        set_batch_statistics(body, images[:CALIBRATION_IMAGES])
+        self._arrays = body.get_weights()
+        self._origin = "random, calibrated"
+        logger.warning("The weights of %s are random (calibrated), not ImageNet's.", self.backbone.name)
+
+    def _identity_of_weights(self) -> str:
+        if self.backbone.builder:
+            return backbones.identify_weights(self.weights)
+        return f"own ({fingerprint(self._bare_network())})"
+
+    def _bare_network(self) -> keras.Model:
+        if self._network is None:
+            smallest = min(self.input_shape[:2])
+            own_size = (self.backbone.image_size,) * 2
+            image_size = self.input_shape[:2] if smallest >= backbones.SMALLEST_SIDE else own_size
+            network = backbones.bare_network(self.backbone, image_size=image_size)
+            self._loaded = backbones.load_weights(network, self.backbone, self.weights)
+            self._arrays, self._origin = self._loaded
+            self._network = network
+        return self._network
+
+
+def ResNet50HyperModel(**options: object) -> TransferHyperModel:
+    """A frozen ResNet50 under a tunable head; options as for `TransferHyperModel`."""
+    return TransferHyperModel("resnet50", **options)  # type: ignore[arg-type]
+
+
+def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:
+    """A frozen EfficientNetB0 under a tunable head; options as for `TransferHyperModel`."""
+    return TransferHyperModel("efficientnetb0", **options)  # type: ignore[arg-type]
+
+
+def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Set every BatchNorm's moving mean and variance to the average over `images`, batch by batch.
+
+    Args:
+        model: a flat model on raw pixels; nothing but these statistics changes.
+        images: `(n, height, width)` or `(n, height, width, channels)` gray levels 0 to 255.
+    """
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.trainable = True
+
+    def see(batch: tf.Tensor, momentum: tf.Tensor) -> None:
+        for layer in layers:
+            layer.momentum = momentum
+        model(batch, training=True)
+
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32), tf.TensorSpec((), tf.float32)]
+    traced = tf.function(see, input_signature=signature).get_concrete_function()
+    for step, start in enumerate(range(0, len(images), _CALIBRATION_BATCH)):
+        batch = images[start : start + _CALIBRATION_BATCH].astype(np.float32)
+        batch = np.broadcast_to(batch, (*batch.shape[:3], model.input_shape[-1]))
+        traced(tf.constant(batch), tf.constant(step / (step + 1)))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.trainable = False
+
+
+def _checked_input_shape(input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3 or input_shape[-1] not in (1, 3) or min(input_shape[:2]) < 8:
+        raise ModelError(
+            "Expected input_shape as (height, width, 1 or 3) with sides of at least 8. "
+            f"Received {input_shape}."
+        )
+    height, width, channels = input_shape
+    return height, width, channels
+
+
+class CompactCNNHyperModel(keras_tuner.HyperModel):
+    """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
+
+    Blocks of two 3x3 convolutions with BatchNorm and ReLU, halved in size and doubled in width from one
+    to the next, then global average pooling, Dropout and a sigmoid. The very first convolution halves the
+    radiograph, which makes the network four times as fast.
+
+    Args:
+        input_shape: `(height, width, 1)` of the raw gray radiographs.
+        width: `(lowest, highest, step)` of the first block's filters.
+        depth: `(lowest, highest)` number of blocks.
+        dropout: `(lowest, highest, step)` of the dropout rate.
+        learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
+
+    Raises:
+        ModelError: if the smallest side is below 16 pixels, or the input is not gray.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int] = (64, 64, 1),
+        width: tuple[int, int, int] = (16, 32, 8),
+        depth: tuple[int, int] = (3, 4),
+        dropout: tuple[float, float, float] = (0.2, 0.5, 0.1),
+        learning_rate: tuple[float, float] = (3e-4, 3e-3),
+    ):
+        super().__init__(name="compact-cnn")
+        if len(input_shape) != 3 or input_shape[-1] != 1 or min(input_shape[:2]) < 2 ** depth[1]:
+            raise ModelError(
+                f"Expected input_shape as (height, width, 1) with sides of at least {2 ** depth[1]}. "
+                f"Received {input_shape}."
+            )
+        self.input_shape = tuple(input_shape)
+        self.width = width
+        self.depth = depth
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a run writes down, and what tells one search from another."""
+        return {
+            "model": "compact-cnn",
+            "input_shape": list(self.input_shape),
+            "width": list(self.width),
+            "depth": list(self.depth),
+            "dropout": list(self.dropout),
+            "learning_rate": list(self.learning_rate),
+        }
+
+    def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
+        """`(n, channels)` pooled features -> `(n, 1)` P(PNEUMONIA), with a tunable dropout."""
+        dropout = hp.Float("dropout", *self.dropout)
+        return probability(keras.layers.Dropout(dropout, name="dropout")(features))
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled model for `hp`."""
+        width, depth = hp.Int("width", *self.width), hp.Int("depth", *self.depth)
+        inputs = keras.Input(self.input_shape, name="radiograph")
+        tensor = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+        for block in range(1, depth + 1):
+            if block > 1:
+                tensor = keras.layers.MaxPooling2D(name=f"block{block}_pool")(tensor)
+            filters = width * 2 ** (block - 1)
+            tensor = _convolution(tensor, filters, strides=2 if block == 1 else 1, name=f"block{block}a")
+            tensor = _convolution(tensor, filters, name=f"block{block}b")
+        features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
+        model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
+        describe(
+            model,
+            image_size=self.input_shape[:2],
+            architecture="compact-cnn",
+            preprocessing="pixels / 127.5 - 1",
+        )
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+
+
+def _convolution(
+    tensor: keras.KerasTensor, filters: int, *, strides: int = 1, name: str
+) -> keras.KerasTensor:
+    convolution = keras.layers.Conv2D(
+        filters, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv"
+    )
+    tensor = convolution(tensor)
+    tensor = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(tensor)
+    return keras.layers.ReLU(name=f"{name}_relu")(tensor)

@@ -1,0 +1,1 @@
+"""Fit, tune, ensemble, predict and evaluate, and the tools they share."""

@@ -1,0 +1,70 @@
+"""Predict a labelled set and evaluate the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predictions
+from pneumokeras.evaluation.arguments import check_prevalence
+from pneumokeras.evaluation.subgroups import check_columns
+from pneumokeras.evaluation.thresholds import operating_points_from_json
+from pneumokeras.models.saving import describe
+from pneumokeras.training.predict import predict
+
+
+def operating_points_of(model: keras.Model) -> dict[str, OperatingPoint]:
+    """The operating points a model carries; empty if nobody chose any."""
+    return operating_points_from_json({"schema": 1, "points": describe(model).operating_points})
+
+
+def evaluate(
+    model: keras.Model,
+    radiographs: RadiographSet,
+    *,
+    operating_points: Mapping[str, OperatingPoint] | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
+    prevalence: float | None = None,
+    validation: RadiographSet | None = None,
+    batch_size: int = 32,
+) -> Evaluation:
+    """Predict a labelled set and judge the predictions.
+
+    Args:
+        model: as for `predict`.
+        radiographs: a set with labels.
+        operating_points: thresholds to judge besides 0.5; by default those the model carries.
+        columns: what divides the set into subgroups, by name: `(n,)` values; by default its subtypes.
+        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
+        validation: the validation split, labelled, to fit scalings of the probabilities on; by default none
+            are fitted.
+        batch_size: radiographs at a time.
+
+    Returns:
+        The evaluation; as the last expression of a notebook's cell it shows itself.
+
+    Raises:
+        DataError: if the set has no labels, a radiograph cannot be read, or a column or the prevalence is
+            not one, or validation lacks a class.
+    """
+    columns = check_columns(
+        {"subtype": radiographs.subtypes} if columns is None else columns, len(radiographs)
+    )
+    if prevalence is not None:
+        check_prevalence(prevalence)
+    for labelled in (radiographs, validation):
+        if labelled is not None:
+            labelled.require_labels()
+    points = operating_points_of(model) if operating_points is None else operating_points
+    predictions = predict(model, radiographs, batch_size=batch_size)
+    return evaluate_predictions(
+        predictions,
+        operating_points=points,
+        split=radiographs.split or "unnamed",
+        columns=columns,
+        prevalence=prevalence,
+        validation=None if validation is None else predict(model, validation, batch_size=batch_size),
+    )

@@ -1,0 +1,234 @@
+"""Rows of features by key, kept on disk and read from there.
+
+A store is a folder of shards, each written by one process and never touched again: `<shard>.rows` holds the
+features one after another, `<shard>.keys` a key and a checksum for each row. A row counts once its key is
+there, so an interrupted extraction keeps what it finished; a row whose checksum is wrong is computed again.
+Processes that share a store never wait for each other; at worst a row is there twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from pneumokeras.core.errors import DataError
+from pneumokeras.core.files import read_json, write_json
+
+_RECORD = np.dtype([("key", "V16"), ("checksum", "<u4")])
+_SETTING = "setting.json"
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """What lies in the cache for one way of computing features.
+
+    Attributes:
+        folder: where.
+        setting: what was computed how.
+        rows: views of images.
+        size: bytes on disk.
+    """
+
+    folder: Path
+    setting: Mapping[str, Any]
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a store in the order they were asked for, read from disk when they are indexed.
+
+    Attributes:
+        shape: of one row.
+        shards: the files they lie in, memory-mapped.
+        places: `(n, 2)` integers: shard and row of each; -1 where the store has no undamaged row.
+    """
+
+    shape: tuple[int, ...]
+    shards: Sequence[np.ndarray]
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """`(k, *shape)` `float32` copies of some rows, all of which must be there."""
+        places = self.places[indices]
+        values = np.empty((len(places), *self.shape), np.float32)
+        for shard in np.unique(places[:, 0]):
+            here = places[:, 0] == shard
+            values[here] = self.shards[shard][places[here, 1]]
+        return values
+
+    @property
+    def found(self) -> np.ndarray:
+        """`(n,)` booleans: whether a row is there and undamaged."""
+        return self.places[:, 0] >= 0
+
+
+class FeatureStore:
+    """Rows of features by key, in one folder for one way of computing them.
+
+    Vectors are kept as `float32`. Feature maps, thousands of times their size, are kept as `float16`.
+
+    Args:
+        setting: everything that decides what the features are, but for the image; plain JSON, with the key
+            `precision`.
+        shape: of one row.
+        named: what people call this, for `pneumokeras cache list`; it decides nothing.
+        cache: the cache's folder; by default `cache_folder()`.
+    """
+
+    def __init__(
+        self,
+        setting: Mapping[str, Any],
+        shape: tuple[int, ...],
+        *,
+        named: Mapping[str, Any],
+        cache: Path | None = None,
+    ):
+        name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=16).hexdigest()
+        self.setting = setting
+        self.named = named
+        self.folder = _features_folder(cache) / name
+        self.shape = shape
+        self.dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
+
+    @property
+    def precision(self) -> str:
+        """What the features are computed in."""
+        return self.setting["precision"]
+
+    @property
+    def row_bytes(self) -> int:
+        """What one row takes on disk."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def exists(self) -> bool:
+        """Whether anything was ever stored here."""
+        return (self.folder / _SETTING).exists()
+
+    def find(self, keys: Sequence[bytes], *, verify: bool = True) -> Rows:
+        """Look up rows.
+
+        Args:
+            keys: `(n,)` keys of 16 bytes.
+            verify: read each one and compare it with its checksum.
+        """
+        wanted: dict[bytes, list[int]] = {}
+        for index, key in enumerate(keys):
+            wanted.setdefault(key, []).append(index)
+        places = np.full((len(keys), 2), -1)
+        shards: list[np.ndarray] = []
+        for file in sorted(self.folder.glob("*.keys")):
+            try:
+                records, rows = self._shard(file)
+            except FileNotFoundError:  # the cache was cleared meanwhile
+                continue
+            for number, record in enumerate(records):
+                indices = wanted.get(record["key"].tobytes())
+                if not indices or places[indices[0], 0] >= 0:
+                    continue
+                if not verify or crc32(rows[number].data) == record["checksum"]:
+                    places[indices] = len(shards), number
+            shards.append(rows)
+        return Rows(self.shape, shards, places)
+
+    def _shard(self, keys: Path) -> tuple[np.ndarray, np.ndarray]:
+        """The records of a shard and their rows; as many as both files hold whole."""
+        file = keys.with_suffix(".rows")
+        content, size = keys.read_bytes(), file.stat().st_size if file.exists() else 0
+        count = min(len(content) // _RECORD.itemsize, size // self.row_bytes)
+        records = np.frombuffer(content, _RECORD, count=count)
+        shape = (count, *self.shape)
+        return records, np.memmap(file, self.dtype, "r", shape=shape) if count else np.empty(
+            shape, self.dtype
+        )
+
+    def write(self, batches: Iterator[tuple[Sequence[bytes], np.ndarray]]) -> None:
+        """Append rows batch by batch; what was appended stays if the iterator raises.
+
+        Args:
+            batches: keys of 16 bytes, and their `(b, *shape)` rows.
+
+        Raises:
+            DataError: if the disk is full or cannot be written, or a value is too large for `float16`.
+        """
+        shard = self.folder / uuid.uuid4().hex
+        try:
+            if not self.exists():
+                write_json(self.folder / _SETTING, {**self.named, **self.setting, "shape": list(self.shape)})
+            with shard.with_suffix(".rows").open("wb") as rows, shard.with_suffix(".keys").open("wb") as keys:
+                for batch, features in batches:
+                    features = self._as_kept(features)
+                    records = np.array(
+                        [(key, crc32(row.data)) for key, row in zip(batch, features, strict=True)], _RECORD
+                    )
+                    rows.write(features.data)
+                    rows.flush()
+                    keys.write(records.tobytes())
+                    keys.flush()
+        except OSError as error:
+            raise DataError(
+                f"Cannot write features to {self.folder} ({error.strerror}). Make room, name another folder "
+                "with PNEUMOKERAS_CACHE, or go without with --no-cache."
+            ) from error
+
+    def _as_kept(self, features: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            kept = np.ascontiguousarray(features, self.dtype)
+        if np.isinf(kept).any() and np.isfinite(features).all():
+            raise DataError(
+                f"The features of {self.named['backbone']} exceed what float16 holds (65,504). "
+                "Go without the store, with --no-cache."
+            )
+        return kept
+
+
+def cache_folder() -> Path:
+    """Where features lie: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
+    return Path(os.environ.get("PNEUMOKERAS_CACHE") or Path.home() / ".cache" / "pneumokeras")
+
+
+def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
+    """What lies in the cache. What another process clears meanwhile, or what is damaged, is passed over."""
+    found = []
+    for folder in _stores(cache):
+        with contextlib.suppress(OSError, ValueError):
+            setting = read_json(folder / _SETTING)
+            sizes = {file: file.stat().st_size for file in folder.iterdir()}
+            rows = sum(size // _RECORD.itemsize for file, size in sizes.items() if file.suffix == ".keys")
+            found.append(StoredFeatures(folder, setting, rows, sum(sizes.values())))
+    return sorted(found, key=lambda features: (features.setting["backbone"], features.folder))
+
+
+def clear_cache(cache: Path | None = None) -> int:
+    """Remove all stored features; returns how many bytes they took."""
+    size = 0
+    for folder in _stores(cache):
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                size += file.stat().st_size
+        shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+def _features_folder(cache: Path | None) -> Path:
+    return (cache or cache_folder()) / "features"
+
+
+def _stores(cache: Path | None) -> list[Path]:
+    return [path for path in _features_folder(cache).glob("*") if path.is_dir()]

@@ -1,0 +1,289 @@
+"""What a frozen network says of each image, computed once.
+
+The features of every view of every radiograph asked for are looked up in a store; what is missing there is
+computed, while the next images are decoded and augmented, and stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pneumokeras.core.errors import DataError
+from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.models.forward import InBatches, batch_by_batch, compiled, compiled_in_bfloat16
+from pneumokeras.models.parts import fingerprint
+from pneumokeras.models.saving import describe
+from pneumokeras.training.feature_store import FeatureStore, Rows
+
+PRECISIONS = ("float32", "bfloat16")
+VERSION = 1
+"""To be raised when radiographs are decoded, resized or augmented differently."""
+
+SMALLEST_COSINE = 0.999
+"""Features in bfloat16 must point this nearly to where those in float32 point, for every image tried."""
+
+BATCH_SIZE = 32
+_PROBED_BATCH_SIZES = (16, 32, 64)
+_PROBE_FROM = 2000
+"""Views to compute before a probe is worth its seconds."""
+
+_REUSE_FROM = 0.1
+"""A store that holds this share of what is wanted decides the precision: it is gone on with."""
+
+
+@dataclass(frozen=True)
+class ExtractionProgress:
+    """Where an extraction stands, after each batch.
+
+    Attributes:
+        wanted: views of images asked for.
+        found: how many of them were in the store already.
+        done: how many of the others are computed.
+        images_per_second: so far.
+        precision: what they are computed in.
+    """
+
+    wanted: int
+    found: int
+    done: int
+    images_per_second: float
+    precision: str
+
+    @property
+    def seconds_left(self) -> float:
+        """At the rate so far; 0 as long as there is none."""
+        left = self.wanted - self.found - self.done
+        return left / self.images_per_second if self.done else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """The first views of each example of a loader; view 0 of a radiograph is plain.
+
+    Attributes:
+        loader: the radiographs in file order, then their copies if it oversamples; its generator, seed and
+            size decide what a view looks like.
+        count: how many views.
+    """
+
+    loader: RadiographLoader
+    count: int = 1
+
+    @classmethod
+    def of(cls, loader: RadiographLoader) -> Views:
+        """All views that the epochs of a loader show; the plain one of a loader without a number of them."""
+        return cls(loader, loader.views or 1)
+
+    def __len__(self) -> int:
+        return self.count * len(self.loader.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """`(height, width, channels)` gray levels; view by view, the examples in their order in each."""
+        view, example = divmod(index, len(self.loader.rows))
+        return self.loader.image(*self.loader.shown(example, view))
+
+    def view_keys(self) -> list[bytes]:
+        """The key of each, in that order."""
+        examples = range(len(self.loader.rows))
+        shown = [self.loader.shown(example, view) for view in range(self.count) for example in examples]
+        return [self.loader.view_key(row, view) for row, view in shown]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a network says of some sets of views.
+
+    Attributes:
+        rows: for each set its features, in the order of `Views`.
+        precision: what they were computed in.
+    """
+
+    rows: tuple[Rows, ...]
+    precision: str
+
+
+class Extractor:
+    """A frozen network whose features are kept.
+
+    Args:
+        network: from `(n, height, width, channels)` raw pixels to features: vectors or maps.
+        backbone: what `pneumokeras cache list` calls it.
+        weights: where its weights come from, for the same list.
+        precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where a
+            short probe finds it faster and nearly the same.
+        cache: the cache's folder; by default `cache_folder()`.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        backbone: str,
+        weights: str,
+        precision: str = "auto",
+        cache: Path | None = None,
+    ):
+        self._network = network
+        self._named = {"backbone": backbone, "weights": weights}
+        self._setting = {
+            "version": VERSION,
+            "input_shape": list(network.input_shape[1:]),
+            "network": fingerprint(network),
+        }
+        self._precisions = PRECISIONS if precision == "auto" else (precision,)
+        self._cache = cache
+        self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
+
+    @classmethod
+    def of(cls, network: keras.Model, model: keras.Model, *, precision: str = "float32") -> Extractor:
+        """An extractor for the frozen part of a model, called what the model's description says."""
+        known = describe(model)
+        return cls(network, backbone=known.architecture, weights=known.weights, precision=precision)
+
+    def all_bytes(self, sets: Sequence[Views]) -> int:
+        """How much these sets take on disk, equal radiographs counted each."""
+        return sum(map(len, sets)) * self._store(sets, self._precisions[0]).row_bytes
+
+    def missing_bytes(self, sets: Sequence[Views]) -> int:
+        """How much would have to be written for these sets, if what is stored is undamaged."""
+        keys = _keys(sets)
+        store, rows = self._fullest(sets, keys, verify=False)
+        return len(_once_each(keys, ~rows.found)) * store.row_bytes
+
+    def has_stored(self, sets: Sequence[Views]) -> bool:
+        """Whether features of this network, of these or other radiographs, lie in the store."""
+        return any(self._store(sets, precision).exists() for precision in self._precisions)
+
+    def features(
+        self, sets: Sequence[Views], *, progress: Callable[[ExtractionProgress], None] | None = None
+    ) -> Features:
+        """The features of each view of each radiograph, from the store where they are there.
+
+        Args:
+            sets: what is wanted, all of one size and padding.
+            progress: called after each batch.
+
+        Raises:
+            DataError: if a radiograph cannot be read or the store cannot be written.
+        """
+        keys = _keys(sets)
+        places = [(views, index) for views in sets for index in range(len(views))]
+        store, rows = self._fullest(sets, keys)
+        missing = _once_each(keys, ~rows.found)
+        batch_size = BATCH_SIZE
+        if len(missing) >= _PROBE_FROM:
+            reuses = rows.found.mean() >= _REUSE_FROM
+            candidates = (store.precision,) if reuses else self._precisions
+            sample = _Chosen(places, missing)[: max(_PROBED_BATCH_SIZES)]
+            precision, batch_size = self._probe(candidates, sample)
+            if precision != store.precision:
+                store = self._store(sets, precision)
+                rows = store.find(keys)
+                missing = _once_each(keys, ~rows.found)
+        started, found = time.perf_counter(), len(keys) - len(missing)
+
+        def tell(done: int) -> None:
+            if progress is not None:
+                rate = done / max(time.perf_counter() - started, 1e-9)
+                progress(ExtractionProgress(len(keys), found, done, rate, store.precision))
+
+        def computed() -> Iterator[tuple[list[bytes], np.ndarray]]:
+            done = 0
+            batches = InBatches(_Chosen(places, missing), batch_size)
+            for values in batch_by_batch(self._function(store.precision), batches):
+                yield [keys[index] for index in missing[done : done + len(values)]], values
+                done += len(values)
+                tell(done)
+
+        tell(0)
+        if len(missing):
+            store.write(computed())
+            rows = store.find(keys)
+        if not rows.found.all():
+            raise DataError(f"Features vanished from {store.folder} while in use. Repeat the command.")
+        ends = np.cumsum([len(views) for views in sets])
+        parts = (replace(rows, places=places) for places in np.split(rows.places, ends[:-1]))
+        return Features(tuple(parts), store.precision)
+
+    def _store(self, sets: Sequence[Views], precision: str) -> FeatureStore:
+        setting = self._setting | {"pad": sets[0].loader.pad, "precision": precision}
+        return FeatureStore(setting, self._network.output_shape[1:], named=self._named, cache=self._cache)
+
+    def _fullest(
+        self, sets: Sequence[Views], keys: Sequence[bytes], *, verify: bool = True
+    ) -> tuple[FeatureStore, Rows]:
+        """Of the stores that may be used, the one that has most of the rows; the first if none has any."""
+        stores = [self._store(sets, precision) for precision in self._precisions]
+        found = [(store, store.find(keys, verify=verify)) for store in stores]
+        return max(found, key=lambda pair: int(pair[1].found.sum()))
+
+    def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
+        if precision not in self._functions:
+            compile_ = compiled if precision == "float32" else compiled_in_bfloat16
+            self._functions[precision] = compile_(self._network)
+        return self._functions[precision]
+
+    def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
+        """The fastest precision and batch size that give the first precision's features, or nearly."""
+        said = {precision: self._function(precision)(sample).numpy() for precision in precisions}
+        first = precisions[0]
+        alike = [
+            first,
+            *(p for p in precisions[1:] if _cosines(said[p], said[first]).min() >= SMALLEST_COSINE),
+        ]
+        seconds = {
+            (precision, size): _seconds(self._function(precision), sample, size)
+            for precision in alike
+            for size in _PROBED_BATCH_SIZES
+        }
+        return min(seconds, key=seconds.__getitem__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some of the views of all sets, augmented when they are asked for."""
+
+    places: Sequence[tuple[Views, int]]
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, indices: slice, /) -> np.ndarray:
+        chosen = [self.places[number] for number in self.numbers[indices]]
+        return np.stack([views[index] for views, index in chosen])
+
+
+def _keys(sets: Sequence[Views]) -> list[bytes]:
+    return [key for views in sets for key in views.view_keys()]
+
+
+def _once_each(keys: Sequence[bytes], wanted: np.ndarray) -> np.ndarray:
+    """The first index of each wanted key: equal radiographs are computed once."""
+    first: dict[bytes, int] = {}
+    for index in np.flatnonzero(wanted).tolist():
+        first.setdefault(keys[index], index)
+    return np.array(list(first.values()), dtype=int)
+
+
+def _seconds(function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, batch_size: int) -> float:
+    """How long a function takes for the images, once TensorFlow has prepared itself for the batch size."""
+    function(images[:batch_size]).numpy()
+    started = time.perf_counter()
+    for _ in batch_by_batch(function, InBatches(images, batch_size)):
+        pass
+    return time.perf_counter() - started
+
+
+def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`(n,)` cosines between the features of each image."""
+    one, other = one.reshape(len(one), -1), other.reshape(len(other), -1)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.sum(one * other, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,0 +1,73 @@
+"""The training loop: compile, fit, keep the best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+
+import keras
+
+from pneumokeras.core.errors import ModelError
+from pneumokeras.training.callbacks import Schedule, ValidationScores
+from pneumokeras.training.data_adapters import TrainingData
+from pneumokeras.training.objectives import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted model.
+
+    Attributes:
+        model: the model, with the weights of its best epoch.
+        history: for `learning_rate`, `loss`, `val_loss`, `val_auc` and so on one float an epoch.
+    """
+
+    model: keras.Model
+    history: dict[str, list[float]]
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and Keras' global random states: initial weights and dropout follow them."""
+    keras.utils.set_random_seed(seed)
+
+
+def fit_on(
+    model: keras.Model,
+    data: TrainingData,
+    *,
+    epochs: int,
+    objective: str = "val_auc",
+    schedule: Schedule | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> FitResult:
+    """Fit a compiled model on batches, by default keeping the weights of its best epoch.
+
+    EarlyStopping and ModelCheckpoint watch the objective, ReduceLROnPlateau the validation cross-entropy
+    without penalties.
+
+    Args:
+        model: a compiled model for these batches.
+        data: what to learn from, and what to choose the best epoch on.
+        epochs: at most so many.
+        objective: what makes an epoch the best.
+        schedule: when the learning rate falls, when the fit ends, which weights are kept; by default
+            `Schedule()`.
+        checkpoint: a `.weights.h5` file that keeps these weights while the fit goes on.
+        callbacks: further ones.
+
+    Returns:
+        The model with these weights, and the history.
+
+    Raises:
+        ModelError: if the model is not compiled.
+    """
+    if not model.compiled:
+        raise ModelError("The model is not compiled. Call model.compile(...), or build it with a HyperModel.")
+    watching = (schedule or Schedule()).callbacks(objective, OBJECTIVES[objective], checkpoint=checkpoint)
+    scores = ValidationScores(data.val, data.val_labels)
+    model.steps_per_execution = data.steps_per_call()
+    recorded = model.fit(**data.arguments(epochs), callbacks=[scores, *watching, *callbacks], verbose=0)
+    history = {name: [float(value) for value in values] for name, values in recorded.history.items()}
+    return FitResult(model, history)

@@ -1,0 +1,78 @@
+"""Predict the probability of pneumonia for a set of radiographs."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.evaluation import Predictions
+from pneumokeras.models.forward import forward
+from pneumokeras.models.parts import cut
+from pneumokeras.models.saving import describe, known_classes
+from pneumokeras.training.features import Extractor, Views
+
+
+def predict(
+    model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32, cache: bool = False
+) -> Predictions:
+    """What a model says of each radiograph, in the set's own order.
+
+    Args:
+        model: a model of this package, or any Keras model from raw pixels to `(n, 1)` probabilities.
+        radiographs: the set; it is read at the size the model takes.
+        batch_size: radiographs at a time.
+        cache: keep the features of these radiographs beside those the model's head was trained on, if it
+            was, so that the next head on this backbone finds them.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        ModelError: if the model's output is not one probability.
+        DataError: if a radiograph cannot be read, or the set's classes are not the model's.
+    """
+    if model.output_shape[-1] != 1:
+        raise ModelError(
+            f"Expected a model with one probability as output. Received output shape {model.output_shape}."
+        )
+    classes = known_classes(model)
+    if classes is not None and radiographs.labels is not None and classes != radiographs.class_names:
+        raise DataError(
+            f"The model tells {' from '.join(classes)}, the radiographs are "
+            f"{' and '.join(radiographs.class_names)}. Load them with the model's classes, in its order."
+        )
+    description = describe(model)
+    loader = RadiographLoader(
+        radiographs,
+        description.image_size,
+        batch_size=batch_size,
+        pad=description.pad,
+        channels=model.input_shape[-1],
+    )
+    return predictions_of(radiographs, _stored_forward(model, loader) if cache else forward(model, loader))
+
+
+def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
+    try:
+        parts = cut(model, "head")
+    except ModelError:  # somebody's model, without a backbone to tell from a head
+        return forward(model, loader)
+    extractor, sets = Extractor.of(parts.lower, model), [Views.of(loader)]
+    if not extractor.has_stored(sets):
+        return forward(model, loader)
+    features = extractor.features(sets).rows[0]
+    return forward(parts.upper, [(features[:],)])
+
+
+def predictions_of(radiographs: RadiographSet, probabilities: np.ndarray) -> Predictions:
+    """Predictions for radiographs from `(n,)` or `(n, 1)` probabilities in the set's order."""
+    return Predictions(
+        names=radiographs.names,
+        patients=radiographs.patients,
+        labels=radiographs.labels,
+        probabilities=probabilities.reshape(-1).astype(np.float64),
+        class_names=radiographs.class_names,
+    )

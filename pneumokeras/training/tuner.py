@@ -1,0 +1,158 @@
+"""Keras Tuner's RandomSearch with our fit in each trial, and what is written down of its trials."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import keras
+import keras_tuner
+import numpy as np
+
+from pneumokeras.core.errors import PneumokerasError, TuningError
+from pneumokeras.runs.folder import Run
+from pneumokeras.runs.trials import Trial, write_trials
+from pneumokeras.training.data_adapters import TrainingData
+from pneumokeras.training.loop import fit_on, set_seed
+from pneumokeras.training.objectives import OBJECTIVES, best_epoch
+from pneumokeras.training.progress import AfterEpoch, Reporter
+
+logger = logging.getLogger(__name__)
+_STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
+
+Data = TypeVar("Data", bound=TrainingData)
+
+Build = Callable[[keras_tuner.HyperParameters], keras.Model]
+"""Makes the compiled model that a trial fits."""
+
+
+def search(
+    build: Build, data: TrainingData, settings: Mapping[str, Any], run: Run, reporter: Reporter
+) -> RandomSearch:
+    """Try configurations, or go on trying where an earlier process stopped.
+
+    Args:
+        build: makes the compiled model of a trial.
+        data: what it is fitted on.
+        settings: `objective`, `max_trials`, `epochs` and `seed`.
+        run: where Keras Tuner's files and trials.csv are kept.
+        reporter: told of each epoch.
+
+    Returns:
+        The search, with at least one completed trial.
+
+    Raises:
+        TuningError: if every trial failed; the message gives the first reason.
+    """
+    run.tuner_folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras Tuner prints when it reloads
+        try:
+            search = RandomSearch(build, data, settings, run, reporter)
+        except PneumokerasError:
+            raise
+        except Exception as error:
+            raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
+    search.save()  # else a search killed in its first trial is not found again
+    reporter.scores = [trial.score for trial in trials_of(search.oracle) if trial.score is not None]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the scores of a failed trial
+        search.search(verbose=0)
+    trials = trials_of(search.oracle)
+    if not any(trial.status == "completed" for trial in trials):
+        raise TuningError(f"All {len(trials)} trials failed. The first: {trials[0].reason}")
+    return search
+
+
+class RandomSearch(keras_tuner.RandomSearch):
+    """Keras Tuner's RandomSearch, with our fit in each trial and no copy of each trial's weights."""
+
+    def __init__(
+        self,
+        build: Build,
+        data: TrainingData,
+        settings: Mapping[str, Any],
+        run: Run,
+        reporter: Reporter,
+    ):
+        self._data = data
+        self._settings = settings
+        self._run = run
+        self._reporter = reporter
+        super().__init__(
+            build,
+            objective=keras_tuner.Objective(settings["objective"], OBJECTIVES[settings["objective"]]),
+            max_trials=settings["max_trials"],
+            seed=settings["seed"] + 1,  # Keras Tuner takes 0 for "no seed"
+            max_consecutive_failed_trials=settings["max_trials"] + 1,
+            directory=str(run.tuner_folder.parent),
+            project_name=run.tuner_folder.name,
+        )
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Build and fit the trial's model; return its figures at the best epoch."""
+        started = time.perf_counter()
+        self._reporter.begin_trial(int(trial.trial_id) + 1)
+        objective, epochs = self._settings["objective"], self._settings["epochs"]
+        try:
+            set_seed(self._settings["seed"])
+            model = self.hypermodel.build(trial.hyperparameters)
+            history = fit_on(
+                model,
+                in_tuned_batches(self._data, trial.hyperparameters),
+                epochs=epochs,
+                objective=objective,
+                callbacks=[AfterEpoch(self._reporter)],
+            ).history
+            at = best_epoch(history, objective)
+        except Exception as error:
+            # Keras Tuner prints the traceback of what it catches; a score of NaN fails a trial quietly.
+            logger.info("Trial %s failed", trial.trial_id, exc_info=True)
+            trial.message = _first_line(error)
+            return {objective: float("nan")}
+        figures = {name: history[name][at] for name in OBJECTIVES}
+        return figures | {"epochs": len(history["loss"]), "seconds": time.perf_counter() - started}
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Let Keras Tuner keep its files, then keep ours."""
+        super().on_trial_end(trial)
+        ended = self.oracle.get_trial(trial.trial_id)
+        if ended.score is not None and np.isfinite(ended.score):
+            self._reporter.scores.append(float(ended.score))
+        self._reporter.end()
+        write_trials(trials_of(self.oracle), self._run.trials_path)
+
+
+def in_tuned_batches(data: Data, hp: keras_tuner.HyperParameters) -> Data:
+    """The data in batches of the size that `hp` draws, if it draws one."""
+    return data.batched(hp.values["batch_size"]) if "batch_size" in hp.values else data
+
+
+def trials_of(oracle: Any) -> tuple[Trial, ...]:
+    """The trials that Keras Tuner's oracle knows to be over, in order."""
+    ended = [trial for _, trial in sorted(oracle.trials.items()) if trial.status in _STATUSES]
+    return tuple(_trial(trial) for trial in ended)
+
+
+def _trial(trial: Any) -> Trial:
+    def figure(name: str) -> float | None:
+        return float(trial.metrics.get_best_value(name)) if trial.metrics.exists(name) else None
+
+    status, epochs, seconds = _STATUSES[trial.status], figure("epochs"), figure("seconds")
+    return Trial(
+        number=int(trial.trial_id) + 1,
+        status=status,
+        score=float(trial.score) if status == "completed" else None,
+        epochs=None if epochs is None else int(epochs),
+        seconds=None if seconds is None else round(seconds, 2),
+        reason="" if status == "completed" else trial.message or "the score is not a number",
+        hyperparameters=dict(trial.hyperparameters.values),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
