@@ -62,7 +62,7 @@ def test_imports_keep_their_contracts():
         (
             "explain/gradcam.py",
             "def late():\n    from pneumokeras.explain import panels",
-            "No circles between neighbours, at any depth",
+            "No circles between neighbors, at any depth",
         ),
         (
             "models/parts.py",

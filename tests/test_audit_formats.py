@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pneumokeras.data.images.formats import FileFormat, format_of
 
 GRAY = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
-COLOUR = np.dstack([GRAY, GRAY[::-1], GRAY])
-ALPHA = np.dstack([COLOUR, GRAY])
+COLOR = np.dstack([GRAY, GRAY[::-1], GRAY])
+ALPHA = np.dstack([COLOR, GRAY])
 
 
 def encoded(suffix, pixels, *settings):
@@ -31,9 +31,9 @@ def with_thumbnail(jpeg):
     ("content", "title"),
     [
         (encoded(".jpg", GRAY), "JPEG gray"),
-        (encoded(".jpg", COLOUR), "JPEG RGB"),
+        (encoded(".jpg", COLOR), "JPEG RGB"),
         (encoded(".jpg", GRAY, cv2.IMWRITE_JPEG_PROGRESSIVE, 1), "JPEG gray"),
-        (with_thumbnail(encoded(".jpg", COLOUR)), "JPEG RGB"),
+        (with_thumbnail(encoded(".jpg", COLOR)), "JPEG RGB"),
         (encoded(".png", GRAY), "PNG gray"),
         (encoded(".png", GRAY.astype(np.uint16) * 257), "PNG gray 16-bit"),
         (encoded(".png", ALPHA), "PNG RGB with alpha"),
@@ -52,17 +52,17 @@ def test_format_and_mode_are_told_by_content(content, title):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
 def test_a_file_without_its_end_is_incomplete(suffix, share):
-    content = encoded(suffix, COLOUR)
+    content = encoded(suffix, COLOR)
     assert not format_of(content[: int(share * len(content))]).complete
 
 
 def test_the_end_of_an_embedded_thumbnail_is_not_the_end_of_the_file():
-    content = with_thumbnail(encoded(".jpg", COLOUR))
+    content = with_thumbnail(encoded(".jpg", COLOR))
     assert not format_of(content[: int(0.9 * len(content))]).complete
 
 
 def test_markers_are_found_behind_filling_and_beside_those_without_a_length():
-    content = encoded(".jpg", COLOUR)
+    content = encoded(".jpg", COLOR)
     assert format_of(content[:2] + b"\xff\x01" + 5 * b"\xff" + content[2:]) == FileFormat("JPEG", "RGB")
 
 

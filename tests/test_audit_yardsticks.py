@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumokeras.data.audit import separability
-from pneumokeras.data.audit.separability import LEAST_IMAGES, LEAST_PATIENTS, separation, shift_features
+from pneumokeras.data.audit.separability import MIN_IMAGES, MIN_PATIENTS, separation, shift_features
 
 
 def drawn(count=200, effect=0.0, seed=0):
@@ -45,7 +45,7 @@ def test_patients_are_kept_whole_so_that_knowing_them_does_not_help():
 @pytest.mark.parametrize(
     "few",
     [
-        np.r_[np.zeros(100, int), np.ones(LEAST_IMAGES - 1, int)],
+        np.r_[np.zeros(100, int), np.ones(MIN_IMAGES - 1, int)],
         np.zeros(100, int),
         np.zeros(0, int),
     ],
@@ -57,12 +57,12 @@ def test_too_few_of_a_side_is_no_figure(few):
 
 def test_too_few_patients_of_a_side_is_no_figure():
     features, sides, patients = drawn()
-    patients[sides == 1] = [f"p{number % (LEAST_PATIENTS - 1)}" for number in range(100)]
+    patients[sides == 1] = [f"p{number % (MIN_PATIENTS - 1)}" for number in range(100)]
     assert separation(features, sides, patients) is None
 
 
 def test_of_many_radiographs_some_are_drawn(monkeypatch):
-    monkeypatch.setattr(separability, "MOST_IMAGES", 30)
+    monkeypatch.setattr(separability, "MAX_IMAGES", 30)
     features, sides, patients = drawn()
     found = separation(features, sides, patients, seed=1)
     assert np.bincount(sides[found.rows]).tolist() == [30, 30]

@@ -35,7 +35,7 @@ def drawn(n=400, *, slope=1.0, intercept=0.0, seed=0):
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Labels and probabilities, 0, 1 and ties among them."""
     n = draw(st.integers(1, 40))
     y_true = draw(hnp.arrays(np.int64, n, elements=st.integers(0, 1)))
@@ -54,7 +54,7 @@ def test_the_reliability_curve_is_scikit_learns():
 
 
 @quick
-@given(labelled())
+@given(labeled())
 def test_the_gaps_of_the_reliability_curve_make_the_calibration_error(sample):
     bins = [bin for bin in reliability(*sample) if bin.images]
     gaps = [bin.images * abs(bin.observed.estimate - bin.mean_probability) for bin in bins]
@@ -72,7 +72,7 @@ def test_an_empty_bin_has_no_figures_and_a_patients_images_count_less():
 
 
 @quick
-@given(labelled(), st.integers(1, 15))
+@given(labeled(), st.integers(1, 15))
 def test_the_parts_of_the_brier_score_add_up_to_it(sample, bins):
     parts = brier_decomposition(*sample, bins=bins)
     total = parts.reliability - parts.resolution + parts.uncertainty + parts.within_bins
@@ -80,7 +80,7 @@ def test_the_parts_of_the_brier_score_add_up_to_it(sample, bins):
 
 
 @quick
-@given(labelled())
+@given(labeled())
 def test_murphys_three_parts_are_the_brier_score_where_each_bin_holds_one_probability(sample):
     y_true, probabilities = sample
     forecasts = np.minimum(np.floor(probabilities * 10), 9) / 10 + 0.05
@@ -145,7 +145,7 @@ def test_what_was_fitted_on_validation_mends_other_radiographs():
 
 @quick
 @given(
-    labelled(),
+    labeled(),
     st.one_of(
         st.builds(TemperatureScaling, st.floats(*TEMPERATURES)),
         st.builds(PlattScaling, st.floats(0, 50), st.floats(-20, 20)),

@@ -928,9 +928,9 @@ def test_the_fingerprint_does_not_depend_on_order_or_notices(tmp_path):
 
 
 def test_radiographs_without_labels_have_a_fingerprint_too():
-    labelled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8), [0, 1])
-    unlabelled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8))
-    one, other = Splits(labelled, labelled, unlabelled), Splits(labelled, labelled, labelled)
+    labeled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8), [0, 1])
+    unlabeled = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8))
+    one, other = Splits(labeled, labeled, unlabeled), Splits(labeled, labeled, labeled)
     assert one.fingerprint != other.fingerprint
 
 
@@ -942,7 +942,7 @@ def test_class_weights_make_both_classes_weigh_the_same():
     assert RadiographSet.from_arrays(pixels, [1] * 10).class_weights()[0] == 1.0
 
 
-def test_counting_unlabelled_radiographs_is_refused():
+def test_counting_unlabeled_radiographs_is_refused():
     with pytest.raises(DataError, match="no labels"):
         _ = RadiographSet.from_arrays(np.zeros((2, 4, 4), np.uint8)).counts
 

@@ -136,7 +136,7 @@ def test_a_voi_table_is_applied_before_a_window(tmp_path):
     assert np.array_equal(shown, 255 - np.clip(VALUES - 1000, 0, 255))
 
 
-def test_colour_becomes_luminance(tmp_path):
+def test_color_becomes_luminance(tmp_path):
     green = np.zeros((8, 8, 3), np.uint8)
     green[..., 1] = 200
     shown = read(tmp_path, green, bits=8, PhotometricInterpretation="RGB", PlanarConfiguration=0)

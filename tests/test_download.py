@@ -33,9 +33,9 @@ HALF = 300_000
 
 
 class Server:
-    """Serves CONTENT on loopback as well or as badly as `behaviours` say, the last of them for ever.
+    """Serves CONTENT on loopback as well or as badly as `behaviors` say, the last of them for ever.
 
-    A behaviour is a function that answers one request; `asked` keeps the Range header of each.
+    A behavior is a function that answers one request; `asked` keeps the Range header of each.
     """
 
     def __init__(self):
@@ -51,7 +51,7 @@ class Server:
                 served.asked.append(self.headers.get("Range"))
                 self.close_connection = True
                 with suppress(ConnectionError):  # the client may have hung up
-                    next(served.behaviours)(self, served)
+                    next(served.behaviors)(self, served)
 
             def log_message(self, *_):
                 pass
@@ -60,8 +60,8 @@ class Server:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def behave(self, *behaviours):
-        self.behaviours = chain(behaviours, repeat(behaviours[-1]))
+    def behave(self, *behaviors):
+        self.behaviors = chain(behaviors, repeat(behaviors[-1]))
 
     @property
     def url(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pneumokeras.data.duplicates import (
-    LEAST_CORRELATION,
+    MIN_CORRELATION,
     RADIUS,
     are_copies,
     close_pairs,
@@ -70,7 +70,7 @@ def test_pictures_that_share_only_what_is_coarse_are_no_copies(films):
     rng = np.random.default_rng(0)
     blurred = cv2.GaussianBlur(thumbnails_of(films)[0], (0, 0), 2).astype(float)
     pair = np.stack([np.clip(blurred + rng.normal(0, 6, blurred.shape), 0, 255) for _ in range(2)])
-    assert np.corrcoef(pair.reshape(2, -1))[0, 1] > LEAST_CORRELATION
+    assert np.corrcoef(pair.reshape(2, -1))[0, 1] > MIN_CORRELATION
     assert not are_copies(pair.astype(np.uint8), np.array([[0, 1]])).any()
 
 
@@ -89,7 +89,7 @@ def test_copies_without_number_are_found_without_comparing_each_with_each(films,
         return are_copies(thumbnails, pairs)
 
     monkeypatch.setattr("pneumokeras.data.duplicates.are_copies", counting)
-    monkeypatch.setattr("pneumokeras.data.duplicates._MOST_PICTURES", 500)
+    monkeypatch.setattr("pneumokeras.data.duplicates._MAX_PICTURES", 500)
     rng = np.random.default_rng(0)
     one = thumbnails_of(films[:1])
     copies = np.clip(one + rng.normal(0, 2, (400, 32, 32)), 0, 255).astype(np.uint8)
@@ -144,7 +144,7 @@ def test_the_search_finds_what_comparing_all_with_all_finds(crowded_hashes):
 
 def test_the_search_looks_at_bounded_chunks_and_finds_the_same(crowded_hashes, monkeypatch):
     whole = sorted(tuple(sorted(pair)) for pairs in close_pairs(crowded_hashes) for pair in pairs.tolist())
-    monkeypatch.setattr("pneumokeras.data.duplicates._MOST_PAIRS", 50)
+    monkeypatch.setattr("pneumokeras.data.duplicates._MAX_PAIRS", 50)
     chunks = list(close_pairs(crowded_hashes))
     assert max(len(pairs) for pairs in chunks) <= 50 + len(crowded_hashes)  # a chunk ends with a whole row
     assert sorted(tuple(sorted(pair)) for pairs in chunks for pair in pairs.tolist()) == whole

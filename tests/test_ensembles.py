@@ -18,10 +18,10 @@ from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import TemperatureScaling
 from pneumokeras.explain.gradcam import explained_layers, heatmap_function
 from pneumokeras.explain.projections import features
-from pneumokeras.explain.randomisation import randomisation_check, reinitialised
+from pneumokeras.explain.randomization import randomization_check, reinitialized
 from pneumokeras.models.averaging import averaged, is_area_mean, members_of
 from pneumokeras.models.head import probability, sigmoid
-from pneumokeras.models.saving import describe, save_model
+from pneumokeras.models.saving import description_of, save_model, set_description
 from pneumokeras.runs.folder import open_run
 from pneumokeras.runs.result import begin_run, keep_run
 from pneumokeras.training.loop import FitResult
@@ -48,7 +48,7 @@ def small_model(seed, *, side=SIDE, **description):
     normalize = model.get_layer("normalize")
     normalize.set_weights([np.array([100, 110, 120]), np.array([900, 800, 700]), np.array(0)])
     normalize.finalize_state()
-    describe(model, architecture="small", **description)
+    set_description(model, architecture="small", **description)
     return model
 
 
@@ -135,13 +135,13 @@ class TestAveraged:
         np.testing.assert_allclose(model(RADIOGRAPHS).numpy(), expected, atol=1e-6)
 
     def test_the_description_says_what_it_is_made_of(self, members, mean):
-        assert describe(mean).architecture == "ensemble of small, small, small"
-        assert describe(mean).weights == "trained from scratch"
+        assert description_of(mean).architecture == "ensemble of small, small, small"
+        assert description_of(mean).weights == "trained from scratch"
         random = averaged({"a": members["first"], "b": small_model(5, weights="random, calibrated")})
-        assert describe(random).weights == "by member: 1 trained from scratch; 2 random, calibrated"
-        assert not describe(random).began_random
+        assert description_of(random).weights == "by member: 1 trained from scratch; 2 random, calibrated"
+        assert not description_of(random).began_random
         both = averaged({name: small_model(seed, weights="random") for seed, name in enumerate("ab")})
-        assert describe(both).began_random
+        assert description_of(both).began_random
 
     @pytest.mark.parametrize(
         ("other", "what"),
@@ -161,7 +161,7 @@ class TestAveraged:
         wide = keras.Model(
             inputs := keras.Input((8, 16, 1)), sigmoid(keras.layers.Dense(1)(keras.layers.Flatten()(inputs)))
         )
-        describe(wide, pad=True)
+        set_description(wide, pad=True)
         with pytest.raises(ModelError, match=r"height by width 1\.0 and 0\.5"):
             averaged({"square": small_model(1, pad=True), "wide": wide})
 
@@ -263,7 +263,7 @@ class TestHeatmaps:
             return heatmap_function(model, **arguments)
 
         monkeypatch.setattr("pneumokeras.explain.sanity_checks.heatmap_function", remembered)
-        monkeypatch.setattr("pneumokeras.explain.randomisation.heatmap_function", remembered)
+        monkeypatch.setattr("pneumokeras.explain.randomization.heatmap_function", remembered)
         radiographs = RadiographSet.from_arrays(RADIOGRAPHS[..., 0].astype(np.uint8), np.ones(6, int))
         checks = pk.check_explanations(model, radiographs)
         assert checks.layer == "member1_norm, member2_norm"
@@ -271,12 +271,12 @@ class TestHeatmaps:
 
     def test_new_weights_leave_what_members_see_alone(self):
         model = averaged({"large": small_model(1), "small": small_model(2, side=12)})
-        fresh = reinitialised(model, seed=0)
+        fresh = reinitialized(model, seed=0)
         means = [layer for layer in model.layers if is_area_mean(layer)]
         assert len(means) == 2
         for layer in means:
             np.testing.assert_array_equal(fresh.get_layer(layer.name).kernel, layer.kernel)
-        check = randomisation_check(model, RADIOGRAPHS, steps=99)
+        check = randomization_check(model, RADIOGRAPHS, steps=99)
         assert check.steps[-1].layers == 1 + 2 * len(["conv", "norm", "logit"])
 
     def test_its_features_are_the_members_side_by_side(self, mean, members):
@@ -358,7 +358,7 @@ class TestRuns:
         rows = read_csv(made[0] / "predictions" / "val.csv")
         said = pk.predict(result.model, splits.val).probabilities
         np.testing.assert_allclose([float(row["probability"]) for row in rows], said, atol=1e-6)
-        assert describe(result.model).operating_points["validation"]["threshold"] == point.threshold
+        assert description_of(result.model).operating_points["validation"]["threshold"] == point.threshold
 
     def test_its_splits_are_the_members(self, made, runs):
         assert read_csv(made[0] / "splits.csv") == read_csv(runs["first"] / "splits.csv")

@@ -19,7 +19,7 @@ from pneumokeras.explain.activations import activations, class_activations
 from pneumokeras.explain.faithfulness import (
     attention_outside,
     baseline_of,
-    centre,
+    center,
     deletion_scores,
     energy,
     energy_inside,
@@ -33,10 +33,10 @@ from pneumokeras.explain.faithfulness import (
 )
 from pneumokeras.explain.gradcam import METHODS, explained_layer, grad_cam
 from pneumokeras.explain.projections import features, pca, project_radiographs, tsne
-from pneumokeras.explain.randomisation import (
-    randomisation_check,
+from pneumokeras.explain.randomization import (
+    randomization_check,
     rank_correlations,
-    reinitialised,
+    reinitialized,
     structural_similarities,
 )
 from pneumokeras.explain.sanity_checks import check_explanations
@@ -227,9 +227,9 @@ class TestProjections:
     def test_tsne_keeps_two_clouds_apart_and_a_seed_gives_the_same(self):
         values = RNG.normal(size=(40, 60)) + np.repeat([0, 8], 20)[:, np.newaxis]
         points = tsne(values, seed=1).points
-        centres = points[:20].mean(axis=0), points[20:].mean(axis=0)
+        centers = points[:20].mean(axis=0), points[20:].mean(axis=0)
         spread = max(points[:20].std(), points[20:].std())
-        assert np.linalg.norm(centres[1] - centres[0]) > 2 * spread
+        assert np.linalg.norm(centers[1] - centers[0]) > 2 * spread
         np.testing.assert_array_equal(tsne(values, seed=1).points, points)
 
     def test_features_are_what_enters_the_last_dense_layer(self):
@@ -252,7 +252,7 @@ class TestProjections:
     def test_by_default_before_is_the_network_with_new_weights(self):
         model = compact_cnn()
         made = project_radiographs(model, IMAGES, seed=5)
-        again = pca(features(reinitialised(model, seed=5), IMAGES))
+        again = pca(features(reinitialized(model, seed=5), IMAGES))
         np.testing.assert_allclose(made[2].points, again.points, atol=1e-5)
         assert not np.allclose(made[2].points, made[4].points, atol=0.01)
 
@@ -316,15 +316,15 @@ class TestEnergy:
         masks = RNG.random((5, 8, 8)) < 0.3
         even = np.ones(masks.shape)
         assert energy(even, masks).figure.estimate == pytest.approx(energy(even, masks).chance)
-        outside = attention_outside(even, centre((8, 8)))
+        outside = attention_outside(even, center((8, 8)))
         assert outside.figure.estimate == pytest.approx(outside.chance)
 
-    def test_the_centre_leaves_a_tenth_on_each_side(self):
-        inner = centre((20, 40))
+    def test_the_center_leaves_a_tenth_on_each_side(self):
+        inner = center((20, 40))
         assert inner[2:18, 4:36].all() and inner.sum() == 16 * 32
 
     def test_a_set_of_empty_maps_has_no_share_outside(self):
-        outside = attention_outside(np.zeros((2, 4, 4)), centre((4, 4)))
+        outside = attention_outside(np.zeros((2, 4, 4)), center((4, 4)))
         assert np.isnan(outside.figure.estimate)
         assert outside.json()["figure"]["estimate"] is None
 
@@ -384,10 +384,10 @@ def test_patients_with_many_radiographs_widen_a_mean():
     assert np.isnan(mean_interval(np.empty(0)).estimate)
 
 
-class TestRandomisation:
+class TestRandomization:
     def test_a_seed_gives_the_same_new_weights_and_another_gives_others(self):
         model = compact_cnn()
-        ones, again, others = (reinitialised(model, seed=seed).get_weights() for seed in (1, 1, 2))
+        ones, again, others = (reinitialized(model, seed=seed).get_weights() for seed in (1, 1, 2))
         for one, same in zip(ones, again, strict=True):
             np.testing.assert_array_equal(one, same)
         assert not np.allclose(ones[0], others[0])
@@ -399,14 +399,14 @@ class TestRandomisation:
         pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(norm(inputs)))
         model = keras.Model(inputs, layers.Dense(1)(pooled))
         norm.adapt(IMAGES[..., np.newaxis].astype(np.float32))
-        fresh = reinitialised(model, seed=0)
+        fresh = reinitialized(model, seed=0)
         images = IMAGES[..., np.newaxis].astype(np.float32)
         np.testing.assert_allclose(fresh.layers[1](images), norm(images), atol=1e-6)
 
     def test_it_goes_from_the_score_to_the_whole_network_and_leaves_the_model_alone(self):
         model = compact_cnn()
         before = [array.copy() for array in model.get_weights()]
-        check = randomisation_check(model, IMAGES, steps=4)
+        check = randomization_check(model, IMAGES, steps=4)
         learnt = [layer.name for layer in model.layers if layer.weights]
         assert (check.steps[0].layers, check.steps[0].lowest) == (1, "logit")
         assert (check.steps[-1].layers, check.steps[-1].lowest) == (len(learnt), learnt[0])
@@ -416,19 +416,19 @@ class TestRandomisation:
 
     def test_the_last_step_is_the_map_of_the_wholly_new_network(self):
         model = compact_cnn()
-        check = randomisation_check(model, IMAGES, seed=3)
+        check = randomization_check(model, IMAGES, seed=3)
         expected = rank_correlations(
-            grad_cam(model, IMAGES), grad_cam(reinitialised(model, seed=3), IMAGES)
+            grad_cam(model, IMAGES), grad_cam(reinitialized(model, seed=3), IMAGES)
         ).mean()
         assert check.steps[-1].rank_correlation == pytest.approx(expected, abs=1e-4)
 
     def test_a_map_that_does_not_depend_on_the_weights_fails(self):
-        """A network that cannot be randomised: its only learnt layer has nothing to choose from."""
+        """A network that cannot be randomized: its only learnt layer has nothing to choose from."""
         inputs = keras.Input((SIDE, SIDE, 1))
         fixed = layers.Conv2D(1, 1, kernel_initializer="ones", use_bias=False)(inputs)
         pooled = layers.GlobalAveragePooling2D()(fixed)
         model = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(pooled))
-        check = randomisation_check(model, IMAGES)
+        check = randomization_check(model, IMAGES)
         assert [step.rank_correlation for step in check.steps] == pytest.approx([1, 1])
         assert check.steps[-1].ssim == pytest.approx(1)
         assert not check.passed
@@ -437,10 +437,10 @@ class TestRandomisation:
         model = spot_detector()
         dark, (bright, _) = np.full((6, SIDE, SIDE), 100, np.uint8), spots(6)
         alone, mixed = (
-            randomisation_check(model, images) for images in (bright, np.concatenate([dark, bright]))
+            randomization_check(model, images) for images in (bright, np.concatenate([dark, bright]))
         )
         assert mixed.images == 6 and mixed.steps == alone.steps
-        nothing = randomisation_check(model, dark)
+        nothing = randomization_check(model, dark)
         assert nothing.images == 0 and not nothing.passed
         assert (
             json.loads(json.dumps(nothing.json(), allow_nan=False))["steps"][-1]["rank_correlation"] is None

@@ -337,7 +337,7 @@ class TestPrecision:
         self, probed, cache, extractor, spot_splits, monkeypatch
     ):
         self.prefer(monkeypatch, "bfloat16", extractor)
-        monkeypatch.setattr(features_module, "SMALLEST_COSINE", 1.1)
+        monkeypatch.setattr(features_module, "MIN_COSINE", 1.1)
         assert self.features(extractor, spot_splits.val).precision == "float32"
 
     def test_few_images_are_not_worth_a_probe(self, cache, extractor, spot_splits, monkeypatch):
@@ -476,7 +476,7 @@ def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, t
         raise Killed
 
     monkeypatch.setattr(features_module, "_PROBE_FROM", 1)
-    monkeypatch.setattr(features_module, "SMALLEST_COSINE", 0.0)
+    monkeypatch.setattr(features_module, "MIN_COSINE", 0.0)
     monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[-1], 32))
     with monkeypatch.context() as search, pytest.raises(Killed):
         search.setattr("pneumokeras.training.tune.search", killed)

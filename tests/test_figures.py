@@ -136,8 +136,8 @@ def test_a_figure_of_its_own_is_saved_as_png_and_svg(display, tmp_path):
 
 def test_pyplot_tensorflow_and_keras_stay_away():
     code = (
-        "import sys; from pneumokeras.evaluation.displays.training import ClassDistributionDisplay as Display;"
-        "Display({'test': {'A': 1}}).plot();"
+        "import sys; from pneumokeras.evaluation.displays.training import ClassDistributionDisplay;"
+        "ClassDistributionDisplay({'test': {'A': 1}}).plot();"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & sys.modules.keys())"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

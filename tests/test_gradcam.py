@@ -168,9 +168,9 @@ def test_gray_images_are_repeated_for_a_model_of_three_channels():
     inputs = keras.Input((SIDE, SIDE, 3))
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
     model = keras.Model(inputs, layers.Dense(1)(pooled))
-    colour = grad_cam(model, np.repeat(IMAGES[..., np.newaxis], 3, axis=-1))
-    np.testing.assert_array_equal(grad_cam(model, IMAGES), colour)
-    np.testing.assert_array_equal(grad_cam(model, IMAGES[..., np.newaxis]), colour)
+    color = grad_cam(model, np.repeat(IMAGES[..., np.newaxis], 3, axis=-1))
+    np.testing.assert_array_equal(grad_cam(model, IMAGES), color)
+    np.testing.assert_array_equal(grad_cam(model, IMAGES[..., np.newaxis]), color)
     panels = explain(model, RadiographSet.from_arrays(IMAGES))
     assert panels.overlays.shape == (6, 256, 256, 3)
 

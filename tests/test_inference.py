@@ -11,7 +11,7 @@ from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import OperatingPoint, TemperatureScaling
 from pneumokeras.models.forward import forward
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import set_description
 from pneumokeras.training.evaluate import evaluate
 from pneumokeras.training.predict import predict
 
@@ -46,10 +46,10 @@ def test_radiographs_are_read_at_the_models_size(brightness, grays):
 
 
 def test_a_set_without_labels_can_be_predicted_but_not_evaluated(brightness, grays):
-    unlabelled = RadiographSet.from_arrays(grays.images)
-    assert predict(brightness, unlabelled).labels is None
+    unlabeled = RadiographSet.from_arrays(grays.images)
+    assert predict(brightness, unlabeled).labels is None
     with pytest.raises(DataError, match="label"):
-        evaluate(brightness, unlabelled)
+        evaluate(brightness, unlabeled)
 
 
 def test_an_empty_set_has_no_predictions(brightness, grays):
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_before_anything_is_predicted(brightness, grays, w
 
 def test_the_points_a_model_carries_are_judged(brightness, grays):
     point = OperatingPoint(0.3, "val", policy="balanced_accuracy", sensitivity_floor=0.95, images=7)
-    describe(brightness, operating_points={"validation": point.json()})
+    set_description(brightness, operating_points={"validation": point.json()})
     assert evaluate(brightness, grays).operating_points["validation"].point == point
 
 
@@ -112,7 +112,7 @@ def test_trained_weights_take_effect_in_a_compiled_pass(grays):
 
 
 def test_classes_in_another_order_than_the_models_are_refused(brightness, grays):
-    describe(brightness, classes=("NORMAL", "PNEUMONIA"))
+    set_description(brightness, classes=("NORMAL", "PNEUMONIA"))
     swapped = RadiographSet.from_arrays(grays.images, grays.labels, class_names=("PNEUMONIA", "NORMAL"))
     with pytest.raises(DataError, match="in its order"):
         evaluate(brightness, swapped)

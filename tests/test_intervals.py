@@ -89,7 +89,7 @@ def test_one_more_mistake_never_raises_the_lower_end(sizes, first):
     assert np.diff(highs).max() < 1e-12
 
 
-def test_the_design_effect_goes_from_kishs_to_the_linearised_one_as_mistakes_show_it():
+def test_the_design_effect_goes_from_kishs_to_the_linearized_one_as_mistakes_show_it():
     right = np.ones(800)
     patients = np.arange(800) // 4
     effects = []

@@ -133,9 +133,9 @@ def test_each_epoch_has_another_order(radiographs):
     assert len(orders) == 5
 
 
-def test_unlabelled_radiographs_come_as_images_alone(radiographs):
-    unlabelled = RadiographSet.from_arrays(radiographs.images)
-    (images,) = RadiographLoader(unlabelled, 20, batch_size=4)[0]
+def test_unlabeled_radiographs_come_as_images_alone(radiographs):
+    unlabeled = RadiographSet.from_arrays(radiographs.images)
+    (images,) = RadiographLoader(unlabeled, 20, batch_size=4)[0]
     assert images.shape == (4, 20, 20, 1)
 
 
@@ -182,16 +182,16 @@ def test_a_size_that_is_none_is_refused(files, image_size):
 
 def test_three_channels_are_the_gray_levels_three_times_over(files, generator):
     options = {"batch_size": 4, "generator": generator, "shuffle": False, "seed": 3}
-    gray, colour = (RadiographLoader(files, (12, 16), channels=channels, **options) for channels in (1, 3))
-    for loader in (gray, colour):
+    gray, color = (RadiographLoader(files, (12, 16), channels=channels, **options) for channels in (1, 3))
+    for loader in (gray, color):
         loader.epoch = 1
-    images, labels = colour[0]
+    images, labels = color[0]
     assert images.shape == (4, 12, 16, 3)
     assert images.dtype == np.float32
     assert np.array_equal(images, np.repeat(gray[0][0], 3, axis=-1))
     assert np.array_equal(labels, gray[0][1])
     for view in (None, 0, 2):
-        assert np.array_equal(colour.image(5, view), np.repeat(gray.image(5, view), 3, axis=-1))
+        assert np.array_equal(color.image(5, view), np.repeat(gray.image(5, view), 3, axis=-1))
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
@@ -532,8 +532,8 @@ def compare(images, draw):
     return np.concatenate(differences)
 
 
-def about_the_centre(image, parameters):
-    """What the parameters say about the true centre, pixel by pixel."""
+def about_the_center(image, parameters):
+    """What the parameters say about the true center, pixel by pixel."""
     height, width = image.shape[:2]
     theta = np.deg2rad(parameters["theta"])
     y, x = np.mgrid[0:height, 0:width].astype(float)
@@ -626,19 +626,19 @@ def test_what_lies_outside_is_filled_as_keras_fills_it(fill_mode, row):
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (40, 64), (65, 40)], ids=str)
-def test_images_that_are_not_square_are_turned_and_zoomed_about_their_true_centre(shape):
-    """Keras' own takes height for width here and moves the image off its centre."""
+def test_images_that_are_not_square_are_turned_and_zoomed_about_their_true_center(shape):
+    """Keras' own takes height for width here and moves the image off its center."""
     rng = np.random.default_rng(10)
     for _ in range(10):
         image, parameters = smooth_noise(rng, *shape)[..., np.newaxis], PLAIN | draw_all(rng)
         differences = np.abs(
-            RadiographDataGenerator().apply_transform(image, parameters) - about_the_centre(image, parameters)
+            RadiographDataGenerator().apply_transform(image, parameters) - about_the_center(image, parameters)
         )
         assert differences.mean() <= 0.1
         assert np.percentile(differences, 99) <= 1
 
 
-def test_a_turn_is_about_the_true_centre():
+def test_a_turn_is_about_the_true_center():
     image = np.zeros((21, 33, 1), np.float32)
     image[10, 16] = 255
     image[10, 20] = 100
@@ -663,7 +663,7 @@ def test_a_crop_is_a_window_of_the_image_that_everything_else_has_made(shape):
         image = smooth_noise(rng, *shape)[..., np.newaxis]
         parameters = generator.get_random_transform(image.shape, seed=seed)
         cropped = generator.apply_transform(image, parameters)
-        differences = np.abs(cropped - about_the_centre(image, parameters))
+        differences = np.abs(cropped - about_the_center(image, parameters))
         assert differences.mean() <= 0.1
         assert np.percentile(differences, 99) <= 1
 
@@ -787,5 +787,5 @@ def test_it_stands_wherever_keras_generator_stands(radiographs):
     images, labels = next(flow)
     assert images.shape == (4, 20, 20, 1)
     assert labels.shape == (4,)
-    colour = RadiographDataGenerator().random_transform(np.full((8, 9, 3), 7.0))
-    assert colour.shape == (8, 9, 3)
+    color = RadiographDataGenerator().random_transform(np.full((8, 9, 3), 7.0))
+    assert color.shape == (8, 9, 3)

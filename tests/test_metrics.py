@@ -14,7 +14,7 @@ quick = settings(max_examples=60)
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Labels of both classes and probabilities with many ties."""
     n = draw(st.integers(2, 30))
     y_true = draw(hnp.arrays(np.int64, n, elements=st.integers(0, 1)))
@@ -25,16 +25,16 @@ def labelled(draw):
 
 
 @st.composite
-def labelled_and_weighted(draw):
+def labeled_and_weighted(draw):
     """The same with whole-number weights that leave both classes in."""
-    y_true, probabilities = draw(labelled())
+    y_true, probabilities = draw(labeled())
     weights = draw(hnp.arrays(np.int64, (3, y_true.size), elements=st.integers(0, 3)))
     weights[:, :2] += 1
     return y_true, probabilities, weights.astype(float)
 
 
 @quick
-@given(labelled())
+@given(labeled())
 def test_ranking_metrics_are_scikit_learns(sample):
     y_true, probabilities = sample
     assert metrics.roc_auc(*sample) == pytest.approx(sklearn_metrics.roc_auc_score(y_true, probabilities))
@@ -58,7 +58,7 @@ def test_log_loss_is_scikit_learns_and_stays_finite_for_a_saturated_mistake():
 
 
 @quick
-@given(labelled_and_weighted())
+@given(labeled_and_weighted())
 def test_weighted_metrics_are_scikit_learns_on_the_same_weights(sample):
     y_true, probabilities, weights = sample
     pairs = [
@@ -72,7 +72,7 @@ def test_weighted_metrics_are_scikit_learns_on_the_same_weights(sample):
 
 
 @quick
-@given(labelled_and_weighted())
+@given(labeled_and_weighted())
 def test_a_weight_of_three_is_the_image_three_times(sample):
     y_true, probabilities, weights = sample
     drawn = [np.repeat(np.arange(y_true.size), row.astype(int)) for row in weights]
@@ -86,7 +86,7 @@ def test_a_weight_of_three_is_the_image_three_times(sample):
 
 
 @quick
-@given(labelled(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+@given(labeled(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_scores_of_counts_are_scikit_learns(sample, threshold):
     y_true, probabilities = sample
     called = probabilities >= threshold

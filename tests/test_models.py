@@ -21,7 +21,7 @@ from pneumokeras.models.hypermodels import (
     set_batch_statistics,
 )
 from pneumokeras.models.parts import fingerprint
-from pneumokeras.models.saving import describe, load_model, save_model
+from pneumokeras.models.saving import description_of, load_model, save_model, set_description
 
 SIDE = 32
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 1)).astype(np.uint8)
@@ -185,7 +185,7 @@ class TestWeights:
             transfer.backbone.name, weights=tmp_path / "model.keras", input_shape=(SIDE, SIDE, 1)
         ).build(hyperparameters())
         np.testing.assert_allclose(features_of(again), features_of(model), atol=1e-6)
-        assert describe(again).weights.startswith("file model.keras")
+        assert description_of(again).weights.startswith("file model.keras")
 
     def test_a_model_with_another_backbone_is_refused(self, tmp_path):
         save_model(CompactCNNHyperModel().build(hyperparameters()), tmp_path / "small.keras")
@@ -215,12 +215,12 @@ class TestWeights:
         np.testing.assert_array_equal(
             features_of(first.build(hyperparameters())), features_of(second.build(hyperparameters()))
         )
-        assert describe(first.build(hyperparameters())).weights == "random"
+        assert description_of(first.build(hyperparameters())).weights == "random"
 
     def test_calibration_makes_random_features_differ_between_radiographs(self, transfer):
         model = transfer.build(hyperparameters())
         features = features_of(model)
-        assert describe(model).weights == "random, calibrated"
+        assert description_of(model).weights == "random, calibrated"
         assert 0.01 < features.std(axis=0).mean() < 100
 
 
@@ -240,9 +240,9 @@ class TestSavedModels:
 
     def test_its_description_travels_inside(self, model, tmp_path):
         points = {"default": {"threshold": 0.5, "chosen_on": "fixed"}}
-        described = describe(model, classes=("NORMAL", "PNEUMONIA"), operating_points=points)
+        described = set_description(model, classes=("NORMAL", "PNEUMONIA"), operating_points=points)
         save_model(model, tmp_path / "model.keras")
-        assert describe(load_model(tmp_path / "model.keras")) == described
+        assert description_of(load_model(tmp_path / "model.keras")) == described
         with zipfile.ZipFile(tmp_path / "model.keras") as archive:
             assert json.loads(archive.read("pneumokeras.json"))["operating_points"] == points
 
@@ -334,7 +334,7 @@ def test_random_weights_stay_random_through_a_file(transfer, tmp_path):
     again = TransferHyperModel(
         transfer.backbone.name, weights=tmp_path / "model.keras", input_shape=(SIDE, SIDE, 1)
     )
-    description = describe(again.build(hyperparameters()))
+    description = description_of(again.build(hyperparameters()))
     assert "random, calibrated" in description.weights
     assert description.began_random
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumokeras.training.optimizers import OPTIMIZERS, L2Adam, optimizers_of, over_parts
+from pneumokeras.training.optimizers import OPTIMIZERS, L2Adam, head_and_backbone_optimizer, optimizers_of
 
 GRADIENTS = np.random.default_rng(0).normal(size=(6, 4))
 START = np.array([2.0, -1.0, 0.5, -3.0])
@@ -60,7 +60,7 @@ def small_model():
 
 def two_rates(model, head, backbone):
     optimizers = {"head": keras.optimizers.Adam(head), "backbone": keras.optimizers.Adam(backbone)}
-    return over_parts(optimizers, model.get_layer("head").trainable_variables)
+    return head_and_backbone_optimizer(optimizers, model.get_layer("head").trainable_variables)
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 4])

@@ -10,7 +10,7 @@ from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.parts import cut, fingerprint, stage_ends, trainable_layers
-from pneumokeras.models.saving import describe, load_model, save_model
+from pneumokeras.models.saving import description_of, load_model, save_model
 
 SIDE = 64
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 1)).astype(np.float32)
@@ -137,7 +137,7 @@ def test_drop_connect_comes_back_where_its_stage_is_trained(efficientnet):
 def test_a_reloaded_model_remembers_its_drop_connect(efficientnet, tmp_path):
     save_model(efficientnet, tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
-    assert describe(again).frozen_dropout == describe(efficientnet).frozen_dropout
+    assert description_of(again).frozen_dropout == description_of(efficientnet).frozen_dropout
     assert cut(again, "stage5").upper.get_layer("block6b_drop").rate == pytest.approx(0.15)
 
 
@@ -229,7 +229,7 @@ class TestOwnBackbone:
         pooled = keras.Model(model.input, model.get_layer("features").output)(RADIOGRAPHS)
         np.testing.assert_allclose(pooled, network(RADIOGRAPHS).numpy().mean(axis=(1, 2)), atol=1e-5)
         assert not any(isinstance(layer, keras.Model) for layer in model.layers)
-        assert describe(model).frozen_dropout == {"backbone_inner_inner_dropout": 0.3}
+        assert description_of(model).frozen_dropout == {"backbone_inner_inner_dropout": 0.3}
         save_model(model, tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_allclose(again(RADIOGRAPHS), model(RADIOGRAPHS), atol=1e-6)
@@ -249,7 +249,7 @@ class TestOwnBackbone:
         network.set_weights([array + 1 for array in network.get_weights()])
         assert TransferHyperModel(network, **options).settings != first
 
-    def test_gray_is_repeated_for_a_network_of_colour_and_enlarged_to_its_size(self):
+    def test_gray_is_repeated_for_a_network_of_color_and_enlarged_to_its_size(self):
         inputs = keras.Input((96, 96, 3))
         network = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
         body = TransferHyperModel(network, input_shape=(SIDE, SIDE, 1)).frozen_backbone()
@@ -299,7 +299,7 @@ class TestOwnBackbone:
         with pytest.raises(ModelError, match="plain Keras cannot load"):
             TransferHyperModel(network, input_shape=(SIDE, SIDE, 1))
 
-    def test_colour_is_refused_by_a_network_of_gray(self):
+    def test_color_is_refused_by_a_network_of_gray(self):
         with pytest.raises(ModelError, match="gray images"):
             TransferHyperModel(self.nested(), input_shape=(SIDE, SIDE, 3)).frozen_backbone()
 

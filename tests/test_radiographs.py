@@ -43,20 +43,20 @@ def test_a_png_is_read_exactly(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpeg", ".jpg", ".png"])
-def test_gray_and_colour_files_of_one_picture_read_the_same(tmp_path, suffix):
+def test_gray_and_color_files_of_one_picture_read_the_same(tmp_path, suffix):
     pixels = smooth(32, 48)
     cv2.imwrite(str(tmp_path / f"gray{suffix}"), pixels)
-    cv2.imwrite(str(tmp_path / f"colour{suffix}"), cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
-    gray, colour = (
+    cv2.imwrite(str(tmp_path / f"color{suffix}"), cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
+    gray, color = (
         read_radiograph(tmp_path / f"gray{suffix}"),
-        read_radiograph(str(tmp_path / f"colour{suffix}")),
+        read_radiograph(str(tmp_path / f"color{suffix}")),
     )
-    assert gray.shape == colour.shape == (32, 48)
+    assert gray.shape == color.shape == (32, 48)
     assert np.abs(gray.astype(int) - pixels).max() <= 3
-    assert np.abs(gray.astype(int) - colour).max() <= 2
+    assert np.abs(gray.astype(int) - color).max() <= 2
 
 
-def test_colour_becomes_luminance(tmp_path):
+def test_color_becomes_luminance(tmp_path):
     green = np.zeros((8, 8, 3), np.uint8)
     green[..., 1] = 200
     cv2.imwrite(str(tmp_path / "green.png"), green)
@@ -90,7 +90,7 @@ def test_a_dark_picture_of_sixteen_bits_is_not_stretched_to_white():
 
 @pytest.mark.parametrize("suffix", [".bmp", ".png", ".tif"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_gray_colour_and_palette_of_files_without_loss_are_read_exactly(tmp_path, suffix, mode):
+def test_gray_color_and_palette_of_files_without_loss_are_read_exactly(tmp_path, suffix, mode):
     picture = Image.fromarray(smooth(20, 30)).convert(mode)
     path = write_with_pillow(tmp_path / f"a{suffix}", picture)
     assert np.array_equal(read_radiograph(path), smooth(20, 30))
@@ -287,7 +287,7 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
     assert np.array_equal(read_radiograph(tmp_path / name), smooth(16, 16))
 
 
-def test_published_files_are_read_gray_and_colour_alike(real_data):
+def test_published_files_are_read_gray_and_color_alike(real_data):
     files = sorted((real_data / "original_size").rglob("*.jpeg"))[::6]
     assert files
     for file in files:

@@ -27,7 +27,7 @@ from pneumokeras.recipes.recipe import (
 from pneumokeras.recipes.reproduce import (
     CHOSEN_ON_TEST,
     Reproduction,
-    _judged,
+    _evaluate_at,
     _mean,
     published_intervals,
     reproduce,
@@ -304,7 +304,7 @@ class TestAFileOfYourOwn:
             (changed("keep_val = true", "keep_val = 1"), "keep_val in as_published as true or false"),
             (changed('mended = ["The threshold is chosen on validation."]', 'mended = "x"'), "as a list"),
             (changed("accuracy = 0.9\n", "accuracy = 90\n"), "the published accuracy in [0, 1]"),
-            (changed("parameters = 1000", "parametres = 1000"), "Unknown key 'parametres' in published"),
+            (changed("parameters = 1000", "parameters = 1000"), "Unknown key 'parameters' in published"),
             (changed('"compact-cnn"', '"vgg16"'), "Unknown model 'vgg16'"),
             (changed('"val_accuracy"', '"val_f1"'), "Unknown objective 'val_f1'"),
             (changed("views = 1", 'class_weights = "even"'), "class_weights as balanced, none"),
@@ -716,7 +716,7 @@ class TestReproducing:
         labels = np.array([0, 0, 1, 1])
         names = np.array(list("abcd"))
         predictions = Predictions(names, names, labels, np.array([0.1, 0.62, 0.66, 0.9]))
-        evaluation, name = _judged(predictions, None, tiny.variant(AS_PUBLISHED))
+        evaluation, name = _evaluate_at(predictions, None, tiny.variant(AS_PUBLISHED))
         assert name == CHOSEN_ON_TEST
         assert evaluation.operating_points[name].point.threshold == 0.65
 

@@ -542,7 +542,7 @@ class TestReportRun:
             "Beside other , on the same radiographs" in Page((report.folder / "index.html").read_text()).text
         )
 
-    @pytest.mark.parametrize("changed", ["left out", "relabelled"])
+    @pytest.mark.parametrize("changed", ["left out", "relabeled"])
     def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
         self, run, tmp_path, monkeypatch, changed
     ):

@@ -15,7 +15,7 @@ from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.parts import cut, trainable_layers
 from pneumokeras.models.resnet18 import read_safetensors, resnet18
-from pneumokeras.models.saving import describe, load_model, save_model
+from pneumokeras.models.saving import description_of, load_model, save_model
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -161,7 +161,7 @@ def test_stage5_is_layer4(published):
 def test_a_saved_model_keeps_its_weights_and_is_explained(published, tmp_path):
     radiographs = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
     model = hypermodel(published).build(keras_tuner.HyperParameters())
-    assert describe(model).weights.startswith("file model.safetensors (")
+    assert description_of(model).weights.startswith("file model.safetensors (")
     save_model(model, tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(radiographs), model(radiographs), atol=1e-6)

@@ -19,7 +19,7 @@ probabilities_of = st.one_of(
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     n = draw(st.integers(2, 25))
     y_true = draw(hnp.arrays(np.int64, n, elements=st.integers(0, 1)))
     y_true[:2] = 0, 1
@@ -44,13 +44,13 @@ def test_candidates_are_zero_and_the_midpoints():
     assert thresholds.candidate_thresholds([0.75, 0.25, 0.5, 0.25]).tolist() == [0, 0.375, 0.625]
 
 
-def test_neighbours_with_no_number_between_them_are_parted():
+def test_neighbors_with_no_number_between_them_are_parted():
     lower = 0.3
     upper = np.nextafter(lower, 1)
     assert thresholds.candidate_thresholds([lower, upper]).tolist() == [0, upper]
 
 
-def test_neighbouring_float32_probabilities_are_parted():
+def test_neighboring_float32_probabilities_are_parted():
     lower = np.float32(0.3)
     probabilities = np.array([lower, np.nextafter(lower, np.float32(1))])
     point = thresholds.choose_operating_point([0, 1], probabilities)
@@ -58,7 +58,7 @@ def test_neighbouring_float32_probabilities_are_parted():
 
 
 @quick
-@given(labelled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+@given(labeled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_the_chosen_threshold_keeps_the_floor_and_no_lower_or_better_one_does(sample, floor):
     point = thresholds.choose_operating_point(*sample, sensitivity_floor=floor)
     sensitivity, chosen = scores_at(sample, point.threshold)
@@ -131,7 +131,7 @@ def test_a_fixed_threshold_looks_at_nothing():
 
 
 @quick
-@given(labelled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+@given(labeled(), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_a_wanted_sensitivity_is_reached_at_the_highest_specificity(sample, target):
     def figures(threshold):
         counts = metrics.confusion_counts(*sample, threshold)
@@ -148,7 +148,7 @@ def test_a_wanted_sensitivity_is_reached_at_the_highest_specificity(sample, targ
 
 
 @quick
-@given(labelled())
+@given(labeled())
 def test_youden_maximises_sensitivity_and_specificity_together(sample):
     def youden(threshold):
         counts = metrics.confusion_counts(*sample, threshold)
@@ -214,7 +214,7 @@ def test_a_sweep_has_no_figure_where_there_is_nothing_to_divide_by():
 
 
 @quick
-@given(labelled())
+@given(labeled())
 def test_operating_points_come_back_from_json_as_they_were(sample):
     points = {"default": thresholds.DEFAULT_POINT, "validation": thresholds.choose_operating_point(*sample)}
     text = json.dumps(thresholds.operating_points_to_json(points), allow_nan=False)
@@ -249,7 +249,7 @@ def test_threshold_json_leaves_out_what_is_not_set():
         {"schema": 1, "points": {"default": {}}},
         {"schema": 1, "points": {"default": {"threshold": "0.5"}}},
         {"schema": 1, "points": {"default": {"threshold": 1.5}}},
-        {"schema": 1, "points": {"default": {"threshold": 0.5, "colour": "red"}}},
+        {"schema": 1, "points": {"default": {"threshold": 0.5, "color": "red"}}},
     ],
 )
 def test_what_is_not_a_threshold_file_is_refused(content):

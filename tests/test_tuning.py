@@ -14,7 +14,7 @@ from pneumokeras.core.errors import DataError, ModelError, RunError, TuningError
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 from pneumokeras.runs.result import load_run
 from pneumokeras.training.predict import predict
 from pneumokeras.training.tune import tune
@@ -300,7 +300,7 @@ def test_three_channels_are_trained_on_replicated_gray(spot_splits, tmp_path):
 
 def test_padding_is_remembered_by_the_model(spot_splits, tmp_path):
     result = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, pad=True, run=tmp_path / "run")
-    assert describe(load_run(result.run).model).pad
+    assert description_of(load_run(result.run).model).pad
 
 
 @pytest.mark.slow

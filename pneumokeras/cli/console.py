@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -231,10 +232,37 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 traceback.print_exc()
             if isinstance(error, PneumokerasError):
-                _exit_with(str(error), status=error.exit_status)
+                command_asked = click.get_current_context().command
+                _exit_with(with_options(str(error), command_asked), status=error.exit_status)
             _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
 
     return wrapped
+
+
+def with_options(message: str, command: click.Command) -> str:
+    """Return a library's message with the parameters it names replaced by a command's options.
+
+    Args:
+        message: as an error has it, parameters in backticks: `max_trials`, `cache=False`.
+        command: the command that was called. A parameter that is none of its options keeps its own name.
+    """
+    options = {
+        word.lstrip("-").replace("-", "_"): (word, option.is_flag)
+        for option in command.params
+        if isinstance(option, click.Option)
+        for word in (*option.opts, *option.secondary_opts)
+    }
+
+    def replaced(match: re.Match[str]) -> str:
+        name, value = match["name"], (match["value"] or "").strip("'\"")
+        if value == "False" and f"no_{name}" in options:
+            return options[f"no_{name}"][0]
+        if name not in options:
+            return match[0].strip("`")
+        option, is_flag = options[name]
+        return f"{option} {value}" if value and not is_flag else option
+
+    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]+))?`", replaced, message)
 
 
 def load_tensorflow() -> None:

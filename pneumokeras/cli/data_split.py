@@ -49,7 +49,7 @@ def split(
     Radiographs of one patient, and copies of one film, stay on one side; classes and subtypes keep their
     proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
     """
-    from pneumokeras.data.dataset import said_of
+    from pneumokeras.data.dataset import skipped_notice
     from pneumokeras.data.from_path import find_radiographs
     from pneumokeras.data.splits import check_manifest_path, write_manifest
     from pneumokeras.data.splitting import films_of, pooled
@@ -67,7 +67,7 @@ def split(
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
-        talk.say(said_of(radiographs.skipped))
+        talk.say(skipped_notice(radiographs.skipped))
     films = films_of(radiographs)
     splits = split_set(radiographs, val=val, test=test, seed=seed, films=films)
     in_folds = (

@@ -38,19 +38,19 @@ def predict(
     A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
     """
     load_tensorflow()
-    from pneumokeras.data.dataset import RadiographSet, said_of
-    from pneumokeras.models.saving import describe, load_model
+    from pneumokeras.data.dataset import RadiographSet, skipped_notice
+    from pneumokeras.models.saving import description_of, load_model
     from pneumokeras.training.evaluate import operating_points_of
     from pneumokeras.training.predict import predict as predict_set
 
     loaded = load_model(model / "model.keras" if model.is_dir() else model)
-    classes = describe(loaded).classes
+    classes = description_of(loaded).classes
     files = list(_images(paths))
     radiographs = RadiographSet.from_files(files, class_names=classes, patients=[str(file) for file in files])
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
-        talk.say(said_of(radiographs.skipped))
+        talk.say(skipped_notice(radiographs.skipped))
     predictions = predict_set(loaded, radiographs)
     point = operating_points_of(loaded).get("validation")
     threshold = point.threshold if point else 0.5

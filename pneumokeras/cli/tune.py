@@ -214,7 +214,7 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
 def summary(result: TuningResult) -> str:
     """What a finished run reached, and what to type next."""
     from pneumokeras.runs.folder import open_run
-    from pneumokeras.runs.trials import in_words
+    from pneumokeras.runs.trials import format_hyperparameters
     from pneumokeras.training.objectives import best_epoch
 
     kept = best_epoch(result.history, open_run(result.run).record()["settings"]["objective"])
@@ -224,7 +224,7 @@ def summary(result: TuningResult) -> str:
     lines = [
         f"Best of {len(result.trials)} trials"
         + (f" ({failed} failed)" if failed else "")
-        + f": {in_words(result.best_hyperparameters)}",
+        + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
         *after_run(result.run),

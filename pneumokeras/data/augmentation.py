@@ -185,8 +185,8 @@ def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.
     rotation = np.array([[cos, -sin], [sin, cos]])
     linear = rotation * (parameters.get("zx", 1), parameters.get("zy", 1))
     shift = rotation @ (parameters.get("tx", 0), parameters.get("ty", 0))
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    offset = centre + shift - linear @ centre
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = center + shift - linear @ center
     for axis, (flip, size) in enumerate((("flip_horizontal", width), ("flip_vertical", height))):
         if parameters.get(flip):
             offset += linear[:, axis] * (size - 1)

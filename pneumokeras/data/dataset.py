@@ -285,7 +285,7 @@ def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
 
 
 def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
-    """All radiographs of several labelled sets in one, in order.
+    """All radiographs of several labeled sets in one, in order.
 
     Raises:
         DataError: if they are arrays of different sizes.
@@ -322,7 +322,7 @@ def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
     return radiographs.columns.get(name, np.full(len(radiographs), "", dtype=object))
 
 
-def said_of(skipped: Sequence[Skipped]) -> str:
+def skipped_notice(skipped: Sequence[Skipped]) -> str:
     """A sentence on radiographs that were left out, with the first few reasons."""
     what = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
     more = "" if len(skipped) <= _REASONS_SAID else f" And {len(skipped) - _REASONS_SAID} more."

@@ -16,8 +16,8 @@ BANDS, BAND_BITS = 4, 16
 RADIUS = 2 * BANDS - 1
 """Bits of 64 in which the hashes of two copies may differ: then one band differs in a single bit or none."""
 
-LEAST_CORRELATION = 0.95
-LEAST_DETAIL_CORRELATION = 0.85
+MIN_CORRELATION = 0.95
+MIN_DETAIL_CORRELATION = 0.85
 """How alike two thumbnails are at the least, as they are and without what is coarse in them.
 
 Measured on 5,528 radiographs of children: of films within the radius that are no copies, the most alike
@@ -25,10 +25,10 @@ reach 0.67 in detail, and a little outside of it two that may be one child's rea
 quality 20, halved, brightened, turned by 1 degree or cut by 1 % a side lie above 0.88.
 """
 
-_LEAST_RANGE = 8  # gray levels; what is flatter has no features to tell it from others by
+_MIN_RANGE = 8  # gray levels; what is flatter has no features to tell it from others by
 _FREQUENCIES = 8
 _BLUR = 1.0  # pixels; what is coarser than this makes all chests alike
-_MOST_PAIRS, _MOST_PICTURES = 1 << 21, 1 << 13  # looked at in one go, to bound memory
+_MAX_PAIRS, _MAX_PICTURES = 1 << 21, 1 << 13  # looked at in one go, to bound memory
 _BIT_COUNTS = np.array([bits.bit_count() for bits in range(1 << BAND_BITS)], dtype=np.uint8)
 
 
@@ -62,7 +62,7 @@ def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]
     """
     _, distinct = np.unique(digests.astype(str), return_index=True)
     distinct.sort()
-    telling = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _LEAST_RANGE]
+    telling = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _MIN_RANGE]
     return [telling[group] for group in _groups_of_several(films_of(thumbnails[telling]))]
 
 
@@ -125,7 +125,7 @@ def close_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
     """All pairs of hashes that differ in at most `RADIUS` bits, each once.
 
     Two such hashes have a band of 16 bits in which they differ in one bit or none (pigeonhole), so only
-    the members of equal and of neighbouring buckets are compared, never all with all.
+    the members of equal and of neighboring buckets are compared, never all with all.
 
     Args:
         hashes: `(n,)` array of `uint64`.
@@ -141,7 +141,7 @@ def close_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
         values = bands[order, band].astype(int)
         starts = np.searchsorted(values, np.arange((1 << BAND_BITS) + 1))
         for flip in (0, *(1 << bit for bit in range(BAND_BITS))):
-            for left, right in _neighbours(values, starts, flip):
+            for left, right in _neighbors(values, starts, flip):
                 pairs = np.stack([order[left], order[right]], axis=1)
                 differences = _BIT_COUNTS[bands[pairs[:, 0]] ^ bands[pairs[:, 1]]]
                 is_close = differences.sum(axis=1) <= RADIUS
@@ -160,13 +160,13 @@ def are_copies(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         `(p,)` booleans.
     """
     first, second = (thumbnails[pairs[:, column]].astype(np.float32) for column in (0, 1))
-    alike = _correlations(first, second) >= LEAST_CORRELATION
-    alike[alike] = _correlations(_detail(first[alike]), _detail(second[alike])) >= LEAST_DETAIL_CORRELATION
+    alike = _correlations(first, second) >= MIN_CORRELATION
+    alike[alike] = _correlations(_detail(first[alike]), _detail(second[alike])) >= MIN_DETAIL_CORRELATION
     return alike
 
 
 def _in_parts(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, len(rows) // _MOST_PICTURES + 1)
+    return np.array_split(rows, len(rows) // _MAX_PICTURES + 1)
 
 
 def _linked(films: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -191,13 +191,13 @@ def _bands(hashes: np.ndarray) -> np.ndarray:
     return np.packbits(bits.take(dealt, axis=1), axis=1).view(np.uint16)
 
 
-def _neighbours(values: np.ndarray, starts: np.ndarray, flip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _neighbors(values: np.ndarray, starts: np.ndarray, flip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of places in sorted `values` that differ by `flip`, the smaller first, a chunk at a time."""
     places = np.arange(len(values))
     partners = values ^ flip
     first = np.maximum(starts[partners], places + 1) if flip == 0 else starts[partners]
     numbers = np.where(values <= partners, starts[partners + 1] - first, 0)
-    chunk_of_place = np.cumsum(numbers) // _MOST_PAIRS
+    chunk_of_place = np.cumsum(numbers) // _MAX_PAIRS
     for chunk in np.split(places, np.flatnonzero(np.diff(chunk_of_place)) + 1):
         number = numbers[chunk]
         ends = np.cumsum(number)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumokeras.core.errors import DataError, one_line
-from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, Skipped, joined, said_of
+from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, Skipped, joined, skipped_notice
 from pneumokeras.data.readers.folder import images_beside, read_folder
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.readers.npz import ARRAY_MARK, read_npz
@@ -21,9 +21,9 @@ from pneumokeras.data.splits import Splits
 from pneumokeras.data.splitting import split_by_patient, tie_duplicates
 
 logger = logging.getLogger(__name__)
-SMALLEST_VAL = 100
+MIN_VAL = 100
 
-SMALLEST_VAL_CLASS = 20
+MIN_VAL_CLASS = 20
 
 
 def find_radiographs(
@@ -93,7 +93,7 @@ def load_splits(
         found = {split: radiographs.without_bad() for split, radiographs in found.items()}
         skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
     if skipped:
-        notices.append(said_of(skipped))
+        notices.append(skipped_notice(skipped))
     beside = images_beside(Path(path), classes=classes) if Path(path).is_dir() else 0
     if beside:
         notices.append(f"Left out, since they lie beside the folders of splits or classes: {beside} images.")
@@ -167,7 +167,7 @@ def load_radiographs(
 
 def is_too_small(val: Mapping[str, int]) -> bool:
     """Whether a val of so many radiographs by class is too small to choose on."""
-    return sum(val.values()) < SMALLEST_VAL or min(val.values()) < SMALLEST_VAL_CLASS
+    return sum(val.values()) < MIN_VAL or min(val.values()) < MIN_VAL_CLASS
 
 
 def _exists(path: Path) -> bool:

@@ -59,7 +59,7 @@ class RadiographLoader(PyDataset):
         oversample: add copies of the smaller class until the larger is about this many times as large, at
             least 1; `None` adds none.
         workers: threads that `fit` prepares batches with.
-        channels: 1, or 3 for a model that takes colour: the gray levels, three times over.
+        channels: 1, or 3 for a model that takes color: the gray levels, three times over.
 
     Raises:
         DataError: if the generator does what the model does itself (rescaling, preprocessing function,

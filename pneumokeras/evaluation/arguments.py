@@ -12,7 +12,7 @@ def check_probabilities(probabilities: ArrayLike) -> np.ndarray:
     """Probabilities as `(n,)` float64.
 
     float64 matters: NumPy compares a float32 array with a Python float in float32, where a threshold half-way
-    between two neighbouring probabilities falls back onto one of them.
+    between two neighboring probabilities falls back onto one of them.
 
     Raises:
         DataError: if the shape is not `(n,)` or a value is not a finite number in [0, 1].
@@ -47,7 +47,7 @@ def check_labels(labels: ArrayLike) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def check_labelled(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def check_labeled(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities of the same radiographs, each checked.
 
     Raises:

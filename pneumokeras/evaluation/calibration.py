@@ -16,7 +16,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labelled, check_probabilities, has_both_classes
+from pneumokeras.evaluation.arguments import check_labeled, check_probabilities, has_both_classes
 from pneumokeras.evaluation.intervals import proportion_interval
 from pneumokeras.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -256,7 +256,7 @@ def reliability(
 
     Reference: DeGroot & Fienberg (1983), The Statistician 32(1/2).
     """
-    labels, values = check_labelled(y_true, probabilities)
+    labels, values = check_labeled(y_true, probabilities)
     whose = np.arange(labels.size) if patients is None else np.asarray(patients)
     bin_of = probability_bins(values, bins)
     members = [bin_of == index for index in range(bins)]
@@ -294,7 +294,7 @@ def brier_decomposition(
     References: Murphy (1973), Journal of Applied Meteorology 12(4); Stephenson, Coelho & Jolliffe (2008),
     Weather and Forecasting 23(4).
     """
-    labels, values = check_labelled(y_true, probabilities)
+    labels, values = check_labeled(y_true, probabilities)
     if not labels.size:
         return BrierDecomposition(math.nan, math.nan, math.nan, math.nan)
     _, bin_of, images = np.unique(probability_bins(values, bins), return_inverse=True, return_counts=True)
@@ -311,7 +311,7 @@ def brier_decomposition(
 
 
 def _targets_and_logits(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    labels, values = check_labelled(y_true, probabilities)
+    labels, values = check_labeled(y_true, probabilities)
     if not has_both_classes(labels):
         raise DataError(
             "Expected radiographs of both classes to fit a scaling of probabilities on,"

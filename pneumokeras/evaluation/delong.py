@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labelled, has_both_classes
+from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
 from pneumokeras.evaluation.intervals import Z
 from pneumokeras.evaluation.types import Interval
 
@@ -141,7 +141,7 @@ def delong_test(
 
 def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike | None) -> _Components | None:
     """The components of each model's AUC, from midranks; `None` unless both classes are there."""
-    checked = [check_labelled(y_true, probabilities) for probabilities in models]
+    checked = [check_labeled(y_true, probabilities) for probabilities in models]
     labels = checked[0][0]
     whose = np.arange(labels.size) if patients is None else np.asarray(patients)
     if whose.shape != labels.shape:

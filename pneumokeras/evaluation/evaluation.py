@@ -284,7 +284,7 @@ def evaluate_predictions(
     seed: int = 0,
     replicates: int = 2000,
 ) -> Evaluation:
-    """Evaluate a model's predictions of a labelled set, each figure with its 95 % interval.
+    """Evaluate a model's predictions of a labeled set, each figure with its 95 % interval.
 
     Args:
         predictions: at least one radiograph, with labels. If only one class is there, what needs both is NaN.
@@ -308,11 +308,11 @@ def evaluate_predictions(
             validation lacks a class, a column has not one value for each radiograph, or the prevalence does
             not lie between 0 and 1.
     """
-    y_true, probabilities = _labelled(predictions)
+    y_true, probabilities = _labeled(predictions)
     columns = check_columns(columns or {}, len(predictions))
     if prevalence is not None:
         check_prevalence(prevalence)
-    scalings = None if validation is None else fit_scalings(*_labelled(validation))
+    scalings = None if validation is None else fit_scalings(*_labeled(validation))
     points = _all_points(y_true, probabilities, operating_points or {}, split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
@@ -356,7 +356,7 @@ def evaluate_predictions(
     return replace(evaluation, subgroups=subgroup_results(evaluation, columns))
 
 
-def _labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _labeled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     labels = predictions.require_labels()
     if not len(predictions):
         raise DataError("Expected at least one radiograph to evaluate, received none.")

@@ -17,7 +17,7 @@ from pneumokeras.evaluation.types import Interval
 
 PERCENTILES = (2.5, 97.5)
 Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
-KISH_EVENTS = 2.0  # how many independent events Kish's design effect counts for beside the linearised one
+KISH_EVENTS = 2.0  # how many independent events Kish's design effect counts for beside the linearized one
 WEIGHTS_AT_ONCE = 500_000  # float64 weights held at a time by the bootstrap: 4 MB, and a few copies
 
 
@@ -38,26 +38,26 @@ def wilson(successes: float, n: float, effective_n: float | None = None) -> Inte
         return Interval(math.nan, math.nan, math.nan, "wilson")
     proportion = successes / n
     worth = n if effective_n is None else effective_n
-    centre = (proportion + Z**2 / (2 * worth)) / (1 + Z**2 / worth)
+    center = (proportion + Z**2 / (2 * worth)) / (1 + Z**2 / worth)
     half_width = (
         Z * math.sqrt(proportion * (1 - proportion) / worth + (Z / (2 * worth)) ** 2) / (1 + Z**2 / worth)
     )
-    return Interval(proportion, max(0.0, centre - half_width), min(1.0, centre + half_width), "wilson")
+    return Interval(proportion, max(0.0, center - half_width), min(1.0, center + half_width), "wilson")
 
 
 def design_effect(values: ArrayLike, patients: ArrayLike) -> float:
     """How many times patients with several images inflate the variance of a proportion.
 
-    The proportion is a ratio of two sums over patients (images with a 1, images). Linearised, its variance
+    The proportion is a ratio of two sums over patients (images with a 1, images). Linearized, its variance
     goes with the sum over patients of (total residual)²; were the images independent, with the sum over
-    images of residual². The linearised effect is the one over the other, and at least 1.
+    images of residual². The linearized effect is the one over the other, and at least 1.
 
     Near 0 or 1 few residuals show how alike the images of a patient are; at 0 or 1, or of one patient, none
     does. Kish's effect for images wholly alike (correlation 1 inside patients), sum(m²) / sum(m) over the
-    patients' numbers of images m, is the worst that can be, and the linearised one is believed only as far as
+    patients' numbers of images m, is the worst that can be, and the linearized one is believed only as far as
     there is evidence: with k the rarer of successes and failures, worth k / kish independent events,
 
-        effect = (k / kish * linearised + c * kish) / (k / kish + c), c = `KISH_EVENTS` = 2.
+        effect = (k / kish * linearized + c * kish) / (k / kish + c), c = `KISH_EVENTS` = 2.
 
     So 195 of 195 images of 80 patients say less than 195 of 195 patients, and one more mistake does not raise
     the lower end: without the second term, 194 of 195 would read better than 195 of 195. A smaller c lets it
@@ -82,9 +82,9 @@ def design_effect(values: ArrayLike, patients: ArrayLike) -> float:
         return kish
     residuals = values - proportion
     patient_residuals = np.bincount(patient_index, weights=residuals)
-    linearised = max(1.0, float((patient_residuals**2).sum() / (residuals**2).sum()))
+    linearized = max(1.0, float((patient_residuals**2).sum() / (residuals**2).sum()))
     events = min(values.sum(), values.size - values.sum()) / kish
-    return float((events * linearised + KISH_EVENTS * kish) / (events + KISH_EVENTS))
+    return float((events * linearized + KISH_EVENTS * kish) / (events + KISH_EVENTS))
 
 
 def proportion_interval(values: ArrayLike, patients: ArrayLike) -> Interval:

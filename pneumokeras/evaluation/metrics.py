@@ -1,7 +1,7 @@
 """Metrics of labels and probabilities, undefined ones NaN.
 
 Each metric has one form for the set itself and a `weighted_` form for the bootstrap, which takes
-`(replicates, n)` weights (how often each radiograph was drawn) and gives `(replicates,)` values, vectorised.
+`(replicates, n)` weights (how often each radiograph was drawn) and gives `(replicates,)` values, vectorized.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.evaluation.arguments import check_labelled, has_both_classes
+from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
 from pneumokeras.evaluation.types import Curve
 
 CALIBRATION_BINS = 10
@@ -128,7 +128,7 @@ def roc_auc(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
     Reference: Hanley & McNeil (1982), Radiology 143(1).
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     if not has_both_classes(y_true):
         return np.nan
     return float(sklearn_metrics.roc_auc_score(y_true, probabilities))
@@ -154,7 +154,7 @@ def average_precision(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     if not has_both_classes(y_true):
         return np.nan
     return float(sklearn_metrics.average_precision_score(y_true, probabilities))
@@ -208,7 +208,7 @@ def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
 def weighted_brier_score(y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """`brier_score` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     (squared_error,) = _weighted_totals((probabilities - y_true)[np.newaxis] ** 2, weights)
     return _ratio(squared_error, weights.sum(axis=1))
 
@@ -239,7 +239,7 @@ def weighted_expected_calibration_error(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> np.ndarray:
     """`expected_calibration_error` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     bins = probability_bins(probabilities, CALIBRATION_BINS)
     residual_by_bin = np.zeros((CALIBRATION_BINS, y_true.size))
     residual_by_bin[bins, np.arange(y_true.size)] = y_true - probabilities
@@ -270,7 +270,7 @@ def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
     Reference: Good (1952), Journal of the Royal Statistical Society B 14(1).
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     if not y_true.size:
         return np.nan
     said = unsaturated(probabilities)
@@ -295,7 +295,7 @@ def roc_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     if not has_both_classes(y_true):
         return _empty_curve()
     return Curve(*sklearn_metrics.roc_curve(y_true, probabilities))
@@ -315,7 +315,7 @@ def precision_recall_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     if not has_both_classes(y_true):
         return _empty_curve()
     precision, recall, thresholds = sklearn_metrics.precision_recall_curve(y_true, probabilities)
@@ -324,7 +324,7 @@ def precision_recall_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve
 
 def _cells(y_true: ArrayLike, probabilities: ArrayLike, threshold: float) -> np.ndarray:
     """Which radiographs are tn, fp, fn, tp: `(4, n)` booleans."""
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     positive, called = y_true == 1, probabilities >= threshold
     return np.stack([~positive & ~called, ~positive & called, positive & ~called, positive & called])
 
@@ -343,7 +343,7 @@ def _weights_by_probability(
     Returns:
         Two `(replicates, k)` arrays for k distinct probabilities: tied radiographs enter together.
     """
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     order = np.argsort(-probabilities, kind="stable")
     first_of_ties = np.flatnonzero(np.diff(probabilities[order], prepend=2))
     ordered = weights[:, order]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labelled, check_prevalence
+from pneumokeras.evaluation.arguments import check_labeled, check_prevalence
 from pneumokeras.evaluation.types import Interval, NetBenefit, PredictiveValues
 
 DECISION_THRESHOLDS = tuple(hundredths / 100 for hundredths in range(1, 100))
@@ -37,7 +37,7 @@ def net_benefit(
 
     Reference: Vickers & Elkin (2006), Medical Decision Making 26(6).
     """
-    labels, values = check_labelled(y_true, probabilities)
+    labels, values = check_labeled(y_true, probabilities)
     at = np.asarray(thresholds, dtype=np.float64)
     if not ((at >= 0) & (at < 1)).all():
         raise DataError(f"Expected thresholds of net benefit in [0, 1), received {thresholds}.")

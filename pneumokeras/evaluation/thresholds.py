@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.arguments import check_labelled, check_probabilities
+from pneumokeras.evaluation.arguments import check_labeled, check_probabilities
 from pneumokeras.evaluation.types import OperatingPoint
 
 DEFAULT_POINT = OperatingPoint(0.5, "fixed")
@@ -25,8 +25,8 @@ SWEEP = tuple(hundredths / 100 for hundredths in range(30, 81, 5))
 def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
     """One threshold for each way in which PNEUMONIA can be called on at least one of these radiographs.
 
-    0, which calls all of them, then the midpoints between neighbouring distinct probabilities. Where
-    no number lies between two neighbours it is the higher one, so that `p >= threshold` always parts them.
+    0, which calls all of them, then the midpoints between neighboring distinct probabilities. Where
+    no number lies between two neighbors it is the higher one, so that `p >= threshold` always parts them.
 
     Args:
         probabilities: `(n,)` floats in [0, 1].
@@ -203,7 +203,7 @@ class _Choices:
 
 
 def _choices(y_true: ArrayLike, probabilities: ArrayLike, among: Sequence[float] = ()) -> _Choices:
-    y_true, probabilities = check_labelled(y_true, probabilities)
+    y_true, probabilities = check_labeled(y_true, probabilities)
     positives, negatives = np.sort(probabilities[y_true == 1]), np.sort(probabilities[y_true == 0])
     if not (positives.size and negatives.size):
         raise DataError(

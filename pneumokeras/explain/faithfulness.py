@@ -198,7 +198,7 @@ def attention_outside(
     return AgainstChance(figure, float(1 - regions.mean()), of_others)
 
 
-def centre(size: tuple[int, int], *, border: float = BORDER) -> np.ndarray:
+def center(size: tuple[int, int], *, border: float = BORDER) -> np.ndarray:
     """The image without its border, where letters, tubes and collimation lie: `(height, width)` booleans.
 
     It is no thorax mask: on a radiograph that is cropped closely lungs reach into the border.

@@ -33,7 +33,7 @@ from pneumokeras.models.averaging import members_of
 from pneumokeras.models.graph import ModelGraph, batches_of, traced
 from pneumokeras.models.parts import feature_maps
 
-OVERLAY_COLOURS = cv2.COLORMAP_INFERNO
+OVERLAY_COLORS = cv2.COLORMAP_INFERNO
 PLACES = (1, 2)  # the axes of rows and columns
 FINE = 12
 """Rows and columns of the coarsest map whose cells are about as small as what there is to find."""
@@ -188,12 +188,12 @@ def heatmap_function(
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
-    """Lay a heatmap over a radiograph in colours that stay readable in gray.
+    """Lay a heatmap over a radiograph in colors that stay readable in gray.
 
     Args:
         image: `(height, width)` gray levels 0 to 255.
         heatmap: `(height, width)` floats in [0, 1].
-        strength: how much of the heatmap's colour shows where the heatmap is 1, in [0, 1].
+        strength: how much of the heatmap's color shows where the heatmap is 1, in [0, 1].
 
     Returns:
         `(height, width, 3)` array of `uint8`, RGB.
@@ -206,9 +206,9 @@ def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) ->
         raise ValueError(
             f"Expected image and heatmap of one shape. Received {image.shape} and {heatmap.shape}."
         )
-    colours = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLOURS)[..., ::-1]
+    colors = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLORS)[..., ::-1]
     share = strength * heatmap[..., np.newaxis]
-    blended = image[..., np.newaxis] * (1 - share) + colours * share
+    blended = image[..., np.newaxis] * (1 - share) + colors * share
     return np.clip(blended, 0, 255).round().astype(np.uint8)
 
 

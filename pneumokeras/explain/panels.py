@@ -16,9 +16,9 @@ from pneumokeras.core.files import write_bytes
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.images.image import resize
 from pneumokeras.explain.gradcam import METHOD, heatmap_function, overlay
-from pneumokeras.models.saving import ModelDescription, describe
+from pneumokeras.models.saving import ModelDescription, description_of
 
-SMALLEST_PANEL = 256
+MIN_PANEL = 256
 """Panels are drawn at the model's size, or at this side in pixels if that is larger."""
 
 PANELS_AT_ONCE = 64  # of 256 pixels: some 50 MB
@@ -71,7 +71,7 @@ def explain(model: keras.Model, radiographs: RadiographSet, *, method: str = MET
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
-    return _panels(heatmap_function(model, method=method), describe(model), radiographs)
+    return _panels(heatmap_function(model, method=method), description_of(model), radiographs)
 
 
 def write_heatmaps(
@@ -98,7 +98,7 @@ def write_heatmaps(
         DataError: if a radiograph cannot be read, or lies where its overlay would be written.
         ModelError: if the model cannot be explained.
     """
-    heatmaps_of, description = heatmap_function(model, method=method), describe(model)
+    heatmaps_of, description = heatmap_function(model, method=method), description_of(model)
     paths = _overlay_paths(radiographs.names, Path(folder))
     for start in range(0, len(radiographs), PANELS_AT_ONCE):
         chosen = np.arange(start, min(start + PANELS_AT_ONCE, len(radiographs)))
@@ -142,5 +142,5 @@ def _write_overlays(panels: Panels, paths: Sequence[Path]) -> None:
 
 def panel_size(image_size: tuple[int, int]) -> tuple[int, int]:
     """The size panels of a model are drawn at."""
-    factor = max(1, SMALLEST_PANEL / min(image_size))
+    factor = max(1, MIN_PANEL / min(image_size))
     return round(image_size[0] * factor), round(image_size[1] * factor)

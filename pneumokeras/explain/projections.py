@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.explain.randomisation import reinitialised
+from pneumokeras.explain.randomization import reinitialized
 from pneumokeras.models.averaging import members_of
 from pneumokeras.models.graph import ModelGraph, layer_outputs
 
@@ -68,13 +68,13 @@ def tsne(
     perplexity: float = PERPLEXITY,
     seed: int = 0,
 ) -> Projection:
-    """A plane in which neighbours stay neighbours. Distances and sizes of clusters mean nothing in it.
+    """A plane in which neighbors stay neighbors. Distances and sizes of clusters mean nothing in it.
 
     Args:
         values: `(n, ...)` numbers, a row each; beyond 50 columns their first 50 principal components count.
         labels: `(n,)` integers to note with the points.
         source: what the values are.
-        perplexity: about how many neighbours a point has; at most a third of the points.
+        perplexity: about how many neighbors a point has; at most a third of the points.
         seed: of what is random in it.
 
     Raises:
@@ -137,7 +137,7 @@ def project_radiographs(
         model: the trained model.
         images: as for `grad_cam`.
         labels: `(n,)` integers, 1 = PNEUMONIA, or `None`.
-        untrained: the network before its training. By default `reinitialised(model, seed=seed)`: what the
+        untrained: the network before its training. By default `reinitialized(model, seed=seed)`: what the
             network would be had nothing been learnt. That is where a network trained from scratch began, but
             for the seed; one that began with ImageNet's weights began elsewhere.
         layer: as for `features`.
@@ -152,7 +152,7 @@ def project_radiographs(
         DataError: if there are fewer than five images.
         ModelError: as `features`.
     """
-    before = reinitialised(model, seed=seed) if untrained is None else untrained
+    before = reinitialized(model, seed=seed) if untrained is None else untrained
     sources = {
         "pixels": np.asarray(images, np.float32),
         "features before training": features(before, images, layer=layer),

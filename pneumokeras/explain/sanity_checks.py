@@ -18,7 +18,7 @@ from pneumokeras.explain.faithfulness import (
     PerturbationCurve,
     Score,
     attention_outside,
-    centre,
+    center,
     deletion_scores,
     energy,
     insertion_scores,
@@ -27,10 +27,10 @@ from pneumokeras.explain.faithfulness import (
     random_heatmaps,
 )
 from pneumokeras.explain.gradcam import METHOD, explained_layers, heatmap_function
-from pneumokeras.explain.randomisation import Randomisation, randomisation_check
+from pneumokeras.explain.randomization import Randomization, randomization_check
 from pneumokeras.models.forward import compiled
 from pneumokeras.models.graph import ModelGraph, batches_of
-from pneumokeras.models.saving import ModelDescription, describe
+from pneumokeras.models.saving import ModelDescription, description_of
 
 IMAGES = 64
 STEPS = 16
@@ -75,7 +75,7 @@ class ExplanationChecks:
         empty: how many maps have nothing in them.
         deletion: what the model says while what the maps show is taken away.
         insertion: what the model says while it is given back.
-        randomisation: whether maps change when the network's weights do.
+        randomization: whether maps change when the network's weights do.
         border: share of a map in the outer tenth of the image on each side.
         masks: what phantoms tell; `None` for real radiographs, on which nobody drew any mask.
     """
@@ -86,13 +86,15 @@ class ExplanationChecks:
     empty: int
     deletion: PerturbationCurve
     insertion: PerturbationCurve
-    randomisation: Randomisation
+    randomization: Randomization
     border: AgainstChance
     masks: MaskChecks | None
 
     def json(self) -> dict[str, Any]:
         """As a mapping that JSON can hold."""
-        return {name: value.json() if hasattr(value, "json") else value for name, value in vars(self).items()}
+        parts = vars(self) | {"randomisation": self.randomization}  # report.json's name since version 0.1
+        del parts["randomization"]
+        return {name: value.json() if hasattr(value, "json") else value for name, value in parts.items()}
 
 
 def check_explanations(
@@ -110,7 +112,7 @@ def check_explanations(
 
     Args:
         model: as for `grad_cam`, with one probability as its output.
-        radiographs: the set, labelled.
+        radiographs: the set, labeled.
         method: as for `grad_cam`.
         layer: as for `grad_cam`.
         masks: of the whole set, at the model's size. By default those that `write_phantoms` wrote beside the
@@ -133,7 +135,7 @@ def check_explanations(
         raise DataError("There is no PNEUMONIA radiograph to explain. Expected at least one.")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(sick)[:images])
-    some, description = radiographs.subset(chosen), describe(model)
+    some, description = radiographs.subset(chosen), description_of(model)
     known = _known_masks(masks, radiographs, chosen, description)
     pixels = some.pixels(description.image_size, pad=description.pad)
     names, outputs = explained_layers(model, method=method, layer=layer), ModelGraph.of(model).outputs
@@ -159,10 +161,10 @@ def check_explanations(
         empty=int((heatmaps.max(axis=(1, 2)) == 0).sum()),
         deletion=curves["deletion"],
         insertion=curves["insertion"],
-        randomisation=randomisation_check(
+        randomization=randomization_check(
             model, pixels[:RANDOMISED_IMAGES], method=method, layer=layer, seed=seed
         ),
-        border=attention_outside(heatmaps, centre(pixels.shape[1:]), patients=patients, seed=seed),
+        border=attention_outside(heatmaps, center(pixels.shape[1:]), patients=patients, seed=seed),
         masks=_mask_checks(heatmaps, known, patients, seed),
     )
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import frozen
 from pneumokeras.models.head import sigmoid
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of, set_description
 
 MEMBER_LOGITS = "member_logits"
 AREA_MEANS = "area_means_of"
@@ -44,7 +44,7 @@ def averaged(
             differ, or one does not end in the sigmoid of one logit.
     """
     require_alike(models)
-    descriptions = [describe(model) for model in models.values()]
+    descriptions = [description_of(model) for model in models.values()]
     height, width = (max(sides) for sides in zip(*(of.image_size for of in descriptions), strict=True))
     channels = next(iter(models.values())).input_shape[-1]
     inputs = keras.Input((height, width, channels), name="radiograph")
@@ -59,7 +59,7 @@ def averaged(
     # An identity, since a model ends in a dense layer of this name.
     last = layers.Dense(1, kernel_initializer="ones", name="logit", trainable=False)
     ensemble = keras.Model(inputs, sigmoid(last(_logit_of_mean(together))), name="ensemble")
-    describe(
+    set_description(
         ensemble,
         classes=descriptions[0].classes,
         image_size=(height, width),
@@ -174,7 +174,7 @@ def _logit_of_mean(logits: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _what_must_agree(model: keras.Model) -> dict[str, Any]:
-    description = describe(model)
+    description = description_of(model)
     height, width = description.image_size
     agreeing = {
         "classes": ", ".join(description.classes),

@@ -22,12 +22,12 @@ import numpy as np
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.resnet18 import download, read_safetensors, resnet18
-from pneumokeras.models.saving import describe, load_model
+from pneumokeras.models.saving import description_of, load_model, set_description
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-SMALLEST_SIDE = 32
+MIN_SIDE = 32
 
 PREPROCESSINGS = ("native", "rescale")
 
@@ -44,7 +44,7 @@ class Backbone:
             the network normalises by itself).
         image_size: side in pixels it was trained at.
         divides_by_std_twice: its ImageNet weights need a further division by the root of the standard
-            deviation after the network's own normalisation. Keras inserts it only when it downloads the
+            deviation after the network's own normalization. Keras inserts it only when it downloads the
             weights itself, so the same weights from a file would meet another graph.
         hub: the repository on the Hugging Face hub that has its ImageNet weights, for a network that
             `keras.applications` does not have.
@@ -210,7 +210,7 @@ def frozen_backbone(
         return outputs
 
     body = keras.models.clone_model(network, input_tensors=inputs, clone_function=copied, call_function=call)
-    describe(body, frozen_dropout=dropout)
+    set_description(body, frozen_dropout=dropout)
     return body
 
 
@@ -393,12 +393,12 @@ def _weights_of_keras_file(
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path} is no .keras archive. Expected a model saved by pneumokeras.")
     model = load_model(path)
-    architecture = describe(model).architecture
+    architecture = description_of(model).architecture
     if architecture != backbone.name:
         raise ModelError(
             f"{path} holds {architecture}, not {backbone.name}. Expected a model with the same backbone."
         )
-    return model.get_weights()[: len(network.weights)], describe(model).weights
+    return model.get_weights()[: len(network.weights)], description_of(model).weights
 
 
 def set_weights(network: keras.Model, arrays: list[np.ndarray]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from keras import layers
 
 from pneumokeras.core.errors import ModelError
-from pneumokeras.models.saving import describe
-from pneumokeras.models.torch_compat import chained, leaky
+from pneumokeras.models.saving import description_of, set_description
+from pneumokeras.models.torch_compat import apply_layers, leaky_relu_after
 
 
 def probability(tensor: keras.KerasTensor, *, seed: int | None = None) -> keras.KerasTensor:
@@ -65,26 +65,26 @@ def with_one_logit(model: keras.Model) -> keras.Model:
     one = last_dense()
     reduced = keras.Model(model.inputs[0], sigmoid(one(two.input)), name=model.name)
     one.set_weights([np.diff(array, axis=-1) for array in two.get_weights()])
-    describe(reduced, **vars(describe(model)))
+    set_description(reduced, **vars(description_of(model)))
     return reduced
 
 
 def linear_head(features: keras.KerasTensor, *, seed: int, dropout: float | None = None) -> keras.KerasTensor:
     """Of both ResNet-18s: one dense layer; dropout before it in that for PneumoniaMNIST."""
     dropped = [layers.Dropout(dropout, seed=seed, name="dropout")] if dropout else []
-    return sigmoid(chained(features, [*dropped, last_dense()], seed=seed))
+    return sigmoid(apply_layers(features, [*dropped, last_dense()], seed=seed))
 
 
 def mlp_head(features: keras.KerasTensor, *, seed: int, two_logits: bool = False) -> keras.KerasTensor:
     """Of EfficientNetB0-MLP. The document names no activation: LeakyReLU, as in its other networks."""
     chain = [
-        *leaky(layers.Dense(500, name="dense1")),
+        *leaky_relu_after(layers.Dense(500, name="dense1")),
         layers.Dropout(0.3, seed=seed, name="dropout1"),
-        *leaky(layers.Dense(100, name="dense2")),
+        *leaky_relu_after(layers.Dense(100, name="dense2")),
         layers.Dropout(0.3, seed=seed + 1, name="dropout2"),
         last_dense(two_logits=two_logits),
     ]
-    return sigmoid(chained(features, chain, seed=seed))
+    return sigmoid(apply_layers(features, chain, seed=seed))
 
 
 def normalized_head(features: keras.KerasTensor, *, seed: int) -> keras.KerasTensor:

@@ -14,7 +14,7 @@ from pneumokeras.core.errors import ModelError
 from pneumokeras.models import backbones
 from pneumokeras.models.head import HEADS, compile_classifier, probability
 from pneumokeras.models.parts import copy_weights, fingerprint
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of, set_description
 
 logger = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 256
@@ -138,13 +138,13 @@ class TransferHyperModel(keras_tuner.HyperModel):
                 "The weights of %s are random and not calibrated: call calibrate(images).", self.name
             )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
-        describe(
+        set_description(
             model,
             image_size=self.input_shape[:2],
             architecture=self.backbone.name,
             preprocessing=self.preprocessing,
             weights=self._origin,
-            frozen_dropout=describe(extractor).frozen_dropout,
+            frozen_dropout=description_of(extractor).frozen_dropout,
         )
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
@@ -165,11 +165,11 @@ class TransferHyperModel(keras_tuner.HyperModel):
         body = self.frozen_backbone()
         pooled = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
         extractor = keras.Model(body.input, pooled)
-        describe(
+        set_description(
             extractor,
             architecture=self.backbone.name,
             weights=self._origin,
-            frozen_dropout=describe(body).frozen_dropout,
+            frozen_dropout=description_of(body).frozen_dropout,
         )
         return extractor
 
@@ -210,7 +210,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         if self._network is None:
             smallest = min(self.input_shape[:2])
             own_size = (self.backbone.image_size,) * 2
-            image_size = self.input_shape[:2] if smallest >= backbones.SMALLEST_SIDE else own_size
+            image_size = self.input_shape[:2] if smallest >= backbones.MIN_SIDE else own_size
             network = backbones.bare_network(self.backbone, image_size=image_size)
             self._loaded = backbones.load_weights(network, self.backbone, self.weights)
             self._arrays, self._origin = self._loaded
@@ -336,7 +336,7 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
             tensor = _convolution(tensor, filters, name=f"block{block}b")
         features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
         model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
-        describe(
+        set_description(
             model,
             image_size=self.input_shape[:2],
             architecture="compact-cnn",

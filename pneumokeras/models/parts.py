@@ -22,7 +22,7 @@ from keras import Operation
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import acts_in_training, frozen, set_weights
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 
 _NEXT_STAGE = 0.7
 """A map whose side is below this share of its stage's begins the next stage; padding changes it by less."""
@@ -152,7 +152,7 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
     )
     cuts = _cuts(model, _sources(model))
     entrance = [operation for operation in cuts if order(operation) < first][-1]
-    rates = describe(model).frozen_dropout
+    rates = description_of(model).frozen_dropout
     seeds = {name: seed + number for number, name in enumerate(reversed([*rates]))}
 
     def copied(layer: keras.Layer) -> keras.Layer:

@@ -14,8 +14,8 @@ from keras import layers
 
 from pneumokeras.models.backbones import as_expected
 from pneumokeras.models.head import last_dense, probability, sigmoid
-from pneumokeras.models.saving import describe
-from pneumokeras.models.torch_compat import batch_norm, chained, leaky
+from pneumokeras.models.saving import set_description
+from pneumokeras.models.torch_compat import apply_layers, batch_norm, leaky_relu_after
 
 
 def custom_cnn(*, seed: int = 0) -> keras.Model:
@@ -38,7 +38,7 @@ def custom_cnn(*, seed: int = 0) -> keras.Model:
         layers.Dropout(0.5, seed=seed, name="dropout"),
         last_dense(),
     ]
-    logit = chained(as_expected(three, "torch", gray=True), chain, seed=seed)
+    logit = apply_layers(as_expected(three, "torch", gray=True), chain, seed=seed)
     return _described("customcnn", inputs, logit, preprocessing="ImageNet's mean and standard deviation")
 
 
@@ -50,19 +50,19 @@ def cnn_94(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
         seed: of initial weights and dropout.
     """
     chain = [
-        *leaky(layers.Conv2D(12, 3, name="conv1")),  # 98 x 98 x 12
+        *leaky_relu_after(layers.Conv2D(12, 3, name="conv1")),  # 98 x 98 x 12
         layers.MaxPooling2D(name="pool1"),  # 49 x 49 x 12
         batch_norm("norm1"),
-        *leaky(layers.Conv2D(18, 3, name="conv2")),  # 47 x 47 x 18
+        *leaky_relu_after(layers.Conv2D(18, 3, name="conv2")),  # 47 x 47 x 18
         layers.MaxPooling2D(name="pool2"),  # 23 x 23 x 18
-        *leaky(layers.Conv2D(24, 3, name="conv3")),  # 21 x 21 x 24
+        *leaky_relu_after(layers.Conv2D(24, 3, name="conv3")),  # 21 x 21 x 24
         layers.Flatten(name="flatten"),  # 10,584
-        *leaky(layers.Dense(1000, name="dense1")),
+        *leaky_relu_after(layers.Dense(1000, name="dense1")),
         batch_norm("norm2"),
         layers.Dropout(0.3, seed=seed, name="dropout1"),
-        *leaky(layers.Dense(100, name="dense2")),
+        *leaky_relu_after(layers.Dense(100, name="dense2")),
         layers.Dropout(0.3, seed=seed + 1, name="dropout2"),
-        *leaky(layers.Dense(10, name="dense3")),
+        *leaky_relu_after(layers.Dense(10, name="dense3")),
         last_dense(two_logits=two_logits),
     ]
     return _of_100_pixels("cnn-94", chain, seed=seed)
@@ -76,21 +76,21 @@ def cnn_v2(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
         seed: of initial weights and dropout.
     """
     chain = [
-        *leaky(layers.Conv2D(12, 5, name="conv1")),  # 96 x 96 x 12
+        *leaky_relu_after(layers.Conv2D(12, 5, name="conv1")),  # 96 x 96 x 12
         layers.MaxPooling2D(name="pool1"),  # 48 x 48 x 12
         batch_norm("norm1"),
-        *leaky(layers.Conv2D(12, 3, name="conv2")),  # 46 x 46 x 12
-        *leaky(layers.Conv2D(16, 3, name="conv3")),  # 44 x 44 x 16
-        *leaky(layers.Conv2D(12, 3, name="conv4")),  # 42 x 42 x 12
-        *leaky(layers.Conv2D(12, 3, name="conv5")),  # 40 x 40 x 12
+        *leaky_relu_after(layers.Conv2D(12, 3, name="conv2")),  # 46 x 46 x 12
+        *leaky_relu_after(layers.Conv2D(16, 3, name="conv3")),  # 44 x 44 x 16
+        *leaky_relu_after(layers.Conv2D(12, 3, name="conv4")),  # 42 x 42 x 12
+        *leaky_relu_after(layers.Conv2D(12, 3, name="conv5")),  # 40 x 40 x 12
         layers.Dropout(0.3, seed=seed, name="dropout1"),
         layers.MaxPooling2D(name="pool2"),  # 20 x 20 x 12
         layers.Flatten(name="flatten"),  # 4,800
-        *leaky(layers.Dense(1000, name="dense1")),
+        *leaky_relu_after(layers.Dense(1000, name="dense1")),
         batch_norm("norm2"),
-        *leaky(layers.Dense(100, name="dense2")),
+        *leaky_relu_after(layers.Dense(100, name="dense2")),
         layers.Dropout(0.3, seed=seed + 1, name="dropout2"),
-        *leaky(layers.Dense(10, name="dense3")),
+        *leaky_relu_after(layers.Dense(10, name="dense3")),
         last_dense(two_logits=two_logits),
     ]
     return _of_100_pixels("cnn-v2", chain, seed=seed)
@@ -115,7 +115,7 @@ def pneumoniamnist_cnn(*, seed: int = 0) -> keras.Model:
         layers.Dropout(0.5, seed=seed + 4, name="dropout5"),
         last_dense(),
     ]
-    logit = chained(inputs, chain, seed=seed)
+    logit = apply_layers(inputs, chain, seed=seed)
     return _described("pneumoniamnist-cnn", inputs, logit, preprocessing="mean 0.5, standard deviation 0.5")
 
 
@@ -136,7 +136,7 @@ def baseline_cnn(*, seed: int = 0) -> keras.Model:
     features = layers.GlobalAveragePooling2D(name="features")(tensor)
     dropped = layers.Dropout(0.5, seed=seed, name="dropout")(features)
     model = keras.Model(inputs, probability(dropped, seed=seed), name="baseline-cnn")
-    describe(model, architecture=model.name, preprocessing="pixels / 255")
+    set_description(model, architecture=model.name, preprocessing="pixels / 255")
     return model
 
 
@@ -152,7 +152,7 @@ REFERENCE_CNNS: dict[str, Callable[..., keras.Model]] = {
 
 def _of_100_pixels(name: str, chain: list[keras.Layer], *, seed: int) -> keras.Model:
     inputs = keras.Input((100, 100, 1), name="radiograph")
-    logits = chained(inputs, [layers.Rescaling(1 / 255, name="rescale"), *chain], seed=seed)
+    logits = apply_layers(inputs, [layers.Rescaling(1 / 255, name="rescale"), *chain], seed=seed)
     return _described(name, inputs, logits, preprocessing="pixels / 255")
 
 
@@ -174,5 +174,5 @@ def _described(
     name: str, inputs: keras.KerasTensor, logits: keras.KerasTensor, *, preprocessing: str
 ) -> keras.Model:
     model = keras.Model(inputs, sigmoid(logits), name=name)
-    describe(model, architecture=name, preprocessing=preprocessing)
+    set_description(model, architecture=name, preprocessing=preprocessing)
     return model

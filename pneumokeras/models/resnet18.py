@@ -55,7 +55,7 @@ def _basic_block(tensor: keras.KerasTensor, filters: int, *, stride: int, name: 
 
 
 def _conv(tensor: keras.KerasTensor, filters: int, *, size: int, stride: int, name: str) -> keras.KerasTensor:
-    """A convolution padded as in PyTorch: equally on all sides, where Keras' "same" may favour two."""
+    """A convolution padded as in PyTorch: equally on all sides, where Keras' "same" may favor two."""
     if size > 1 and stride > 1:
         tensor = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(tensor)
     padding = "same" if stride == 1 else "valid"

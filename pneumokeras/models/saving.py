@@ -74,20 +74,22 @@ class ModelDescription:
 _descriptions: WeakKeyDictionary[keras.Model, ModelDescription] = WeakKeyDictionary()
 
 
-def describe(model: keras.Model, **changes: Any) -> ModelDescription:
-    """What is known of a model in memory, after noting `changes`.
+def description_of(model: keras.Model) -> ModelDescription:
+    """Return what is known of a model in memory.
 
-    Args:
-        model: any Keras classifier; one that pneumokeras did not make is described by its input's shape.
-        **changes: attributes of `ModelDescription` to note for this model.
+    A model that pneumokeras did not make is described by the shape of its input.
     """
     known = _descriptions.get(model)
     if known is None:
         shape = model.input_shape
         sized = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
         known = ModelDescription(image_size=tuple(shape[1:3])) if sized else ModelDescription()
-    if changes:
-        known = _descriptions[model] = replace(known, **changes)
+    return known
+
+
+def set_description(model: keras.Model, **changes: Any) -> ModelDescription:
+    """Note `changes`, attributes of `ModelDescription`, for a model, and return its description."""
+    known = _descriptions[model] = replace(description_of(model), **changes)
     return known
 
 
@@ -112,7 +114,7 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
     with replacing(path) as temporary:
         keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(MEMBER, json.dumps(describe(model).json(), indent=2))
+            archive.writestr(MEMBER, json.dumps(description_of(model).json(), indent=2))
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:

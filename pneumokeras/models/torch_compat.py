@@ -15,12 +15,12 @@ def batch_norm(name: str) -> keras.Layer:
     return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=name)
 
 
-def leaky(layer: keras.Layer) -> tuple[keras.Layer, keras.Layer]:
+def leaky_relu_after(layer: keras.Layer) -> tuple[keras.Layer, keras.Layer]:
     """A layer and the LeakyReLU after it, with PyTorch's slope of 0.01 below zero."""
     return layer, layers.LeakyReLU(negative_slope=0.01, name=f"{layer.name}_relu")
 
 
-def chained(tensor: keras.KerasTensor, chain: Iterable[keras.Layer], *, seed: int) -> keras.KerasTensor:
+def apply_layers(tensor: keras.KerasTensor, chain: Iterable[keras.Layer], *, seed: int) -> keras.KerasTensor:
     """Call new layers one after the other; convolutions and dense layers begin as PyTorch's do.
 
     PyTorch draws kernel and bias from the uniform distribution between -b and b, where b is one over the

@@ -19,7 +19,7 @@ from pneumokeras.evaluation import Evaluation, Interval, Predictions, evaluate_p
 from pneumokeras.evaluation.intervals import hanley_mcneil, mean_of_two
 from pneumokeras.evaluation.thresholds import ORACLE_WARNING
 from pneumokeras.models.backbones import BACKBONES
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 from pneumokeras.recipes.recipe import (
     FIGURES,
     VARIANTS,
@@ -246,7 +246,7 @@ def _reached(
             if began is not None:
                 began(way.name, variant, seed)
             run = out / "-".join([variant.replace(" ", "-"), str(seed), *changed])
-            rows.append(_of_seed(way, splits[configuration.keep_val], seed, run, options))
+            rows.append(_run_seed(way, splits[configuration.keep_val], seed, run, options))
     except PneumokerasError as error:
         reason = str(error)
     except Exception as error:  # such as too little memory: what others reached is not lost with it
@@ -256,14 +256,14 @@ def _reached(
     return replace(row, changes=changes or None, reason=reason)
 
 
-def _of_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:
+def _run_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:
     """Train a recipe's only variant with one seed, and look at test."""
     variant, configuration = _only(way)
     result = train(way, splits, variant=variant, seed=seed, run=run, **options)
     predictions = predict(result.model, splits.test)
     folder = open_run(run)
     write_predictions(predictions, folder.predictions_path("test"))
-    evaluation, name = _judged(predictions, result, configuration)
+    evaluation, name = _evaluate_at(predictions, result, configuration)
     reached = evaluation.operating_points[name]
     scores = {**reached.scores, "roc_auc": evaluation.roc_auc}
     return Row(
@@ -274,14 +274,14 @@ def _of_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping
         seeds=1,
         thresholds=(reached.point.threshold,),
         chosen_on=reached.point.chosen_on,
-        weights=describe(result.model).weights if configuration.has_backbone else "",
+        weights=description_of(result.model).weights if configuration.has_backbone else "",
         parameters=parameters(result.model),
         size=folder.model_path.stat().st_size / 1e6,
         minutes=sum(folder.record()["timings"].values()) / 60,
     )
 
 
-def _judged(
+def _evaluate_at(
     predictions: Predictions, result: TuningResult, configuration: Configuration
 ) -> tuple[Evaluation, str]:
     """The evaluation, and the name of the operating point that the recipe speaks of."""

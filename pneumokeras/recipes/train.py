@@ -16,7 +16,7 @@ from pneumokeras.data.splits import Splits
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of, set_description
 from pneumokeras.recipes.recipe import COMPACT_CNN, CORRECTED, Configuration, Recipe, load_recipe
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import TuningResult, begin_run, keep_run, load_run
@@ -190,7 +190,9 @@ def _trained(
     seconds = time.perf_counter() - started
     whole = with_one_logit(model) if has_two_logits(model) else model
     if configuration.has_backbone and any(stage.trainable == "all" for stage in configuration.stages):
-        describe(whole, weights=f"trained end to end on these radiographs, from {describe(whole).weights}")
+        set_description(
+            whole, weights=f"trained end to end on these radiographs, from {description_of(whole).weights}"
+        )
     return keep_run(
         run,
         FitResult(whole, fitted.history),

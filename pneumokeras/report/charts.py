@@ -1,6 +1,6 @@
-"""The page's charts as shapes in the units of an SVG, which a template writes down and a style sheet colours.
+"""The page's charts as shapes in the units of an SVG, which a template writes down and a style sheet colors.
 
-They follow the page's colours, light or dark, and its script moves a mark over those that have a threshold.
+They follow the page's colors, light or dark, and its script moves a mark over those that have a threshold.
 The files under figures/ are drawn by `pneumokeras.evaluation.displays.style` instead.
 """
 
@@ -58,7 +58,7 @@ FRAME = Frame()
 
 @dataclass(frozen=True)
 class Line:
-    """A polyline, told apart by colour and dashes.
+    """A polyline, told apart by color and dashes.
 
     Attributes:
         xs, ys: `(n,)` floats in the data's units.
@@ -76,7 +76,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point, told apart by colour and shape.
+    """A point, told apart by color and shape.
 
     Attributes:
         x, y: in the data's units.

@@ -14,7 +14,7 @@ from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import Evaluation, Predictions
 from pneumokeras.explain.gradcam import METHOD, heatmap_function
 from pneumokeras.explain.panels import PANELS_AT_ONCE, explain, read_panels
-from pneumokeras.models.saving import ModelDescription, describe
+from pneumokeras.models.saving import ModelDescription, description_of
 from pneumokeras.report.contents import Examples, Pictures
 from pneumokeras.report.page_data import PICTURE_SIDES
 
@@ -32,14 +32,14 @@ def shown_examples(model: keras.Model, radiographs: RadiographSet, evaluation: E
 
     Args:
         model: the run's.
-        radiographs: the whole set, labelled.
+        radiographs: the whole set, labeled.
         evaluation: of the model on it.
 
     Raises:
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
-    description = describe(model)
+    description = description_of(model)
     return {
         "samples": samples(radiographs, evaluation, description),
         "predictions": predicted(radiographs, evaluation, description),
@@ -94,7 +94,7 @@ def explanations(model: keras.Model, radiographs: RadiographSet, evaluation: Eva
 def pictures(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> Pictures:
     """Small pictures, with heatmaps, of the radiographs that tell most."""
     chosen = most_informative(evaluation, PICTURES)
-    description = describe(model)
+    description = description_of(model)
     heatmaps_of = heatmap_function(model, method=METHOD)
     heatmaps = [
         _coarse(heatmap)
@@ -146,7 +146,7 @@ def examples(
     """Some radiographs with what is said of them.
 
     Args:
-        radiographs: the whole set, labelled.
+        radiographs: the whole set, labeled.
         predictions: of the same, in the same order.
         description: of the model, whose proportions the pictures have.
         chosen: `(k,)` indices of those to show.
@@ -165,7 +165,7 @@ def _explained(
 ) -> Examples:
     panels = explain(model, radiographs.subset(chosen))
     return replace(
-        examples(radiographs, predictions, describe(model), chosen),
+        examples(radiographs, predictions, description_of(model), chosen),
         images=panels.images,
         heatmaps=panels.heatmaps,
         overlays=panels.overlays,

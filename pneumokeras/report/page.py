@@ -54,7 +54,7 @@ POINT_TITLES = {
     "validation": "Chosen on validation",
     "oracle": "Best on these radiographs",
 }
-MOST_CHOICES = 30  # of a filter; a column with more values is found by its sorting
+MAX_CHOICES = 30  # of a filter; a column with more values is found by its sorting
 TITLES = {"roc_auc": "ROC AUC", "brier": "Brier score"}
 SCALING_NAMES = {"none": "as the model says", "temperature": "temperature", "platt": "Platt"}
 
@@ -136,7 +136,7 @@ def render_page(contents: ReportContents) -> str:
         "filters": [
             (number, column)
             for number, column in enumerate(data["columns"])
-            if len(column["values"]) <= MOST_CHOICES
+            if len(column["values"]) <= MAX_CHOICES
         ],
         "tick": TICK,
         "cross": CROSS,

@@ -16,7 +16,7 @@ from pneumokeras.core.errors import one_line
 from pneumokeras.core.html import data_uri
 from pneumokeras.data.dataset import are_named
 from pneumokeras.evaluation import Predictions
-from pneumokeras.evaluation.displays.pictures import HEATMAP_COLOURS
+from pneumokeras.evaluation.displays.pictures import HEATMAP_COLORS
 from pneumokeras.evaluation.intervals import KISH_EVENTS, Z
 from pneumokeras.report.charts import FRAME, Chart
 from pneumokeras.report.contents import Pictures, ReportContents
@@ -26,7 +26,7 @@ PICTURE_SIDES = (224, 176, 144, 112, 88)
 
 WEBP_QUALITY = 68
 HEATMAP_QUALITY = 60
-COLOURS = 17  # of the heatmap's colours, between which the script interpolates
+COLORS = 17  # of the heatmap's colors, between which the script interpolates
 
 Encoded = Mapping[str, Mapping[int, str]]
 """Pictures as data URIs: `images` and `heatmaps`, each by index of the radiograph."""
@@ -59,7 +59,7 @@ def page_data(contents: ReportContents, charts: Sequence[Chart]) -> dict[str, An
         "prevalence": evaluation.prevalence,
         "statedPrevalence": evaluation.stated_prevalence,
         "intervals": {"z": Z, "kishEvents": KISH_EVENTS},
-        "colours": (colormaps[HEATMAP_COLOURS](np.linspace(0, 1, COLOURS))[:, :3] * 255).round().tolist(),
+        "colors": (colormaps[HEATMAP_COLORS](np.linspace(0, 1, COLORS))[:, :3] * 255).round().tolist(),
         "charts": {chart.follows: _axes(chart) for chart in charts},
     }
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from pneumokeras.core.errors import one_line
 from pneumokeras.core.files import read_csv
-from pneumokeras.data.dataset import RadiographSet, said_of
+from pneumokeras.data.dataset import RadiographSet, skipped_notice
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.models.saving import ModelDescription
 from pneumokeras.runs.folder import Run
-from pneumokeras.runs.trials import in_words
+from pneumokeras.runs.trials import format_hyperparameters
 
 
 def facts(
@@ -45,7 +45,7 @@ def facts(
         "search": _search(record),
         "training": _stages(settings.get("stages", ())),
         "fine-tuning": _stages(settings.get("fine_tune", ())),
-        "winner": in_words(best_hyperparameters) if best_hyperparameters else "",
+        "winner": format_hyperparameters(best_hyperparameters) if best_hyperparameters else "",
         "seed": str(record["seed"]),
         "time": ", ".join(
             f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items() if seconds >= 1
@@ -88,7 +88,7 @@ def notices(
             f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
         )
     if radiographs.skipped:
-        told.append(said_of(radiographs.skipped))
+        told.append(skipped_notice(radiographs.skipped))
     if split != "test" and data is None:
         told.append(
             f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."

@@ -20,7 +20,7 @@ from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_pr
 from pneumokeras.evaluation.arguments import check_prevalence
 from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.explain.sanity_checks import check_explanations as checked_explanations
-from pneumokeras.models.saving import ModelDescription, describe
+from pneumokeras.models.saving import ModelDescription, description_of
 from pneumokeras.report.contents import ComparedRuns, ReportContents
 from pneumokeras.report.examples import DISAGREEMENTS, examples, shown_examples
 from pneumokeras.report.provenance import class_counts, facts, notices, seen_in_training
@@ -29,7 +29,7 @@ from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import TuningResult, load_run, write_predictions
 from pneumokeras.training.predict import predict
 
-MOST_SUBGROUPS = 20  # of a column; one with more values, such as an age, is not a grouping
+MAX_SUBGROUPS = 20  # of a column; one with more values, such as an age, is not a grouping
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def report_run(
         check_prevalence(prevalence)
     result, folder = load_run(run), open_run(run)
     other = None if compare_with is None else load_run(compare_with)
-    description, record = describe(result.model), folder.record()
+    description, record = description_of(result.model), folder.record()
     radiographs = _radiographs(folder, data, split, description)
     if other is not None and data is None:
         require_same_radiographs(folder, open_run(other.run), split)
@@ -114,7 +114,7 @@ def report_run(
     told = notices(
         record, run=folder, radiographs=radiographs, data=data, split=split, description=description
     )
-    told += [f"Column {name} has more than {MOST_SUBGROUPS} values: no subgroups." for name in ungrouped]
+    told += [f"Column {name} has more than {MAX_SUBGROUPS} values: no subgroups." for name in ungrouped]
     compared = None
     if other is not None:
         told += seen_in_training(open_run(other.run), radiographs, whose=f" by {other.run.resolve().name}")
@@ -173,7 +173,7 @@ def _columns(radiographs: RadiographSet) -> tuple[dict[str, np.ndarray], list[st
     """What else is known of each radiograph, by name; and which columns have too many values to group by."""
     columns = {"subtype": radiographs.subtypes, **radiographs.columns}
     told = {name: values for name, values in columns.items() if (values != "").any()}
-    return told, [name for name, values in told.items() if np.unique(values).size > MOST_SUBGROUPS]
+    return told, [name for name, values in told.items() if np.unique(values).size > MAX_SUBGROUPS]
 
 
 def _validation(run: Run, classes: tuple[str, str]) -> Predictions | None:
@@ -208,7 +208,7 @@ def _compared(
     return ComparedRuns(
         comparison,
         (name, evaluation.run or "this run"),
-        examples(radiographs, evaluation.predictions, describe(other.model), shown)
+        examples(radiographs, evaluation.predictions, description_of(other.model), shown)
         if images and shown.size
         else None,
     )
@@ -237,13 +237,13 @@ def require_same_radiographs(first: Run, second: Run, split: str) -> None:
         *_only(first, {content: ours[content] for content in ours.keys() - theirs.keys()}),
         *_only(second, {content: theirs[content] for content in theirs.keys() - ours.keys()}),
     ]
-    relabelled = {
+    relabeled = {
         content: name
         for content, (name, label) in ours.items()
         if content in theirs and theirs[content][1] != label
     }
-    if relabelled:
-        differences.append(f"{len(relabelled)} have other labels, such as {min(relabelled.values())}")
+    if relabeled:
+        differences.append(f"{len(relabeled)} have other labels, such as {min(relabeled.values())}")
     if differences:
         raise DataError(
             one_line(

@@ -23,7 +23,7 @@ from pneumokeras.evaluation import (
     ThresholdPolicy,
 )
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
-from pneumokeras.models.saving import describe, load_model, save_model
+from pneumokeras.models.saving import description_of, load_model, save_model, set_description
 from pneumokeras.runs.folder import Run, default_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows
 from pneumokeras.training.loop import FitResult
@@ -98,7 +98,7 @@ def keep_run(
     chosen = policy.choose(predictions.labels, predictions.probabilities)
     points = {"default": DEFAULT_POINT, "validation": chosen}
     points_record = operating_points_to_json(points)
-    describe(
+    set_description(
         model,
         classes=predictions.class_names,
         pad=pad,
@@ -112,7 +112,7 @@ def keep_run(
     write_json(run.threshold_path, points_record)
     save_model(model, run.model_path)
     run.checkpoint_path.unlink(missing_ok=True)
-    run.finish(model=describe(model).json(), **facts)
+    run.finish(model=description_of(model).json(), **facts)
     return TuningResult(model, dict(hyperparameters or {}), trials, fitted.history, points, run.folder)
 
 

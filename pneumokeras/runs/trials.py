@@ -41,7 +41,7 @@ class Trial:
         return {"trial": self.number, **figures, **self.hyperparameters}
 
 
-def in_words(hyperparameters: Mapping[str, Any]) -> str:
+def format_hyperparameters(hyperparameters: Mapping[str, Any]) -> str:
     """Such as "units 128, dropout 0.3"."""
     values = (f"{value:.4g}" if isinstance(value, float) else value for value in hyperparameters.values())
     return ", ".join(f"{name} {value}" for name, value in zip(hyperparameters, values, strict=True))

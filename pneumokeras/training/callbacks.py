@@ -16,9 +16,9 @@ from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
 from pneumokeras.training.optimizers import optimizers_of
 
-COUNTINGS = ("keras", "torch")
+PATIENCE_STYLES = ("keras", "torch")
 
-KEPT = ("best", "best of last stage", "last")
+KEEP_OPTIONS = ("best", "best of last stage", "last")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Plateau:
                 "Expected a plateau's patience and min_learning_rate of at least 0 and a factor in (0, 1). "
                 f"Received {self.patience}, {self.min_learning_rate} and {self.factor}."
             )
-        if self.counting not in COUNTINGS:
-            raise DataError(f"Unknown counting {self.counting!r}. Expected {' or '.join(COUNTINGS)}.")
+        if self.counting not in PATIENCE_STYLES:
+            raise DataError(f"Unknown counting {self.counting!r}. Expected {' or '.join(PATIENCE_STYLES)}.")
 
     def callback(self) -> keras.callbacks.Callback:
         """What lowers the learning rates during a fit, those of each part alike."""
@@ -80,8 +80,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.patience is not None and self.patience < 1:
             raise DataError(f"Expected a patience of at least 1 epoch, or None. Received {self.patience}.")
-        if self.keep not in KEPT:
-            raise DataError(f"Expected keep as one of {', '.join(KEPT)}. Received {self.keep!r}.")
+        if self.keep not in KEEP_OPTIONS:
+            raise DataError(f"Expected keep as one of {', '.join(KEEP_OPTIONS)}. Received {self.keep!r}.")
 
     def callbacks(
         self, objective: str, mode: str, *, checkpoint: str | PathLike[str] | None = None

@@ -20,7 +20,7 @@ from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import TemperatureScaling, roc_auc
 from pneumokeras.models.averaging import averaged, require_alike
 from pneumokeras.models.parts import fingerprint
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import TuningResult, begin_run, keep_run, load_run
 from pneumokeras.training.loop import FitResult
@@ -60,7 +60,7 @@ def ensemble(
     for pair in permutations(members, 2):
         _require_held_out(*pair)
         _require_same_validation(*pair)
-    splits = _joint_splits(members, describe(members[0].result.model).classes)
+    splits = _joint_splits(members, description_of(members[0].result.model).classes)
     seed = members[0].run.record()["seed"]
     settings = {
         "model": "ensemble",
@@ -86,7 +86,7 @@ def ensemble(
             folder,
             FitResult(model, {}),
             predictions,
-            pad=describe(model).pad,
+            pad=description_of(model).pad,
             members={
                 name: {"val_auc": roc_auc(labels, one), "temperature": temperature}
                 for name, one, temperature in zip(settings["members"], said, temperatures, strict=True)

@@ -1,4 +1,4 @@
-"""Predict a labelled set and evaluate the predictions."""
+"""Predict a labeled set and evaluate the predictions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predicti
 from pneumokeras.evaluation.arguments import check_prevalence
 from pneumokeras.evaluation.subgroups import check_columns
 from pneumokeras.evaluation.thresholds import operating_points_from_json
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 from pneumokeras.training.predict import predict
 
 
 def operating_points_of(model: keras.Model) -> dict[str, OperatingPoint]:
     """The operating points a model carries; empty if nobody chose any."""
-    return operating_points_from_json({"schema": 1, "points": describe(model).operating_points})
+    return operating_points_from_json({"schema": 1, "points": description_of(model).operating_points})
 
 
 def evaluate(
@@ -31,7 +31,7 @@ def evaluate(
     validation: RadiographSet | None = None,
     batch_size: int = 32,
 ) -> Evaluation:
-    """Predict a labelled set and judge the predictions.
+    """Predict a labeled set and judge the predictions.
 
     Args:
         model: as for `predict`.
@@ -39,7 +39,7 @@ def evaluate(
         operating_points: thresholds to judge besides 0.5; by default those the model carries.
         columns: what divides the set into subgroups, by name: `(n,)` values; by default its subtypes.
         prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        validation: the validation split, labelled, to fit scalings of the probabilities on; by default none
+        validation: the validation split, labeled, to fit scalings of the probabilities on; by default none
             are fitted.
         batch_size: radiographs at a time.
 
@@ -55,9 +55,9 @@ def evaluate(
     )
     if prevalence is not None:
         check_prevalence(prevalence)
-    for labelled in (radiographs, validation):
-        if labelled is not None:
-            labelled.require_labels()
+    for labeled in (radiographs, validation):
+        if labeled is not None:
+            labeled.require_labels()
     points = operating_points_of(model) if operating_points is None else operating_points
     predictions = predict(model, radiographs, batch_size=batch_size)
     return evaluate_predictions(

@@ -19,14 +19,14 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.forward import InBatches, batch_by_batch, compiled, compiled_in_bfloat16
 from pneumokeras.models.parts import fingerprint
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import description_of
 from pneumokeras.training.feature_store import FeatureStore, Rows
 
 PRECISIONS = ("float32", "bfloat16")
 VERSION = 1
 """To be raised when radiographs are decoded, resized or augmented differently."""
 
-SMALLEST_COSINE = 0.999
+MIN_COSINE = 0.999
 """Features in bfloat16 must point this nearly to where those in float32 point, for every image tried."""
 
 BATCH_SIZE = 32
@@ -144,7 +144,7 @@ class Extractor:
     @classmethod
     def of(cls, network: keras.Model, model: keras.Model, *, precision: str = "float32") -> Extractor:
         """An extractor for the frozen part of a model, called what the model's description says."""
-        known = describe(model)
+        known = description_of(model)
         return cls(network, backbone=known.architecture, weights=known.weights, precision=precision)
 
     def all_bytes(self, sets: Sequence[Views]) -> int:
@@ -236,7 +236,7 @@ class Extractor:
         first = precisions[0]
         alike = [
             first,
-            *(p for p in precisions[1:] if _cosines(said[p], said[first]).min() >= SMALLEST_COSINE),
+            *(p for p in precisions[1:] if _cosines(said[p], said[first]).min() >= MIN_COSINE),
         ]
         seconds = {
             (precision, size): _seconds(self._function(precision), sample, size)

@@ -10,7 +10,7 @@ import keras
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.dataset import RadiographSet
-from pneumokeras.models.saving import describe
+from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.data_adapters import ImageBatches
 from pneumokeras.training.features import ExtractionProgress
@@ -86,7 +86,7 @@ def fit(
             "Expected oversample or balanced class weights, received both. Pass class_weights=None, or "
             "weights of your own."
         )
-    description = describe(model, classes=train.class_names)
+    description = set_description(model, classes=train.class_names)
     images = ImageBatches.of(
         train,
         val,

@@ -50,7 +50,7 @@ OPTIMIZERS = {"adam": L2Adam, "adamw": keras.optimizers.AdamW}
 """Where weight decay acts: in the gradient, or on the weights themselves (decoupled)."""
 
 
-def over_parts(
+def head_and_backbone_optimizer(
     optimizers: Mapping[str, keras.optimizers.Optimizer], head: Iterable[keras.Variable]
 ) -> keras.optimizers.Optimizer:
     """One optimizer for a model that leaves the head to one and everything else to another.

@@ -11,7 +11,7 @@ from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.evaluation import Predictions
 from pneumokeras.models.forward import forward
 from pneumokeras.models.parts import cut
-from pneumokeras.models.saving import describe, known_classes
+from pneumokeras.models.saving import description_of, known_classes
 from pneumokeras.training.features import Extractor, Views
 
 
@@ -44,7 +44,7 @@ def predict(
             f"The model tells {' from '.join(classes)}, the radiographs are "
             f"{' and '.join(radiographs.class_names)}. Load them with the model's classes, in its order."
         )
-    description = describe(model)
+    description = description_of(model)
     loader = RadiographLoader(
         radiographs,
         description.image_size,

@@ -20,7 +20,7 @@ from pneumokeras.training.feature_store import cache_folder
 from pneumokeras.training.features import ExtractionProgress, Extractor, Views
 from pneumokeras.training.loop import FitResult, fit_on
 from pneumokeras.training.objectives import best_epoch, best_of
-from pneumokeras.training.optimizers import OPTIMIZERS, over_parts
+from pneumokeras.training.optimizers import OPTIMIZERS, head_and_backbone_optimizer
 
 BATCH_NORMS = ("keep", "update")
 
@@ -126,7 +126,7 @@ def fit_stages(
         if began is not None:
             began(stage)
         parts = cut(model, stage.trainable, batch_norm=stage.batch_norm, seed=images.train.seed)
-        trained, data = _what_is_trained(model, parts, images, cache, progress)
+        trained, data = _trainable_model_and_data(model, parts, images, cache, progress)
         trained.compile(
             _optimizer(model, parts.upper, stage),
             loss=model.loss if model.compiled else "binary_crossentropy",
@@ -214,7 +214,7 @@ def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[S
     return retrained + sum(untrained.values())
 
 
-def _what_is_trained(
+def _trainable_model_and_data(
     model: keras.Model,
     parts: Parts,
     images: ImageBatches,
@@ -244,7 +244,7 @@ def _optimizer(model: keras.Model, upper: keras.Model, stage: Stage) -> keras.op
         return new(stage.learning_rate)
     names = trainable_layers(model, "head")
     head = [layer for layer in upper.layers if layer.name in names]
-    return over_parts(
+    return head_and_backbone_optimizer(
         {part: new(rate, name=part) for part, rate in stage.learning_rate.items()},
         [variable for layer in head for variable in layer.trainable_variables],
     )

@@ -83,7 +83,7 @@ def tune(
         objective: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
         fine_tune: stages that the winner goes through after its fit, such as `[Stage("stage5", epochs=5)]`,
             see `pneumokeras.fit`; the weights of the best epoch of all are kept.
-        seed: of search, initial weights, order and augmentation. Keras' initialisers follow global states
+        seed: of search, initial weights, order and augmentation. Keras' initializers follow global states
             only, so these are set by `set_seed` before each trial.
         pad: keep the proportions of radiographs and fill up with black, instead of stretching them.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
@@ -180,7 +180,7 @@ def _search_and_fit(
         example = hypermodel.build(keras_tuner.HyperParameters())
         require_parts(example, stages)
         stores = cache and may_store(example, images, stages, confirm=confirm)
-    way = _way(hypermodel, images, precision=precision, cache=cache, progress=progress)
+    way = _training_backend(hypermodel, images, precision=precision, cache=cache, progress=progress)
     run.note(precision=way.precision)  # the trials of a search that is gone on with must compare
     build = _with_batch_sizes(way.build, settings["batch_size"])
     extracted = time.perf_counter()
@@ -234,7 +234,7 @@ def _search_and_fit(
 
 
 @dataclass(frozen=True)
-class _Way:
+class _TrainingBackend:
     """One way to the same model: what trials build and fit, and how the winner becomes a full model."""
 
     build: Build
@@ -243,18 +243,18 @@ class _Way:
     precision: str
 
 
-def _way(
+def _training_backend(
     hypermodel: HyperModel, images: ImageBatches, *, precision: str, cache: bool, progress: Progress | None
-) -> _Way:
+) -> _TrainingBackend:
     """Heads on stored features where the HyperModel has a frozen backbone, else full models on images."""
     if not (cache and images.train.storable and isinstance(hypermodel, TransferHyperModel)):
         images.preload()
-        return _Way(hypermodel.build, images, lambda hp, model: model, "float32")
+        return _TrainingBackend(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()
     extractor = Extractor.of(network, network, precision=precision)
     features = extractor.features(sets_of(images), progress=progress)
     data = FeatureBatches(images, *features.rows)
-    return _Way(hypermodel.build_head, data, hypermodel.assemble, features.precision)
+    return _TrainingBackend(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
 
 def _with_batch_sizes(build: Build, sizes: Sequence[int]) -> Build:

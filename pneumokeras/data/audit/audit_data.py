@@ -34,11 +34,11 @@ from pneumokeras.data.splits import Splits
 UNUSUAL = 6.0
 """From how many robust standard deviations from the median an exposure is unusual."""
 
-LEAST_CONTRAST = 8.0  # gray levels, standard deviation
+MIN_CONTRAST = 8.0  # gray levels, standard deviation
 WIDEST_ASPECT = 2.0
-SMALLEST_SHARE = 0.25  # of the median side
+MIN_SHARE = 0.25  # of the median side
 SHIFT_STRENGTH = 0.003  # a strong penalty: there are more features than test radiographs of a class
-MOST_TELLING = 3
+MAX_SHORTCUT_CUES = 3
 SHOWN_EXAMPLES = 4
 PICTURE_SIDE, JPEG_QUALITY = 200, 82  # pixels
 
@@ -154,7 +154,7 @@ def _outliers(collection: Collection, measurements: Measurements, names: np.ndar
     heights, widths = measurements.sizes.T
     tests = (
         (_is_unusual(brightness), "brightness {brightness:.0f}"),
-        (_is_unusual(contrast) | (contrast < LEAST_CONTRAST), "contrast {contrast:.0f}"),
+        (_is_unusual(contrast) | (contrast < MIN_CONTRAST), "contrast {contrast:.0f}"),
         (np.abs(np.log(widths / heights)) > np.log(WIDEST_ASPECT), "aspect {aspect:.2f}"),
         (_is_small(heights) | _is_small(widths), "{width} x {height} pixels"),
     )
@@ -179,7 +179,7 @@ def _is_unusual(values: np.ndarray) -> np.ndarray:
 
 
 def _is_small(sides: np.ndarray) -> np.ndarray:
-    return sides < SMALLEST_SHARE * np.median(sides)
+    return sides < MIN_SHARE * np.median(sides)
 
 
 def _duplicates(
@@ -229,7 +229,7 @@ def _shortcut(collection: Collection, measurements: Measurements, seed: int) -> 
     )
     if found is None:
         return None
-    alone = dict(list(found.alone.items())[:MOST_TELLING])
+    alone = dict(list(found.alone.items())[:MAX_SHORTCUT_CUES])
     return Shortcut(split, len(found.rows), found.auc, found.chance, alone)
 
 

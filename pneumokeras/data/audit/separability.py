@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 FOLDS = 5
-LEAST_IMAGES, LEAST_PATIENTS = 20, FOLDS
+MIN_IMAGES, MIN_PATIENTS = 20, FOLDS
 """Of each side; fewer would give a figure of chance."""
 
-MOST_IMAGES = 5_000
+MAX_IMAGES = 5_000
 """Of each side; of more, as many are drawn, so that the time stays bounded."""
 
 
@@ -43,7 +43,7 @@ def separation(
     strength: float = 1.0,
     seed: int = 0,
 ) -> Separation | None:
-    """Tell side 1 from side 0 by logistic regression on standardised features.
+    """Tell side 1 from side 0 by logistic regression on standardized features.
 
     Args:
         features: `(n, k)` floats.
@@ -51,10 +51,10 @@ def separation(
         patients: `(n,)` strings; a patient is never in the fold that is predicted and in those learned from.
         names: of the k features, if their own AUC is wanted.
         strength: inverse of the penalty on large weights.
-        seed: of the folds, and of the draw where a side has more than `MOST_IMAGES`.
+        seed: of the folds, and of the draw where a side has more than `MAX_IMAGES`.
 
     Returns:
-        `None` where a side has under `LEAST_IMAGES` radiographs or under `LEAST_PATIENTS` patients.
+        `None` where a side has under `MIN_IMAGES` radiographs or under `MIN_PATIENTS` patients.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -65,7 +65,7 @@ def separation(
     rows = _drawn(sides, np.random.default_rng(seed))
     features, sides, patients = features[rows], sides[rows], patients[rows].astype(str)
     people = [len(np.unique(patients[sides == side])) for side in (0, 1)]
-    if min(np.bincount(sides, minlength=2)) < LEAST_IMAGES or min(people) < LEAST_PATIENTS:
+    if min(np.bincount(sides, minlength=2)) < MIN_IMAGES or min(people) < MIN_PATIENTS:
         return None
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
@@ -101,8 +101,8 @@ def shift_features(thumbnails: np.ndarray, statistics: np.ndarray) -> np.ndarray
 
 
 def _drawn(sides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows in order, at most `MOST_IMAGES` of each side."""
-    kept = [rng.permutation(np.flatnonzero(sides == side))[:MOST_IMAGES] for side in (0, 1)]
+    """Rows in order, at most `MAX_IMAGES` of each side."""
+    kept = [rng.permutation(np.flatnonzero(sides == side))[:MAX_IMAGES] for side in (0, 1)]
     return np.sort(np.concatenate(kept))
 
 

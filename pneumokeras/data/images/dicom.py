@@ -33,7 +33,7 @@ KEY_VARIABLE = "PNEUMOKERAS_KEY"
 _KEY_BYTES = 32
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom gives all of them back as RGB
+_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom gives all of them back as RGB
 
 
 def decode(content: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def decode(content: np.ndarray) -> np.ndarray:
 
     Stored values go through the rescale slope and intercept (or modality table), then through the first
     window or VOI table; without either, the darkest value becomes 0 and the brightest 255. MONOCHROME1,
-    where high values are dark, is inverted. Colour becomes luminance.
+    where high values are dark, is inverted. Color becomes luminance.
 
     Args:
         content: `(n,)` array of `uint8`, all of the file.
@@ -185,10 +185,10 @@ def _require_decoder(dataset: Any) -> None:
 def _luminance(dataset: Any) -> np.ndarray:
     from pydicom.pixels import pixel_array
 
-    colours = pixel_array(dataset)
-    if dataset.PhotometricInterpretation not in _COLOUR or colours.dtype != np.uint8:
-        raise DataError("cannot be decoded: its colours are not eight bits of RGB or YBR.")
-    return cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+    colors = pixel_array(dataset)
+    if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
+        raise DataError("cannot be decoded: its colors are not eight bits of RGB or YBR.")
+    return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
 def _as_shown(dataset: Any) -> np.ndarray:
@@ -213,15 +213,15 @@ def _as_shown(dataset: Any) -> np.ndarray:
 
 def _by_window(values: np.ndarray, dataset: Any) -> np.ndarray:
     """Brightness in [0, 1] by the first window; DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
-    centre, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+    center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
     function = dataset.get("VOILUTFunction") or "LINEAR"
     if width < 1 if function == "LINEAR" else width <= 0:
         raise DataError(f"cannot be decoded: its window has the width {width:g}.")
     if function == "SIGMOID":
-        return 1 / (1 + np.exp(-4 * (values - centre) / width))
+        return 1 / (1 + np.exp(-4 * (values - center) / width))
     if function == "LINEAR_EXACT":
-        return (values - centre) / width + 0.5
-    return (values - (centre - 0.5)) / max(width - 1, np.finfo(float).tiny) + 0.5
+        return (values - center) / width + 0.5
+    return (values - (center - 0.5)) / max(width - 1, np.finfo(float).tiny) + 0.5
 
 
 def _by_table(values: np.ndarray, dataset: Any) -> np.ndarray:

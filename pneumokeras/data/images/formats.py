@@ -58,8 +58,8 @@ def format_of(content: bytes) -> FileFormat:
 def _png(content: bytes) -> FileFormat:
     if len(content) < 26:
         return FileFormat("PNG", complete=False)
-    depth, colour = content[24], content[25]
-    return FileFormat("PNG", _mode(_PNG_MODES.get(colour, ""), depth), complete=b"IEND" in content)
+    depth, color = content[24], content[25]
+    return FileFormat("PNG", _mode(_PNG_MODES.get(color, ""), depth), complete=b"IEND" in content)
 
 
 def _jpeg(content: bytes) -> FileFormat:

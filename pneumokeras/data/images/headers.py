@@ -16,9 +16,9 @@ JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 
-_MOST_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
-_MOST_FILLING = 64
-_MOST_SCANS = 256  # each goes over the whole image; encoders make about ten
+_MAX_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
+_MAX_FILLING = 64
+_MAX_SCANS = 256  # each goes over the whole image; encoders make about ten
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG_PROGRESSIVE_FRAME = 0xC2
 _TIFF_TAGS = {
@@ -101,8 +101,8 @@ def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
         IndexError: if the file ends before, or `struct.error`.
     """
     place = 2
-    for _ in range(_MOST_SEGMENTS):
-        filled = bytes(content[place : place + _MOST_FILLING])  # any number of 0xFF may stand before a marker
+    for _ in range(_MAX_SEGMENTS):
+        filled = bytes(content[place : place + _MAX_FILLING])  # any number of 0xFF may stand before a marker
         place += len(filled) - len(filled.lstrip(b"\xff")) + 1
         marker = content[place - 1]
         if not filled.startswith(b"\xff") or marker == 0xFF:
@@ -116,8 +116,8 @@ def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
 def _jpeg_size(content: memoryview) -> tuple[int, int]:
     for marker, place in jpeg_segments(content):
         if marker in JPEG_FRAMES:
-            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MOST_SCANS:
-                raise DataError(f"cannot be decoded: it has more than {_MOST_SCANS} scans.")
+            if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MAX_SCANS:
+                raise DataError(f"cannot be decoded: it has more than {_MAX_SCANS} scans.")
             height, width = struct.unpack_from(">HH", content, place + 3)
             return height, width
     raise LookupError("no frame")
@@ -126,7 +126,7 @@ def _jpeg_size(content: memoryview) -> tuple[int, int]:
 def _png_size(content: memoryview) -> tuple[int, int]:
     """With a look at all chunks: the decoder allocates what each claims to hold."""
     place = 8
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", content, place)
         place += 12 + length
         if kind == b"IEND" or place > len(content):

@@ -27,7 +27,7 @@ _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCAL
 # Measured on published radiographs brought to 224 pixels: reduced to no less than 1.1 times the target, they
 # differ from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an
 # eighth, of which only each block's mean is left, would save hardly more time and differ by 2.
-_LEAST_OVERSIZE = 1.1
+_MIN_OVERSIZE = 1.1
 _JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 
 
@@ -40,7 +40,7 @@ def read_radiograph(
     """Read one radiograph as gray levels.
 
     Args:
-        path: a JPEG, PNG, TIFF, BMP or (with pydicom) DICOM file, whatever its ending. Colour is turned into
+        path: a JPEG, PNG, TIFF, BMP or (with pydicom) DICOM file, whatever its ending. Color is turned into
             luminance, transparency is ignored, an EXIF orientation is applied, more than eight bits are
             brought to eight by `eight_bits`, DICOM is shown as its window says. A JPEG much larger than
             `image_size` is decoded at a half or a quarter of its size.
@@ -134,7 +134,7 @@ def _jpeg_flag(header: Header, image_size: tuple[int, int] | None) -> int:
     if image_size is not None:
         oversize = min(header.height, header.width) / max(image_size)
         for factor, flag in _REDUCTIONS.items():
-            if oversize >= factor * _LEAST_OVERSIZE:
+            if oversize >= factor * _MIN_OVERSIZE:
                 return flag
     return cv2.IMREAD_GRAYSCALE
 

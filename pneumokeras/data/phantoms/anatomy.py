@@ -166,9 +166,9 @@ def _smooth(points: list[tuple[float, float]]) -> np.ndarray:
     return outline
 
 
-def _ellipse(centre: tuple[float, float], half_width: float, half_height: float) -> np.ndarray:
+def _ellipse(center: tuple[float, float], half_width: float, half_height: float) -> np.ndarray:
     angle = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
-    return np.stack([centre[0] + half_width * np.cos(angle), centre[1] + half_height * np.sin(angle)], axis=1)
+    return np.stack([center[0] + half_width * np.cos(angle), center[1] + half_height * np.sin(angle)], axis=1)
 
 
 def trunk(patient: Patient, projection: Projection) -> np.ndarray:
@@ -383,7 +383,7 @@ def gas(patient: Patient, projection: Projection, rng: np.random.Generator) -> n
     bronchi = [np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT)]
     windpipe = projection.blank()
     projection.stroke(windpipe, [projection.place(line) for line in (tube, *bronchi)], thickness=half * 0.55)
-    centre = (patient.cage_half_width * rng.uniform(0.4, 0.6), patient.y(1.2) + 0.02)
-    bubble = _ellipse(centre, patient.cage_half_width * 0.3, patient.cage_half_width * rng.uniform(0.12, 0.2))
+    center = (patient.cage_half_width * rng.uniform(0.4, 0.6), patient.y(1.2) + 0.02)
+    bubble = _ellipse(center, patient.cage_half_width * 0.3, patient.cage_half_width * rng.uniform(0.12, 0.2))
     stomach = max(0.0, rng.uniform(-0.8, 1.0)) * projection.fill(bubble, edge=0.008)
     return WINDPIPE_AIR * projection.soften(windpipe, 0.006) + STOMACH_AIR * stomach

@@ -160,9 +160,9 @@ def _opacities(rng: np.random.Generator, patient: Patient, air: np.ndarray) -> t
     for _ in range(rng.choice(counts)):
         radius = rng.uniform(*radii)
         rows, columns = np.nonzero(depth > min(0.6 * radius, 0.7 * float(depth.max())))
-        centre = rng.integers(len(rows))
+        center = rng.integers(len(rows))
         envelope = air * _envelope(
-            rng, pixels, x=columns[centre] / pixels, y=rows[centre] / pixels, radius=radius
+            rng, pixels, x=columns[center] / pixels, y=rows[center] / pixels, radius=radius
         )
         envelope /= envelope.max()
         mottle = 0.47 + 0.47 * np.tanh(MOTTLE * _cloud(rng, pixels, cells=28))

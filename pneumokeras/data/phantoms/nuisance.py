@@ -13,8 +13,8 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 
-MOST_ROTATION = 45.0  # degrees
-MOST_EXPOSURE = 1.0  # powers of two
+MAX_ROTATION = 45.0  # degrees
+MAX_EXPOSURE = 1.0  # powers of two
 MARKER_SIDE = 0.12  # image widths; the plate that the letter stands on, so that it is seen on any ground
 LETTER_HEIGHT, LETTER_STROKE = 0.08, 0.018
 
@@ -41,8 +41,8 @@ class Nuisance:
 
     def __post_init__(self) -> None:
         for name, value, most in (
-            ("rotation", self.rotation, MOST_ROTATION),
-            ("exposure", self.exposure, MOST_EXPOSURE),
+            ("rotation", self.rotation, MAX_ROTATION),
+            ("exposure", self.exposure, MAX_EXPOSURE),
             ("marker", self.marker or 0.0, 1.0),
         ):
             if not 0.0 <= value <= most:

@@ -86,20 +86,20 @@ def _set_from_folder(
             "name others with --classes, or move them out."
         )
     if any(name in children for name in wanted):
-        labelled = [
+        labeled = [
             (file, label)
             for label, name in enumerate(wanted)
             if name in children
             for file in sorted(images_under(children[name]))
         ]
     else:
-        labelled = [(file, label_of(file, classes)) for file in sorted(images_under(folder))]
-    if not labelled:
+        labeled = [(file, label_of(file, classes)) for file in sorted(images_under(folder))]
+    if not labeled:
         raise DataError(
             f"No images under {folder}. "
             f"Expected folders {classes[0]} and {classes[1]} holding JPEG, PNG, TIFF, BMP or DICOM files."
         )
-    files, labels = zip(*labelled, strict=True)
+    files, labels = zip(*labeled, strict=True)
     return RadiographSet.from_files(
         files, labels=labels, class_names=classes, patient_pattern=pattern, root=root
     )

@@ -73,14 +73,14 @@ def read_manifest(
 
 
 def write_sets(path: str | PathLike[str], sets: Mapping[str, RadiographSet]) -> None:
-    """Write labelled sets by split, with absolute paths: path, label, subtype, patient, split and so on."""
+    """Write labeled sets by split, with absolute paths: path, label, subtype, patient, split and so on."""
     write_csv(path, (*COLUMNS, *columns_of(sets.values())), manifest_rows(sets, Path.absolute))
 
 
 def manifest_rows(
     sets: Mapping[str, RadiographSet], path_of: Callable[[Path], Path | str]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest of labelled sets by split.
+    """The rows of a manifest of labeled sets by split.
 
     Args:
         sets: the sets by split.
@@ -133,7 +133,7 @@ def _set_from_rows(
     y = np.array([classes.index(row["label"]) for row in rows], dtype=np.int64)
     if any(ARRAY_MARK in name for name in names):
         radiographs = replace(rows_of_npz(names, folder, classes=classes), labels=y)
-        radiographs = replace(radiographs, patients=_told(patients, radiographs.patients))
+        radiographs = replace(radiographs, patients=_override(patients, radiographs.patients))
     else:
         radiographs = RadiographSet.from_files(
             [folder / name for name in names],
@@ -147,12 +147,12 @@ def _set_from_rows(
     others = [name for name in rows[0] if name and name not in (*COLUMNS, FOLD)]
     return replace(
         radiographs,
-        subtypes=_told(subtypes, radiographs.subtypes),
+        subtypes=_override(subtypes, radiographs.subtypes),
         columns={
             name: np.array([(row[name] or "").strip() for row in rows], dtype=object) for name in others
         },
     )
 
 
-def _told(told: Iterable[str], otherwise: np.ndarray) -> np.ndarray:
+def _override(told: Iterable[str], otherwise: np.ndarray) -> np.ndarray:
     return np.array([one or other for one, other in zip(told, otherwise, strict=True)], dtype=object)

@@ -70,11 +70,11 @@ class ConfusionMatrixDisplay:
         self.ax_.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
         for row, column in np.ndindex(2, 2):
             share = f"{shares[row, column]:.1%} of row" if totals[row, 0] else "no such radiographs"
-            colour = "white" if shares[row, column] > 0.6 else INK
-            centred: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
-            self.ax_.text(column, row - 0.17, f"{counts[row, column]:,}", fontsize=20, **centred)
-            self.ax_.text(column, row + 0.08, share, fontsize=10, **centred)
-            self.ax_.text(column, row + 0.25, names[row][column], fontsize=8.5, **centred)
+            color = "white" if shares[row, column] > 0.6 else INK
+            centered: dict[str, Any] = {"ha": "center", "va": "center", "color": color}
+            self.ax_.text(column, row - 0.17, f"{counts[row, column]:,}", fontsize=20, **centered)
+            self.ax_.text(column, row + 0.08, share, fontsize=10, **centered)
+            self.ax_.text(column, row + 0.25, names[row][column], fontsize=8.5, **centered)
         labels = [without_mathtext(name) for name in self.class_names]
         self.ax_.set_xticks([0, 1], labels)
         self.ax_.set_yticks([0, 1], labels, rotation=90, va="center")
@@ -175,7 +175,7 @@ class ScoreDistributionDisplay:
     """What a model says of the radiographs of either class, with the thresholds.
 
     Attributes:
-        predictions: labelled.
+        predictions: labeled.
         operating_points: results by name.
         ax_: the axes drawn into.
         figure_: their figure.
@@ -192,10 +192,8 @@ class ScoreDistributionDisplay:
         edges = np.linspace(0, 1, SCORE_BINS + 1)
         counts = score_histogram(self.predictions)
         styles = ((SKY, ""), (VERMILLION, "///"))
-        for row, name, (colour, hatch) in zip(counts, self.predictions.class_names, styles, strict=True):
-            self.ax_.stairs(
-                row, edges, label=without_mathtext(name), color=colour, linewidth=1.6, hatch=hatch
-            )
+        for row, name, (color, hatch) in zip(counts, self.predictions.class_names, styles, strict=True):
+            self.ax_.stairs(row, edges, label=without_mathtext(name), color=color, linewidth=1.6, hatch=hatch)
         for name, result in self.operating_points.items():
             style = POINT_STYLES.get(name, OTHER_POINT_STYLE)
             dashes = {"default": "--", "validation": "-"}.get(name, ":")
@@ -284,8 +282,8 @@ class NetBenefitDisplay:
             (self.benefit.treat_all, VERMILLION, "-.", "call all"),
             (self.benefit.treat_none, GRAY, "--", "call none"),
         )
-        for values, colour, dashes, name in curves:
-            self.ax_.plot(self.benefit.thresholds, values, color=colour, linestyle=dashes, label=name)
+        for values, color, dashes, name in curves:
+            self.ax_.plot(self.benefit.thresholds, values, color=color, linestyle=dashes, label=name)
         highest = max(float(self.benefit.model.max()), float(self.benefit.treat_all.max()), 0.05)
         self.ax_.set_xlim(0, 1)
         self.ax_.set_ylim(-0.25 * highest, 1.08 * highest)
@@ -315,19 +313,19 @@ class SubgroupsDisplay:
             ax = new_figure(5.6, 1.5 + 0.45 * len(self.subgroups)).add_subplot()
         self.ax_, self.figure_ = chart(ax, "Subgroups")
         styles = {"sensitivity": (BLUE, "o", -0.12), "specificity": (VERMILLION, "s", 0.12)}
-        for score, (colour, marker, offset) in styles.items():
+        for score, (color, marker, offset) in styles.items():
             for row, group in enumerate(self.subgroups):
                 interval = group.scores[score]
                 self.ax_.plot(
-                    [interval.low, interval.high], [row + offset] * 2, color=colour, linewidth=1.4, zorder=2
+                    [interval.low, interval.high], [row + offset] * 2, color=color, linewidth=1.4, zorder=2
                 )
                 self.ax_.plot(
                     [interval.estimate],
                     [row + offset],
-                    color=colour,
+                    color=color,
                     marker=marker,
                     markersize=7,
-                    markerfacecolor="white" if group.small else colour,
+                    markerfacecolor="white" if group.small else color,
                     linestyle="none",
                     label=score if row == 0 else None,
                     zorder=3,

@@ -29,7 +29,7 @@ from pneumokeras.evaluation.displays.style import (
     without_mathtext,
 )
 
-HEATMAP_COLOURS = "inferno"
+HEATMAP_COLORS = "inferno"
 
 
 @dataclass(eq=False)
@@ -88,15 +88,15 @@ class PredictionSamplesDisplay:
             _show_radiograph(ax, image)
             called = int(probability >= self.threshold)
             right = called == label
-            colour = RIGHT_GREEN if right else WRONG_RED
+            color = RIGHT_GREEN if right else WRONG_RED
             confidence = probability if called else 1 - probability
             ax.set_title(
                 f"{TICK if right else CROSS} true {without_mathtext(self.class_names[int(label)])}\n"
                 f"predicted {without_mathtext(self.class_names[called])}\nconfidence {confidence:.0%}",
                 fontsize=9,
-                color=colour,
+                color=color,
             )
-            ax.spines[:].set(visible=True, color=colour, linewidth=2)
+            ax.spines[:].set(visible=True, color=color, linewidth=2)
         return self
 
 
@@ -128,7 +128,7 @@ class GradCamDisplay:
         for column, title in enumerate(self.titles):
             _show_radiograph(self.axes_[0, column], self.images[column])
             self.axes_[1, column].imshow(self.overlays[column], interpolation="lanczos")
-            self.axes_[2, column].imshow(self.heatmaps[column], cmap=HEATMAP_COLOURS, vmin=0, vmax=1)
+            self.axes_[2, column].imshow(self.heatmaps[column], cmap=HEATMAP_COLORS, vmin=0, vmax=1)
             self.axes_[0, column].set_title(without_mathtext(title), fontsize=9, color=INK)
         for ax, name in zip(self.axes_[:, 0], ("radiograph", "overlay", "heatmap"), strict=True):
             ax.set_ylabel(name, fontsize=10, color=INK)
@@ -162,11 +162,11 @@ class ProjectionDisplay:
             self.ax_.plot(*self.points.T, color=GRAY, marker="o", markersize=3, linestyle="none")
         else:
             styles = ((SKY, "o"), (VERMILLION, "^"))
-            for value, (name, (colour, marker)) in enumerate(zip(self.class_names, styles, strict=True)):
+            for value, (name, (color, marker)) in enumerate(zip(self.class_names, styles, strict=True)):
                 chosen = self.points[np.asarray(self.labels) == value]
                 self.ax_.plot(
                     *chosen.T,
-                    color=colour,
+                    color=color,
                     marker=marker,
                     markersize=4,
                     alpha=0.75,
@@ -180,7 +180,7 @@ class ProjectionDisplay:
 
 
 def heatmap_pixels(heatmap: np.ndarray) -> np.ndarray:
-    """A heatmap in the colours of `GradCamDisplay`.
+    """A heatmap in the colors of `GradCamDisplay`.
 
     Args:
         heatmap: `(height, width)` floats in [0, 1].
@@ -188,7 +188,7 @@ def heatmap_pixels(heatmap: np.ndarray) -> np.ndarray:
     Returns:
         `(height, width, 3)` `uint8`, RGB.
     """
-    return colormaps[HEATMAP_COLOURS](heatmap, bytes=True)[..., :3]
+    return colormaps[HEATMAP_COLORS](heatmap, bytes=True)[..., :3]
 
 
 def _show_radiograph(ax: Axes, image: np.ndarray) -> None:

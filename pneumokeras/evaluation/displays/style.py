@@ -4,7 +4,7 @@ In the manner of scikit-learn's Displays, `plot(ax=None)` draws into the given a
 own, keeps `ax_` and `figure_`, and returns the display. Displays of several pictures take and keep a grid of
 axes, `axes_`. Matplotlib's object interface only: nothing is registered with pyplot, nothing is shown.
 
-The colours are those of Okabe & Ito (2008), which most colour-blind people can tell apart; line styles,
+The colors are those of Okabe & Ito (2008), which most color-blind people can tell apart; line styles,
 markers, hatches and words say the same once more, for print in gray.
 """
 

@@ -63,16 +63,16 @@ function designEffect(images, successes, n, total, kishEvents) {
   }
   const kish = squares / n;
   if (total === 0 || total === n || patients === 1) return kish;
-  const linearised = Math.max(1, between / (n * proportion * (1 - proportion)));
+  const linearized = Math.max(1, between / (n * proportion * (1 - proportion)));
   const events = Math.min(total, n - total) / kish;
-  return (events * linearised + kishEvents * kish) / (events + kishEvents);
+  return (events * linearized + kishEvents * kish) / (events + kishEvents);
 }
 
 function wilson(successes, n, worth, z) {
   const share = successes / n;
-  const centre = (share + z ** 2 / (2 * worth)) / (1 + z ** 2 / worth);
+  const center = (share + z ** 2 / (2 * worth)) / (1 + z ** 2 / worth);
   const half = (z * Math.sqrt((share * (1 - share)) / worth + (z / (2 * worth)) ** 2)) / (1 + z ** 2 / worth);
-  return { estimate: share, low: Math.max(0, centre - half), high: Math.min(1, centre + half) };
+  return { estimate: share, low: Math.max(0, center - half), high: Math.min(1, center + half) };
 }
 
 /** Predictive values at another prevalence: Bayes' theorem, the intervals of both likelihood ratios by MOVER-R. */

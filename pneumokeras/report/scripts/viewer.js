@@ -20,7 +20,7 @@ function makeViewer(data, describe) {
     part("count").textContent = `${position + 1} of ${order.length}`;
     picture.alt = `Chest radiograph ${name}`;
     picture.src = data.pictures.images[radiograph];
-    picture.onload = () => drawHeatmap(canvas, picture, data.pictures.heatmaps[radiograph], data.colours);
+    picture.onload = () => drawHeatmap(canvas, picture, data.pictures.heatmaps[radiograph], data.colors);
   }
 
   function step(by) {
@@ -52,8 +52,8 @@ function makeViewer(data, describe) {
   };
 }
 
-/** Draw a small gray heatmap over a whole picture: smooth, coloured, and the clearer the lower it is. */
-function drawHeatmap(canvas, picture, source, colours) {
+/** Draw a small gray heatmap over a whole picture: smooth, colored, and the clearer the lower it is. */
+function drawHeatmap(canvas, picture, source, colors) {
   const heatmap = new Image();
   heatmap.onload = () => {
     const scale = VIEWED_SIDE / Math.max(picture.naturalWidth, picture.naturalHeight);
@@ -63,20 +63,20 @@ function drawHeatmap(canvas, picture, source, colours) {
     context.imageSmoothingQuality = "high";
     context.drawImage(heatmap, 0, 0, canvas.width, canvas.height);
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-    colourPixels(pixels.data, colours);
+    colorPixels(pixels.data, colors);
     context.putImageData(pixels, 0, 0);
   };
   heatmap.src = source;
 }
 
-/** Gray levels in place into colours, as opaque as they are bright. */
-function colourPixels(bytes, colours) {
+/** Gray levels in place into colors, as opaque as they are bright. */
+function colorPixels(bytes, colors) {
   for (let i = 0; i < bytes.length; i += 4) {
     const level = bytes[i] / 255;
-    const place = level * (colours.length - 1);
-    const below = Math.min(Math.floor(place), colours.length - 2);
+    const place = level * (colors.length - 1);
+    const below = Math.min(Math.floor(place), colors.length - 2);
     for (let channel = 0; channel < 3; channel++) {
-      const [low, high] = [colours[below][channel], colours[below + 1][channel]];
+      const [low, high] = [colors[below][channel], colors[below + 1][channel]];
       bytes[i + channel] = low + (place - below) * (high - low);
     }
     bytes[i + 3] = 255 * level;

@@ -30,8 +30,8 @@ SSIM_SIGMA = 1.5  # pixels at 64, in proportion at other sizes
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for maps in [0, 1]
 
 
-def reinitialised(model: keras.Model, *, seed: int) -> keras.Model:
-    """A copy of a model with new initial weights, drawn as its layers' initialisers say.
+def reinitialized(model: keras.Model, *, seed: int) -> keras.Model:
+    """A copy of a model with new initial weights, drawn as its layers' initializers say.
 
     What belongs to the preprocessing stays: the mean and variance of a `Normalization` layer, and what
     reduces radiographs to the size of an ensemble's smaller members.
@@ -59,7 +59,7 @@ def _is_preprocessing(layer: keras.Layer) -> bool:
 
 
 def _seeded(config: Any, rng: np.random.Generator) -> Any:
-    """A layer's settings with a seed for every initialiser in them."""
+    """A layer's settings with a seed for every initializer in them."""
     if isinstance(config, Mapping):
         seeded = {key: _seeded(value, rng) for key, value in config.items()}
         return seeded | {"seed": int(rng.integers(2**31))} if "seed" in seeded else seeded
@@ -67,7 +67,7 @@ def _seeded(config: Any, rng: np.random.Generator) -> Any:
 
 
 @dataclass(frozen=True)
-class RandomisationStep:
+class RandomizationStep:
     """Heatmaps after the upper layers of a network lost what they learnt.
 
     Attributes:
@@ -87,7 +87,7 @@ class RandomisationStep:
 
 
 @dataclass(frozen=True)
-class Randomisation:
+class Randomization:
     """The sanity check of one model's maps, layer by layer from the score downwards.
 
     Attributes:
@@ -98,7 +98,7 @@ class Randomisation:
             has nothing cannot change. Without any the means are NaN, and the check is not passed.
     """
 
-    steps: tuple[RandomisationStep, ...]
+    steps: tuple[RandomizationStep, ...]
     unrelated: float
     images: int
 
@@ -112,7 +112,7 @@ class Randomisation:
         return plain(asdict(self)) | {"passed": self.passed}
 
 
-def randomisation_check(
+def randomization_check(
     model: keras.Model,
     images: np.ndarray,
     *,
@@ -121,8 +121,8 @@ def randomisation_check(
     layer: str | None = None,
     steps: int = 6,
     seed: int = 0,
-) -> Randomisation:
-    """Randomise a network from the score downwards and compare its heatmaps with the trained network's.
+) -> Randomization:
+    """Randomize a network from the score downwards and compare its heatmaps with the trained network's.
 
     Args:
         model: as for `grad_cam`; it is not changed.
@@ -131,7 +131,7 @@ def randomisation_check(
         target: as for `grad_cam`.
         layer: as for `grad_cam`.
         steps: how many depths to look at, evenly spread over the layers with weights.
-        seed: of the new weights, as for `reinitialised`.
+        seed: of the new weights, as for `reinitialized`.
 
     Raises:
         ModelError: as `grad_cam`.
@@ -142,7 +142,7 @@ def randomisation_check(
     trained = heatmaps_of(images)
     shown = trained.max(axis=(1, 2)) > 0
     images, trained = np.asarray(images)[shown], trained[shown]
-    fresh = reinitialised(model, seed=seed)
+    fresh = reinitialized(model, seed=seed)
     learnt = [
         (own, new)
         for own, new in zip(copy.layers, fresh.layers, strict=True)
@@ -156,7 +156,7 @@ def randomisation_check(
         done = int(depth)
         maps = heatmaps_of(images)
         made.append(
-            RandomisationStep(
+            RandomizationStep(
                 layers=done,
                 lowest=learnt[done - 1][0].name,
                 rank_correlation=_mean(rank_correlations(trained, maps)),
@@ -165,7 +165,7 @@ def randomisation_check(
             )
         )
     others = rank_correlations(trained, np.roll(trained, 1, axis=0))
-    return Randomisation(tuple(made), _mean(others) if len(trained) > 1 else float("nan"), len(trained))
+    return Randomization(tuple(made), _mean(others) if len(trained) > 1 else float("nan"), len(trained))
 
 
 def _mean(values: np.ndarray) -> float:
@@ -187,9 +187,9 @@ def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     def ranks(maps: np.ndarray) -> np.ndarray:
         ranked = rankdata(maps.reshape(len(maps), math.prod(maps.shape[1:])), axis=1)
-        centred = ranked - ranked.mean(axis=1, keepdims=True)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        return np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+        centered = ranked - ranked.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(centered, axis=1, keepdims=True)
+        return np.divide(centered, lengths, out=np.zeros_like(centered), where=lengths > 0)
 
     return (ranks(ones) * ranks(others)).sum(axis=1)
 
