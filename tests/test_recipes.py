@@ -15,15 +15,8 @@ import pneumokeras as pk
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import Interval, Predictions
 from pneumokeras.recipes.catalog import recipe_names, recipe_text, reference_names
-from pneumokeras.recipes.recipe import (
-    AS_PUBLISHED,
-    CORRECTED,
-    FIGURES,
-    VARIANTS,
-    Configuration,
-    load_recipe,
-    with_changes,
-)
+from pneumokeras.recipes.configuration import Configuration, with_changes
+from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, FIGURES, VARIANTS, load_recipe
 from pneumokeras.recipes.reproduce import (
     CHOSEN_ON_TEST,
     Reproduction,

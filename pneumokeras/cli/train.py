@@ -13,7 +13,8 @@ from pneumokeras.cli.reading import read_splits
 from pneumokeras.cli.tune import FineTuning
 
 if TYPE_CHECKING:
-    from pneumokeras.recipes.recipe import Configuration, Recipe
+    from pneumokeras.recipes.configuration import Configuration
+    from pneumokeras.recipes.recipe import Recipe
     from pneumokeras.runs.result import TuningResult
 
 
@@ -78,7 +79,8 @@ def train(
     if as_published and recipe is None:
         raise click.UsageError("--as-published belongs to --recipe.")
     load_tensorflow()
-    from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, Configuration, load_recipe, with_changes
+    from pneumokeras.recipes.configuration import Configuration, with_changes
+    from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, load_recipe
     from pneumokeras.recipes.train import train as train_recipe
     from pneumokeras.training.stages import Stage
 

@@ -20,15 +20,8 @@ from pneumokeras.evaluation.intervals import hanley_mcneil, mean_of_two
 from pneumokeras.evaluation.thresholds import ORACLE_WARNING
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.saving import description_of
-from pneumokeras.recipes.recipe import (
-    FIGURES,
-    VARIANTS,
-    Configuration,
-    Published,
-    Recipe,
-    load_recipe,
-    with_changes,
-)
+from pneumokeras.recipes.configuration import Configuration, with_changes
+from pneumokeras.recipes.recipe import FIGURES, VARIANTS, Published, Recipe, load_recipe
 from pneumokeras.recipes.rows import NORMALS, PNEUMONIAS, PUBLISHED, Row
 from pneumokeras.recipes.table import render_html, render_markdown
 from pneumokeras.recipes.train import Progress, parameters, train

@@ -17,7 +17,8 @@ from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.saving import description_of, set_description
-from pneumokeras.recipes.recipe import COMPACT_CNN, CORRECTED, Configuration, Recipe, load_recipe
+from pneumokeras.recipes.configuration import COMPACT_CNN, Configuration
+from pneumokeras.recipes.recipe import CORRECTED, Recipe, load_recipe
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import TuningResult, begin_run, keep_run, load_run
 from pneumokeras.training.data_adapters import ImageBatches
