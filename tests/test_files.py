@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,26 @@ def test_permissions_follow_the_umask(tmp_path, umask, expected):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == expected
+
+
+def test_threads_that_write_leave_the_umask_of_the_process_alone(tmp_path):
+    """Files made by other means at the same time have the permissions that the umask allows them."""
+
+    def write(thread):
+        for number in range(200):
+            write_text(tmp_path / "shared.txt", f"{thread} {number}")
+            (tmp_path / f"{thread} {number}").touch()
+
+    before = os.umask(0o077)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(write, range(8)))
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 8 * 200 + 1
+    assert (tmp_path / "shared.txt").read_text().endswith(" 199")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"auc": [0.5, -float("inf")]}])

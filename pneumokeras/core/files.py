@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,37 +17,34 @@ from pneumokeras.core.errors import OutputError
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it takes the place of `path` when the block ends well.
+    """Yield a temporary path beside `path`, which replaces `path` when the block ends without an error.
 
     Args:
-        path: the file to write. Its folder is made if it is missing.
+        path: the file to write. Its folder is created if it is missing.
 
     Yields:
-        A path in the same folder and with the same suffix. If the block raises, whatever was written
-        there is removed and `path` is as it was.
+        The path of an empty file in the same folder and with the same suffix. If the block raises, this
+        file is removed and `path` stays as it was.
 
     Raises:
         OutputError: if nothing can be written there.
     """
     target = Path(path)
-    with _naming(target):
+    with _output_errors_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+        temporary = _new_file_beside(target)
     try:
         yield temporary
         _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        with _naming(target):
+        with _output_errors_for(target):
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Say of what goes wrong which file was wanted, not which temporary one."""
+def _output_errors_for(target: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into an `OutputError` that names `target`, not the temporary file."""
     try:
         yield
     except OSError as error:
@@ -66,9 +63,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` to `path` as strict JSON (no NaN), indented for people.
+    """Write `value` to `path` as strict, indented JSON without NaN.
 
-    A byte of a file's name that is no UTF-8 is written as JSON's own escape, which `read_json` gives back.
+    A byte of a file name that is not UTF-8 is written as a JSON escape, which `read_json` restores.
     """
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
@@ -82,10 +79,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write `rows` to `path` under the header `columns`; a missing or `None` value is an empty cell."""
+    """Write `rows` to `path` under the header `columns`; a missing value or `None` is an empty cell."""
     rows = list(rows)
     text = _csv_text(columns, rows, csv.QUOTE_MINIMAL)
-    if "\r" in text:  # Python before 3.13 leaves it unquoted, and then ends a row there
+    if "\r" in text:  # Python before 3.13 does not quote it, and ends the row there on reading
         text = _csv_text(columns, rows, csv.QUOTE_ALL)
     write_text(path, text)
 
@@ -96,7 +93,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 
 def csv_reader(path: str | os.PathLike[str]) -> csv.DictReader[str]:
-    """The rows of the CSV file at `path` one after the other, with the lines they stand in."""
+    """Return a reader of the rows of the CSV file at `path`; its `line_num` is the line of the last row."""
     text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     return csv.DictReader(io.StringIO(text, newline=""))
 
@@ -109,12 +106,13 @@ def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting
     return text.getvalue()
 
 
+def _new_file_beside(target: Path) -> Path:
+    """Create an empty file with a hidden name of its own; its permissions follow the umask."""
+    path = target.parent / f".{target.stem}-{secrets.token_hex(4)}{target.suffix}"
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return path
+
+
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
