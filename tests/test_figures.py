@@ -93,7 +93,7 @@ def name_of(display):
 
 def texts(ax):
     legend = ax.get_legend()
-    return [text.get_text() for text in ax.texts] + [text.get_text() for text in legend.get_texts() if legend]
+    return [text.get_text() for text in (*ax.texts, *(legend.get_texts() if legend else ()))]
 
 
 def lines_by_label(ax):

@@ -54,10 +54,21 @@ def test_the_same_seed_gives_the_same_fit(spot_splits):
     np.testing.assert_allclose(first["val_auc"], second["val_auc"], rtol=1e-5)
 
 
-def test_val_loss_leaves_the_penalty_out():
-    labels, probabilities = np.array([0, 1, 1]), np.array([0.1, 0.8, 1.0])
-    expected = keras.losses.BinaryCrossentropy()(labels, probabilities).numpy()
-    assert cross_entropy(labels, probabilities) == pytest.approx(expected, rel=1e-5)
+def test_val_loss_leaves_the_penalty_out(spot_splits):
+    set_seed(0)
+    inputs = keras.Input((32, 32, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    hidden = keras.layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.L2(1.0))(flat)
+    penalized = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    penalized.compile("adam", "binary_crossentropy")
+    history = fit(penalized, spot_splits.train, spot_splits.val, epochs=1).history
+    images, labels = spot_splits.val.images[..., np.newaxis], spot_splits.val.labels.reshape(-1, 1)
+    probabilities = penalized.predict(images, verbose=0)
+    expected = keras.losses.BinaryCrossentropy()(labels.astype(np.float32), probabilities).numpy()
+    assert history["val_loss"] == [pytest.approx(expected, rel=1e-5)]
+    (penalty,) = penalized.losses
+    assert float(penalty) > 1
+    assert history["loss"][0] > float(penalty)
 
 
 def test_class_weights_are_balanced_unless_told_otherwise(model, spot_splits, monkeypatch):
