@@ -1,6 +1,7 @@
 """The house stands as it was planned: what may import what, what starts fast, whether documents are true."""
 
 import ast
+import importlib
 import re
 import shlex
 import shutil
@@ -168,6 +169,45 @@ def test_the_library_does_not_print():
     assert prints == []
 
 
+def docstrings_of(tree):
+    """The string constants of a module that are docstrings, of attributes too."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                yield statement.value
+
+
+def messages_with_flags(source):
+    """The string constants of a module, its docstrings apart, that name an option of a command."""
+    tree = ast.parse(source)
+    documented = set(docstrings_of(tree))
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node not in documented
+        and re.search(r"(?<![\w-])--[a-z]", node.value)
+    ]
+
+
+def test_no_message_of_the_library_names_a_flag():
+    """It names the parameter, in backticks; a command prints its own flag instead."""
+    speaking = {
+        str(path.relative_to(PROJECT)): messages
+        for path in MODULES
+        if PACKAGE / "cli" not in path.parents
+        and (messages := messages_with_flags(path.read_text(encoding="utf-8")))
+    }
+    assert speaking == {}
+
+
+def test_a_message_that_names_a_flag_is_noticed():
+    module = '"""Run with --fast."""\nname = "a--b"\nraise ValueError(f"{name}: choose with --run.")\n'
+    assert messages_with_flags(module) == [": choose with --run."]
+
+
 def required_distributions():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
@@ -208,6 +248,57 @@ def test_the_python_of_the_readme_runs(request, tmp_path):
     (tmp_path / "readme.py").write_text(program, encoding="utf-8")
     done = run_python("readme.py", cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+# `pneumokeras.json` is a file.
+MODULE_NAME = re.compile(r"\b(?:pneumokeras(?!\.json\b)|pk)(?:\.[A-Za-z]\w*)+")
+
+
+def resolves(name):
+    """Whether a dotted name such as `pneumokeras.training.features` or `pk.Splits.train` exists."""
+    found, module = pneumokeras, "pneumokeras"
+    for part in name.split(".")[1:]:
+        module = f"{module}.{part}"
+        if part in getattr(found, "__dataclass_fields__", ()):
+            return True
+        try:
+            found = getattr(found, part) if hasattr(found, part) else importlib.import_module(module)
+        except ImportError:
+            return False
+    return True
+
+
+def test_the_modules_and_names_in_docs_and_docstrings_exist():
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    for path in MODULES:
+        docstrings = docstrings_of(ast.parse(path.read_text(encoding="utf-8")))
+        texts[path] = "\n".join(str(docstring.value) for docstring in docstrings)
+    named = {
+        (str(path.relative_to(PROJECT)), name)
+        for path, text in texts.items()
+        for name in MODULE_NAME.findall(text)
+    }
+    assert len({name for _, name in named}) > 20
+    assert sorted(place for place in named if not resolves(place[1])) == []
+
+
+def test_a_module_that_does_not_exist_is_noticed():
+    assert not resolves("pneumokeras.figures")
+    assert not resolves("pk.no_such_verb")
+    assert resolves("pneumokeras.evaluation.displays.curves.RocCurveDisplay")
+
+
+FILE_NAME = re.compile(r"(?<![\w./~-])(?:docs|notebooks|pneumokeras|tests)/[\w./-]+\.\w+")
+
+
+def test_the_files_of_this_project_that_a_page_names_exist():
+    named = {
+        (str(page.relative_to(PROJECT)), file)
+        for page in PAGES
+        for file in FILE_NAME.findall(page.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert sorted(place for place in named if not (PROJECT / place[1]).exists()) == []
 
 
 CONSOLE = ("bash", "console", "sh", "shell")
