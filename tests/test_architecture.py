@@ -288,6 +288,27 @@ def test_a_module_that_does_not_exist_is_noticed():
     assert resolves("pneumokeras.evaluation.displays.curves.RocCurveDisplay")
 
 
+def imported_in_scripts(tree):
+    """The names of this package that scripts in a test's strings import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "import" in node.value:
+            for module, names in re.findall(
+                r"^from (pneumokeras[.\w]*) import ([\w, ]+)", node.value, re.MULTILINE
+            ):
+                yield from (f"{module}.{name.strip()}" for name in names.split(","))
+
+
+def test_the_scripts_that_tests_and_benchmarks_run_import_what_exists():
+    files = [file for file in (PROJECT / "tests").rglob("*.py") if file != Path(__file__)]
+    named = {
+        (str(file.relative_to(PROJECT)), name)
+        for file in files
+        for name in imported_in_scripts(ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert len(named) > 10
+    assert sorted(place for place in named if not resolves(place[1])) == []
+
+
 FILE_NAME = re.compile(r"(?<![\w./~-])(?:docs|notebooks|pneumokeras|tests)/[\w./-]+\.\w+")
 
 

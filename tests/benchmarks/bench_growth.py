@@ -11,10 +11,10 @@ import pytest
 EXTRACTION = """
 import resource, sys, time
 import numpy as np
-from pneumokeras.data.datasets import load_splits
-from pneumokeras.data.loaders import RadiographLoader
-from pneumokeras.features import Extractor, Views
-from pneumokeras.models.transfer import TransferHyperModel
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.models.hypermodels import TransferHyperModel
+from pneumokeras.training.features import Extractor, Views
 
 count, data = int(sys.argv[1]), sys.argv[2]
 train = load_splits(data, keep_val=True).train
@@ -30,10 +30,11 @@ HEAD = """
 import resource, sys, time
 import keras_tuner
 import numpy as np
-from pneumokeras.data.datasets import RadiographSet
-from pneumokeras.models.transfer import TransferHyperModel
-from pneumokeras.store import Rows
-from pneumokeras.training import FeatureBatches, ImageBatches, fit_on
+from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.models.hypermodels import TransferHyperModel
+from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
+from pneumokeras.training.feature_store import Rows
+from pneumokeras.training.loop import fit_on
 
 count, file = int(sys.argv[1]), sys.argv[2]
 rng = np.random.default_rng(0)
