@@ -329,7 +329,7 @@ class TestPrecision:
         )
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_the_faster_one_is_taken(self, precision, probed, cache, extractor, spot_splits, monkeypatch):
+    def test_the_faster_one_is_taken(self, precision, probed, *, cache, extractor, spot_splits, monkeypatch):
         self.prefer(monkeypatch, precision, extractor)
         assert self.features(extractor, spot_splits.val).precision == precision
 

@@ -1,6 +1,5 @@
 """Backbones, HyperModels and saved models keep the model contract."""
 
-import json
 import socket
 import subprocess
 import sys

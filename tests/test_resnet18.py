@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
-from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.parts import cut, trainable_layers
 from pneumokeras.models.resnet18 import read_safetensors, resnet18

@@ -149,7 +149,7 @@ def traced(
 def layer_outputs(
     model: keras.Model, graph: ModelGraph, tensor: keras.KerasTensor, images: np.ndarray, *, batch_size: int
 ) -> np.ndarray:
-    """Return the value of a tensor of an opened model for each image, in inference mode: `(n, ...)` `float32`."""
+    """Return a tensor's value for each image, in inference mode: `(n, ...)` `float32`."""
     inspected = keras.Model(graph.inputs, tensor)
     evaluated = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
     outputs = [evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]

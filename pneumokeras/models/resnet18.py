@@ -25,7 +25,7 @@ def resnet18(input_shape: tuple[int, int, int]) -> keras.Model:
     """Build ResNet-18 without top and pretrained weights: 11,176,512 trainable parameters.
 
     Args:
-        input_shape: `(height, width, 3)`; RGB in [0, 1], less ImageNet's mean, divided by its standard deviation.
+        input_shape: `(height, width, 3)` of RGB in [0, 1], less ImageNet's mean, by its standard deviation.
 
     Returns:
         Model to `(n, height / 32, width / 32, 512)` feature maps, the sides rounded up.

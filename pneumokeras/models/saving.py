@@ -1,8 +1,8 @@
 """A model and its description, in memory and as a `.keras` file that plain Keras loads.
 
 The description is kept in the model itself, as the end of its input layer's name. Nothing else that can hold
-text survives saving, loading with plain Keras, cloning, and building a new `keras.Model` from a model's inputs
-and outputs. See docs/decisions/0023-a-model-carries-its-description.md.
+text survives saving, loading with plain Keras, cloning, and a new `keras.Model` of a model's inputs and outputs.
+See docs/decisions/0023-a-model-carries-its-description.md.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def cache_folder() -> Path:
 
 
 def stored_features(cache_dir: Path | None = None) -> list[StoredFeatures]:
-    """List the stores in the cache; those that are damaged or being cleared by another process are ignored."""
+    """List the stores in the cache, without damaged ones and those that another process is clearing."""
     found = []
     for folder in _stores(cache_dir):
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
 """Compute a frozen network's features of each image once, and keep them.
 
-The features of every requested view of a radiograph are looked up in a store. Missing ones are computed, while
-the next images are decoded and augmented, and stored.
+The features of every requested view of a radiograph are looked up in a store. Missing ones are computed and
+stored, while the next images are decoded and augmented.
 """
 
 from __future__ import annotations
