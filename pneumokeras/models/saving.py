@@ -1,7 +1,7 @@
 """A model and its description, in memory and as a `.keras` file that plain Keras loads.
 
 The description is kept in the model itself, as the end of its input layer's name. Nothing else that can hold
-text survives saving, loading with plain Keras, cloning, and a new `keras.Model` of a model's inputs and outputs.
+text survives saving, loading with plain Keras, cloning, and a new `keras.Model` of a model's tensors.
 See docs/decisions/0023-a-model-carries-its-description.md.
 """
 
