@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -54,9 +55,9 @@ class TestTune:
         self, phantom_folder, tmp_path, monkeypatch
     ):
         def unreachable(*args, **kwargs):
-            raise Exception("URL fetch failure")
+            raise OSError("no network")
 
-        monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
+        monkeypatch.setattr(socket, "getaddrinfo", unreachable)
         result = call("tune", "--data", phantom_folder, "--image-size", 32, "--run", tmp_path / "run")
         line = error_line(result)
         assert "--weights FILE" in line

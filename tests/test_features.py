@@ -206,7 +206,7 @@ class TestDamage:
     def test_a_cache_that_cannot_be_written_is_one_error(self, network, spot_splits, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("no folder")
         monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "file"))
-        with pytest.raises(DataError, match="--no-cache"):
+        with pytest.raises(DataError, match="`cache=False`"):
             extracted(network, spot_splits.val)
 
     def test_features_too_large_for_their_format_are_one_error(self, cache, spot_splits):
@@ -329,7 +329,7 @@ class TestPrecision:
         )
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_the_faster_one_is_taken(self, precision, probed, cache, extractor, spot_splits, monkeypatch):
+    def test_the_faster_one_is_taken(self, precision, probed, *, cache, extractor, spot_splits, monkeypatch):
         self.prefer(monkeypatch, precision, extractor)
         assert self.features(extractor, spot_splits.val).precision == precision
 

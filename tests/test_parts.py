@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import ModelError, SettingsError
 from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
@@ -300,7 +300,7 @@ class TestOwnBackbone:
             TransferHyperModel(network, input_shape=(SIDE, SIDE, 1))
 
     def test_color_is_refused_by_a_network_of_gray(self):
-        with pytest.raises(ModelError, match="gray images"):
+        with pytest.raises(SettingsError, match="gray images"):
             TransferHyperModel(self.nested(), input_shape=(SIDE, SIDE, 3)).frozen_backbone()
 
     def test_a_subclassed_model_is_refused(self):

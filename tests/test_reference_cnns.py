@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import ModelError, SettingsError
 from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models.head import HEADS, compile_classifier, with_one_logit
 from pneumokeras.models.hypermodels import TransferHyperModel
@@ -278,7 +278,7 @@ class TestHeads:
         np.testing.assert_array_equal(one(FEATURES), other(FEATURES))
 
     def test_an_unknown_head_is_refused_at_once(self):
-        with pytest.raises(ModelError, match=r"Unknown head 'deep'\. Expected one of linear"):
+        with pytest.raises(SettingsError, match=r"Unknown head 'deep'\. Expected one of linear"):
             TransferHyperModel("resnet18", head="deep")
 
 

@@ -11,11 +11,11 @@ from safetensors.numpy import save_file
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.explain.gradcam import grad_cam
-from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.parts import cut, trainable_layers
 from pneumokeras.models.resnet18 import read_safetensors, resnet18
 from pneumokeras.models.saving import description_of, load_model, save_model
+from pneumokeras.models.weights import set_weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -109,7 +109,7 @@ def published(state, tmp_path_factory):
 @pytest.mark.parametrize("shape", [(64, 96), (71, 58), (224, 224)])
 def test_it_computes_what_pytorch_computes(shape, state, published):
     network = resnet18((*shape, 3))
-    backbones.set_weights(network, read_safetensors(published, network))
+    set_weights(network, read_safetensors(published, network))
     images = np.random.default_rng(1).normal(size=(2, *shape, 3))
     expected = forward(state, images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
     received = network(images.astype(np.float32)).numpy()
@@ -239,11 +239,11 @@ class TestDownload:
             raise OSError("cannot\nconnect")
 
         self.fake_hub(monkeypatch, unreachable)
-        with pytest.raises(ModelError, match=r"offline.* --weights FILE .* --weights none") as caught:
+        with pytest.raises(ModelError, match=r'offline.* `weights="FILE"` .* `weights="none"`') as caught:
             hypermodel("imagenet", side=32).frozen_backbone()
         assert "\n" not in str(caught.value)
 
     def test_without_huggingface_hub_the_error_says_how_to_install_it(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-        with pytest.raises(ModelError, match=r"pip install 'pneumokeras\[hub\]'.* --weights FILE"):
+        with pytest.raises(ModelError, match=r"pip install 'pneumokeras\[hub\]'.* `weights=\"FILE\"`"):
             hypermodel("imagenet", side=32).frozen_backbone()

@@ -1,4 +1,4 @@
-"""`pneumokeras predict`: a model's probability for each radiograph."""
+"""`pneumokeras predict`: print a model's probability for each radiograph."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def predict(
 ) -> None:
     """Predict files and folders with a run's model or a .keras file.
 
-    A radiograph is called PNEUMONIA at the threshold chosen on validation, or at 0.5 if there is none.
+    A radiograph is predicted as PNEUMONIA if its probability reaches the threshold chosen on validation, or
+    0.5 if there is none.
     """
     load_tensorflow()
     from pneumokeras.data.dataset import RadiographSet, skipped_notice
@@ -44,7 +45,10 @@ def predict(
     from pneumokeras.training.predict import predict as predict_set
 
     loaded = load_model(model / "model.keras" if model.is_dir() else model)
-    classes = description_of(loaded).classes
+    description = description_of(loaded)
+    if description.notice and not talk.verbose:  # --verbose shows the library's warning
+        talk.say(description.notice)
+    classes = description.classes
     files = list(_images(paths))
     radiographs = RadiographSet.from_files(files, class_names=classes, patients=[str(file) for file in files])
     if skip_bad:
@@ -75,7 +79,9 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         found = sorted(images_under(path)) if path.is_dir() else [path]
         if not found:
-            raise DataError(f"No images under {path}. Expected JPEG, PNG, TIFF, BMP or DICOM files.")
+            raise DataError(
+                f"No images under {path}. Expected JPEG, PNG, TIFF, BMP or DICOM files.", path=path
+            )
         yield from found
 
 

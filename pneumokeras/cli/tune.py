@@ -11,21 +11,11 @@ import click
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
+from pneumokeras.models.registry import COMPACT_CNN, MODELS
 
 if TYPE_CHECKING:
     from pneumokeras.runs.result import TuningResult
     from pneumokeras.training.tune import HyperModel
-
-MODELS = {
-    "resnet50": 224,
-    "resnet50v2": 224,
-    "efficientnetb0": 224,
-    "densenet121": 224,
-    "mobilenetv3small": 224,
-    "resnet18": 224,
-    "compact-cnn": 64,
-}
-"""Model names and the side in pixels each takes unless told otherwise."""
 
 
 class BatchSizes(click.ParamType):
@@ -70,7 +60,12 @@ class FineTuning(click.ParamType):
 
 @click.command()
 @click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
-@click.option("--model", type=click.Choice(list(MODELS)), default="resnet50", show_default=True)
+@click.option(
+    "--model",
+    type=click.Choice([name for name, known in MODELS.items() if known.tunable]),
+    default="resnet50",
+    show_default=True,
+)
 @click.option(
     "--weights",
     default="imagenet",
@@ -175,14 +170,14 @@ def tune(
     from pneumokeras.training.tune import tune as search
 
     of_a_backbone = (weights, preprocessing, settings["precision"])
-    if model == "compact-cnn" and of_a_backbone != ("imagenet", "native", "auto"):
+    if model == COMPACT_CNN and of_a_backbone != ("imagenet", "native", "auto"):
         raise click.UsageError(
             "--weights, --preprocessing and --precision belong to a backbone, not to compact-cnn."
         )
     if no_cache and settings["precision"] == "bfloat16":
         raise click.UsageError("--precision bfloat16 is for stored features, but --no-cache stores none.")
     hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
-    if model != "compact-cnn" and weights == "none":
+    if model != COMPACT_CNN and weights == "none":
         talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
     with talk.searching() as progress:
         result = search(
@@ -203,8 +198,8 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
     """The HyperModel that a command's options name."""
     from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 
-    side = image_size or MODELS[model]
-    if model == "compact-cnn":
+    side = image_size or MODELS[model].image_size
+    if model == COMPACT_CNN:
         return CompactCNNHyperModel(input_shape=(side, side, 1))
     return TransferHyperModel(
         model, input_shape=(side, side, 1), weights=weights, preprocessing=preprocessing

@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from pneumokeras.evaluation.types import plain
 from pneumokeras.explain.gradcam import heatmap_function
 from pneumokeras.models.averaging import is_area_mean
-from pneumokeras.models.backbones import set_weights
+from pneumokeras.models.weights import set_weights
 
 CHANGED = 0.5
 """Maps have changed if the mean rank correlation with those of the trained network is below this."""

@@ -1,4 +1,4 @@
-"""Several models as one: one flat graph that gives the mean of their probabilities."""
+"""Average several models in one flat graph that gives the mean of their probabilities."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ AREA_MEANS = "area_means_of"
 def averaged(
     models: Mapping[str, keras.Model], *, temperatures: Sequence[float] | None = None
 ) -> keras.Model:
-    """The mean of several models' probabilities as a model that keeps the model contract.
+    """Return one model that gives the mean of several models' probabilities and keeps the model contract.
 
-    The layers of member k are copied as `member<k>_...`, never to be trained. The input has the largest
-    member's size; for the others radiographs are averaged over areas, as a loader does, but a second time. On
-    25 radiographs of original size read at 224 pixels, that is off by 0.2 gray levels in the mean at 28
-    pixels and by 0.5 at 100, at sharp edges by up to 9 and 30.
+    The layers of member k are copied as `member<k>_...` and frozen. The input has the size of the largest
+    member; for smaller members, radiographs are averaged over areas a second time, as the loader does it.
+    On 25 radiographs of original size read at 224 pixels, this differs from reading them at the member's own
+    size by 0.2 gray levels on average at 28 pixels and by 0.5 at 100; at sharp edges by up to 9 and 30.
 
-    The mean p is never formed. Its logit is taken from the members' logits z, so that it is right where
-    float32 holds no probability, too: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)), where s is the
-    sigmoid and LSE the logarithm of a sum of exponentials.
+    The mean p itself is not computed. Its logit is computed from the members' logits z, so that it is exact
+    also where the probability underflows in float32: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)),
+    where s is the sigmoid and LSE the logarithm of a sum of exponentials.
 
     Args:
-        models: two or more models of this package, by the names that messages give them.
+        models: two or more models of this package, by the names that messages use for them.
         temperatures: what each member's logit is divided by, above 0; by default 1.
 
     Returns:
         A new model, uncompiled. The members stay as they are.
 
     Raises:
-        ModelError: if there are fewer than two, their classes, padding, channels or padded proportions
-            differ, or one does not end in the sigmoid of one logit.
+        ModelError: if there are fewer than two, if their classes, padding, channels or, with padding, their
+            proportions differ, or if one does not end in the sigmoid of one logit.
     """
     require_alike(models)
     descriptions = [description_of(model) for model in models.values()]
-    height, width = (max(sides) for sides in zip(*(of.image_size for of in descriptions), strict=True))
+    height, width = np.max([of.image_size for of in descriptions], axis=0).tolist()
     channels = next(iter(models.values())).input_shape[-1]
     inputs = keras.Input((height, width, channels), name="radiograph")
     logits = []
@@ -56,23 +56,22 @@ def averaged(
             logit = layers.Rescaling(scale, name=f"member{number}_temperature")(logit)
         logits.append(logit)
     together = layers.Concatenate(name=MEMBER_LOGITS)(logits)
-    # An identity, since a model ends in a dense layer of this name.
+    # An identity, because every model of this package ends in a dense layer of this name.
     last = layers.Dense(1, kernel_initializer="ones", name="logit", trainable=False)
     ensemble = keras.Model(inputs, sigmoid(last(_logit_of_mean(together))), name="ensemble")
     set_description(
         ensemble,
         classes=descriptions[0].classes,
-        image_size=(height, width),
         architecture=f"ensemble of {', '.join(of.architecture for of in descriptions)}",
-        preprocessing=_told([of.preprocessing for of in descriptions]),
-        weights=_told([of.weights for of in descriptions]),
+        preprocessing=_once_or_by_member([of.preprocessing for of in descriptions]),
+        weights=_once_or_by_member([of.weights for of in descriptions]),
         pad=descriptions[0].pad,
     )
     return ensemble
 
 
 def require_alike(models: Mapping[str, keras.Model]) -> None:
-    """Refuse models whose probabilities have no mean.
+    """Refuse models that cannot be averaged.
 
     Args:
         models: as for `averaged`.
@@ -89,15 +88,17 @@ def require_alike(models: Mapping[str, keras.Model]) -> None:
             if value != known[what]:
                 raise ModelError(
                     f"{first} and {other} do not go together: {what} {known[what]} and {value}. "
-                    "Expected models that take and tell the same."
+                    "Expected models with equal inputs and classes."
                 )
 
 
 def members_of(model: keras.Model) -> list[keras.Model]:
-    """The members of an ensemble, those of a member that is one itself too; or a model that is none, itself.
+    """Return an ensemble's member models, flattening nested ensembles.
+
+    A model that is not an ensemble is returned as its only member.
 
     Args:
-        model: any functional model, also one that plain Keras loaded.
+        model: any functional model, also one loaded by plain Keras.
 
     Returns:
         Models from the ensemble's input to each member's logit, with the ensemble's own layers.
@@ -110,12 +111,12 @@ def members_of(model: keras.Model) -> list[keras.Model]:
 
 
 def is_area_mean(layer: keras.Layer) -> bool:
-    """Whether a layer of an ensemble only reduces radiographs to a smaller member's size."""
+    """Return whether a layer of an ensemble only reduces radiographs to a smaller member's size."""
     return AREA_MEANS in layer.name
 
 
 def _member(name: str, model: keras.Model, inputs: keras.KerasTensor, *, prefix: str) -> keras.KerasTensor:
-    """The `(n, 1)` logit of a copy of a model on the ensemble's input."""
+    """Copy a model onto the ensemble's input and return its `(n, 1)` logit."""
     last = model.layers[-1]
     if not isinstance(last, layers.Activation) or last.activation is not keras.activations.sigmoid:
         raise ModelError(
@@ -137,18 +138,18 @@ def _member(name: str, model: keras.Model, inputs: keras.KerasTensor, *, prefix:
             twin = copy.get_layer(f"{prefix}_{layer.name}")
             twin.set_weights(layer.get_weights())
             if isinstance(twin, layers.Normalization):
-                twin.finalize_state()  # it goes on using what it was built with until it is told
+                twin.finalize_state()  # else it keeps using the mean and variance it was built with
     return copy.output
 
 
-def _reduced(inputs: keras.KerasTensor, size: tuple[int, int], *, prefix: str) -> keras.KerasTensor:
-    """Radiographs averaged over areas: a matrix for rows, one for columns.
+def _reduced(inputs: keras.KerasTensor, image_size: tuple[int, int], *, prefix: str) -> keras.KerasTensor:
+    """Average radiographs over areas: one matrix for the rows, one for the columns.
 
-    `Resizing` averages over areas, too, but without a gradient; its anti-aliasing blurs.
+    `Resizing` also averages over areas, but has no gradient there; its anti-aliasing blurs.
     """
     tensor = inputs
     for axis, equation, name in ((1, "nrcg,rs->nscg", "rows"), (2, "nrcg,cs->nrsg", "columns")):
-        before, after = tensor.shape[axis], size[axis - 1]
+        before, after = tensor.shape[axis], image_size[axis - 1]
         if before != after:
             shape = list(tensor.shape[1:])
             shape[axis - 1] = after
@@ -159,7 +160,7 @@ def _reduced(inputs: keras.KerasTensor, size: tuple[int, int], *, prefix: str) -
 
 
 def _area_means(before: int, after: int) -> np.ndarray:
-    """`(before, after)` weights with which pixels make up the fewer pixels that cover them."""
+    """Return the `(before, after)` share of each pixel in each of the fewer pixels that cover them."""
     edges = np.linspace(0, before, after + 1)
     pixel = np.arange(before)[:, np.newaxis]
     overlap = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
@@ -167,7 +168,7 @@ def _area_means(before: int, after: int) -> np.ndarray:
 
 
 def _logit_of_mean(logits: keras.KerasTensor) -> keras.KerasTensor:
-    """`(n, k)` logits -> `(n, 1)` logit of the mean of their sigmoids; the logarithm of k cancels."""
+    """Return the `(n, 1)` logit of the mean sigmoid of `(n, k)` logits; the logarithm of k cancels."""
     positive = ops.logsumexp(ops.log_sigmoid(logits), axis=-1, keepdims=True)
     negative = ops.logsumexp(ops.log_sigmoid(ops.negative(logits)), axis=-1, keepdims=True)
     return ops.subtract(positive, negative)
@@ -181,12 +182,12 @@ def _what_must_agree(model: keras.Model) -> dict[str, Any]:
         "padding": "on" if description.pad else "off",
         "channels": model.input_shape[-1],
     }
-    # Black bars lie elsewhere in other proportions; what is stretched can be stretched again.
+    # Other proportions have their black bars elsewhere; what is stretched can be stretched again.
     return agreeing | ({"height by width": height / width} if description.pad else {})
 
 
-def _told(facts: Sequence[str]) -> str:
-    """What is true of all members once, or else of each."""
+def _once_or_by_member(facts: Sequence[str]) -> str:
+    """Return a fact that all members share, or else each member's own."""
     if len(set(facts)) == 1:
         return facts[0]
     return "by member: " + "; ".join(f"{number} {fact}" for number, fact in enumerate(facts, start=1))

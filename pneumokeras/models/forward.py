@@ -1,7 +1,7 @@
-"""One pass of a model over batches, as fast as the model allows.
+"""Run a model over batches, compiled once.
 
-`compiled` computes to the bit what the saved model computes. `compiled_in_bfloat16` is for features that may
-differ a little: there the variables are constants, which TensorFlow folds into each other.
+`compiled` computes bit for bit what the saved model computes. `compiled_in_bfloat16` is for features that may
+differ a little: its variables are constants, so TensorFlow can fold them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from pneumokeras.models.backbones import set_weights
+from pneumokeras.models.weights import set_weights
 
 _compiled: WeakKeyDictionary[keras.Model, tuple[keras.KerasTensor, Callable[[np.ndarray], tf.Tensor]]] = (
     WeakKeyDictionary()
@@ -26,7 +26,7 @@ _compiled: WeakKeyDictionary[keras.Model, tuple[keras.KerasTensor, Callable[[np.
 
 
 class Batches(Protocol):
-    """Batches that can be asked for one by one."""
+    """Batches that are read one by one."""
 
     def __len__(self) -> int: ...
 
@@ -34,7 +34,7 @@ class Batches(Protocol):
 
 
 class Images(Protocol):
-    """An array of images, or what is read or computed slice by slice like one."""
+    """An array of images, or an object that reads or computes them slice by slice."""
 
     def __len__(self) -> int: ...
 
@@ -43,7 +43,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InBatches:
-    """Images, or what stands for them, in batches of at most `size`."""
+    """Images, or their features, in batches of at most `size`."""
 
     images: Images
     size: int
@@ -56,23 +56,23 @@ class InBatches:
 
 
 def forward(model: keras.Model, batches: Batches) -> np.ndarray:
-    """What a model says of each image, in order.
+    """Return a model's output for each image, in order.
 
-    Unlike `model.predict` this compiles a model once, whatever the size of the last batch.
+    Unlike `model.predict`, this compiles a model only once, whatever the size of the last batch.
 
     Args:
         model: a Keras model with one input.
-        batches: the first member of each is what the model takes.
+        batches: tuples whose first member is the model's input.
 
     Returns:
-        The outputs, one row an image.
+        The outputs, one row per image.
     """
     outputs = list(batch_by_batch(compiled(model), batches))
     return np.concatenate(outputs) if outputs else np.empty((0, *model.output_shape[1:]), np.float32)
 
 
 def batch_by_batch(function: Callable[[np.ndarray], tf.Tensor], batches: Batches) -> Iterator[np.ndarray]:
-    """What a function says of each batch; the next one is prepared while one is computed."""
+    """Yield a function's output for each batch, preparing the next batch meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = pool.submit(batches.__getitem__, 0) if len(batches) else None
         for index in range(1, len(batches) + 1):
@@ -83,24 +83,24 @@ def batch_by_batch(function: Callable[[np.ndarray], tf.Tensor], batches: Batches
 
 
 def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    """The model as a function that is compiled once and kept as long as the model is as it is."""
+    """Return the model as a function, compiled once and cached until the model's graph changes."""
     output = model.outputs[0]
     known = _compiled.get(model)
     if known is None or known[0] is not output:
-        # The function must not hold its own key, or neither would ever be freed.
+        # The function must not hold the model, its key in the cache, or neither would ever be freed.
         layers = keras.Model(model.inputs[0], output)
         traced = _traced(layers)
 
         def function(images: np.ndarray) -> tf.Tensor:
             return traced(tf.constant(images, tf.float32))
 
-        function.network = layers  # type: ignore[attr-defined]  # TensorFlow alone would let its variables go
+        function.network = layers  # type: ignore[attr-defined]  # keeps its variables alive
         known = _compiled[model] = (output, function)
     return known[1]
 
 
 def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    """A copy of the model as a function that multiplies in bfloat16; what it gives is `float32`."""
+    """Return a copy of the model as a function that multiplies in bfloat16 and returns `float32`."""
     first = next((i for i, layer in enumerate(model.layers) if hasattr(layer, "kernel")), 0)
     lowered = {layer.name for layer in model.layers[first:-1]}  # neither raw pixels nor the last mean
 
@@ -115,10 +115,9 @@ def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor
 
 
 def _traced(network: keras.Model) -> Any:
-    """The network in inference mode as one TensorFlow graph for batches of any size, giving `float32`.
+    """Return the network in inference mode as one TensorFlow graph with `float32` output, for any batch size.
 
-    It is traced here and once: of functions that trace when they are called, TensorFlow warns after a few
-    models.
+    It is traced here, once: TensorFlow warns when functions of several models are traced as they are called.
     """
     signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)]
     function = tf.function(

@@ -1,4 +1,4 @@
-"""A model's own graph, opened: what each of its layers gives, and where its last score comes from."""
+"""Open a model's graph: the output of each of its layers, and the features its last score comes from."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pneumokeras.core.errors import ModelError
 
 @dataclass(frozen=True)
 class ModelGraph:
-    """A model run once more on symbolic tensors, so that what each of its own layers gives is at hand.
+    """The symbolic tensors of a model's own layers.
 
     A nested backbone is one layer here: its `.output` would belong to the inner model's graph.
 
     Attributes:
-        name: the model's.
+        name: name of the model.
         inputs: its symbolic inputs.
-        outputs: what each layer gives, by the layer's name, in order.
-        calls: each layer with what it was called on, in order.
+        outputs: the output of each layer by the layer's name, in order.
+        calls: each layer with its input, in order.
         nested: the models inside it.
     """
 
@@ -60,10 +60,10 @@ class ModelGraph:
         return cls(model.name, again.inputs, outputs, calls, nested)
 
     def feature_map(self, name: str | None = None) -> str:
-        """The name of a layer that gives rows, columns and channels.
+        """Return the name of a layer whose output is a feature map: rows, columns and channels.
 
         Args:
-            name: a layer; by default the last whose map has more than one pixel, or else the last.
+            name: a layer; by default the last one whose map has more than one pixel, or else the last one.
 
         Raises:
             ModelError: if there is no such layer, or it has no feature map.
@@ -72,7 +72,7 @@ class ModelGraph:
             layer: tensor for layer, tensor in self.outputs.items() if len(getattr(tensor, "shape", ())) == 4
         }
         if name is None:
-            # A map of one pixel, such as a pooled one that kept its dimensions, has no place to point at.
+            # A map of one pixel, such as a pooled one with its dimensions kept, shows no place.
             larger = [layer for layer, tensor in maps.items() if tuple(tensor.shape[1:3]) != (1, 1)]
             if maps:
                 return (larger or list(maps))[-1]
@@ -88,7 +88,7 @@ class ModelGraph:
         if name in self.outputs:
             shape = tuple(self.outputs[name].shape)
             raise ModelError(
-                f"Layer {name!r} gives {shape}, no feature map with rows, columns and channels. {choices}"
+                f"Layer {name!r} returns {shape}, no feature map with rows, columns and channels. {choices}"
             )
         for inner in self.nested:
             if name in [layer.name for layer in inner.layers]:
@@ -97,7 +97,7 @@ class ModelGraph:
         raise ModelError(f"{self.name} has no layer {name!r}. {choices}")
 
     def output(self, name: str) -> keras.KerasTensor:
-        """What a layer gives.
+        """Return the symbolic output of a layer.
 
         Raises:
             ModelError: if there is no such layer.
@@ -109,7 +109,7 @@ class ModelGraph:
 
     @property
     def features(self) -> keras.KerasTensor:
-        """What the last dense layer is called on: `(n, channels)` features that a line tells apart.
+        """Return the `(n, channels)` input of the last dense layer, which separates the classes linearly.
 
         Raises:
             ModelError: if there is no dense layer.
@@ -121,12 +121,12 @@ class ModelGraph:
 
 
 def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[tf.Tensor]:
-    """Images as the model takes them: `float32`, with a channel axis, gray repeated for three channels.
+    """Yield batches of images as a model takes them: `float32`, gray repeated for three channels.
 
     Args:
-        model: what they are for.
+        model: the model that takes them.
         images: `(n, height, width)` or `(n, height, width, channels)` raw pixels.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
     images = images[..., np.newaxis] if images.ndim == 3 else images
     repeat = 3 if model.input_shape[-1] == 3 and images.shape[-1] == 1 else 1
@@ -138,9 +138,9 @@ def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Itera
 def traced(
     model: keras.Model, function: Callable[[tf.Tensor], tf.Tensor]
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function of a model's images as one TensorFlow graph, traced here and once for batches of any size.
+    """Trace a function of a model's images once, as one TensorFlow graph for batches of any size.
 
-    The graph does not keep the model's variables: whoever calls it has to hold the model.
+    The graph does not keep the model's variables alive: the caller has to hold the model.
     """
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     return tf.function(function, input_signature=signature).get_concrete_function()
@@ -149,8 +149,8 @@ def traced(
 def layer_outputs(
     model: keras.Model, graph: ModelGraph, tensor: keras.KerasTensor, images: np.ndarray, *, batch_size: int
 ) -> np.ndarray:
-    """What a tensor of an opened model is for each image, in inference mode: `(n, ...)` `float32`."""
+    """Return a tensor's value for each image, in inference mode: `(n, ...)` `float32`."""
     inspected = keras.Model(graph.inputs, tensor)
-    given = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
-    outputs = [given(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
+    evaluated = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
+    outputs = [evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
     return np.concatenate(outputs) if outputs else np.empty((0, *tensor.shape[1:]), np.float32)

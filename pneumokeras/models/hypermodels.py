@@ -1,4 +1,4 @@
-"""HyperModels: a frozen backbone under a tunable head."""
+"""The HyperModels: a tunable head on a frozen backbone, and a small network trained from scratch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.models import backbones
 from pneumokeras.models.head import HEADS, compile_classifier, probability
+from pneumokeras.models.own_backbone import own_backbone
 from pneumokeras.models.parts import copy_weights, fingerprint
-from pneumokeras.models.saving import description_of, set_description
+from pneumokeras.models.registry import COMPACT_CNN
+from pneumokeras.models.saving import set_description
+from pneumokeras.models.weights import identify_weights, load_weights, set_weights
 
 logger = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 256
@@ -33,19 +36,29 @@ class TransferHyperModel(keras_tuner.HyperModel):
             Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
         weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, for ResNet-18 timm's or
             torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone. Your own
-            network keeps those it has.
+            network keeps its weights.
         preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
             `"rescale"`, pixels / 255.
         head: a name of `pneumokeras.models.head.HEADS`, for that head instead of the tunable one.
         units: `(lowest, highest, step)` of the dense layer.
         dropout: `(lowest, highest, step)` of the dropout rate.
         l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
-        learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
-        seed: of the head's initial weights and dropout, so that a head trained on stored features and one
-            trained on top of the backbone are the same.
+        learning_rate: `(lowest, highest)` of Adam's learning rate, drawn on a logarithmic scale.
+        seed: of the head's initial weights and dropout, so that a head trained on stored features equals one
+            trained on top of the backbone.
 
     Raises:
-        ModelError: if the backbone, the preprocessing or the head is unknown, or a size cannot be used.
+        SettingsError: if the backbone, the preprocessing or the head is unknown, or `input_shape` is none.
+        ModelError: if your own network cannot be a backbone.
+
+    Example:
+        >>> hypermodel = pk.TransferHyperModel(
+        ...     "mobilenetv3small", weights="none", input_shape=(32, 32, 1), units=(64, 128, 64)
+        ... )
+        >>> hypermodel.name
+        'mobilenetv3small'
+        >>> hypermodel.settings["units"]
+        [64, 128, 64]
     """
 
     def __init__(
@@ -64,16 +77,16 @@ class TransferHyperModel(keras_tuner.HyperModel):
     ):
         self._network: keras.Model | None = None
         if isinstance(backbone, keras.Model):
-            self.backbone, self._network = backbones.own_backbone(backbone)
+            self.backbone, self._network = own_backbone(backbone)
         else:
             self.backbone = backbones.find_backbone(backbone)
         super().__init__(name=self.backbone.name)
-        self.input_shape = _checked_input_shape(input_shape)
-        if preprocessing not in backbones.PREPROCESSINGS:
-            expected = " or ".join(backbones.PREPROCESSINGS)
-            raise ModelError(f"Unknown preprocessing {preprocessing!r}. Expected {expected}.")
+        self.input_shape = _checked_input_shape(input_shape, channels=(1, 3), min_side=8)
+        backbones.require_preprocessing(preprocessing)
         if head is not None and head not in HEADS:
-            raise ModelError(f"Unknown head {head!r}. Expected one of {', '.join(HEADS)}.")
+            raise SettingsError(
+                f"Unknown head {head!r}. Expected one of {', '.join(HEADS)}.", parameter="head"
+            )
         self.fixed_head = head
         self.weights = weights
         self.preprocessing = preprocessing
@@ -88,7 +101,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a run writes down, and what tells one search from another."""
+        """Return what a run records, and what distinguishes one search from another."""
         return {
             "model": self.backbone.name,
             "input_shape": list(self.input_shape),
@@ -103,10 +116,10 @@ class TransferHyperModel(keras_tuner.HyperModel):
         }
 
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
-        """The tunable part, or the fixed head that was asked for.
+        """Build the tunable head, or the fixed one if `head` names it.
 
         Args:
-            hp: where `units`, `dropout` and `l2` of the tunable one are drawn from.
+            hp: where `units`, `dropout` and `l2` of the tunable head are drawn from.
             features: `(n, channels)` pooled features.
 
         Returns:
@@ -127,10 +140,10 @@ class TransferHyperModel(keras_tuner.HyperModel):
         return probability(dropped, seed=self.seed + 1)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled full model for `hp`, its backbone frozen.
+        """Build and compile the full model for `hp`, its backbone frozen.
 
         Raises:
-            ModelError: if the weights cannot be had.
+            ModelError: if the weights cannot be loaded.
         """
         extractor = self.feature_extractor()
         if self._origin == "random":
@@ -138,61 +151,49 @@ class TransferHyperModel(keras_tuner.HyperModel):
                 "The weights of %s are random and not calibrated: call calibrate(images).", self.name
             )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
-        set_description(
-            model,
-            image_size=self.input_shape[:2],
-            architecture=self.backbone.name,
-            preprocessing=self.preprocessing,
-            weights=self._origin,
-            frozen_dropout=description_of(extractor).frozen_dropout,
-        )
+        set_description(model, preprocessing=self.preprocessing)
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
     def build_head(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled head alone, from `(n, channels)` features; the same draws from `hp` as in `build`."""
+        """Build and compile the head alone, on `(n, channels)` features; draws from `hp` as `build` does."""
         features = keras.Input(self._bare_network().output_shape[-1:], name="features")
         model = keras.Model(features, self.head(hp, features), name=f"{self.backbone.name}_head")
         return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
     def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
-        """The compiled full model with the weights of a head that `build_head` built for the same `hp`."""
+        """Build the full model with the weights of a head that `build_head` built for the same `hp`."""
         model = self.build(hp)
         copy_weights(head, model)
         return model
 
     def feature_extractor(self) -> keras.Model:
-        """A new flat model from raw pixels to `(n, channels)` pooled features."""
+        """Build a flat model from raw pixels to `(n, channels)` pooled features."""
         body = self.frozen_backbone()
         pooled = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
         extractor = keras.Model(body.input, pooled)
-        set_description(
-            extractor,
-            architecture=self.backbone.name,
-            weights=self._origin,
-            frozen_dropout=description_of(body).frozen_dropout,
-        )
+        set_description(extractor, architecture=self.backbone.name, weights=self._origin)
         return extractor
 
     def frozen_backbone(self) -> keras.Model:
-        """A new flat model from raw pixels to the backbone's feature map, with its weights set."""
+        """Build a flat model from raw pixels to the backbone's feature map, with its weights set."""
         network = self._bare_network()
         body = backbones.frozen_backbone(
             network, self.backbone, input_shape=self.input_shape, preprocessing=self.preprocessing
         )
-        backbones.set_weights(body, self._arrays)
+        set_weights(body, self._arrays)
         return body
 
     def calibrate(self, images: np.ndarray) -> None:
         """Set the BatchNorm statistics of random weights by one pass; other weights stay as they are.
 
-        Without it random features are next to constant (EfficientNetB0) or saturated (ResNet50), and a
-        head learns nothing from them. `pneumokeras.tune` does this by itself.
+        Without it, random features are nearly constant (EfficientNetB0) or saturated (ResNet50), and a head
+        learns nothing from them. `pneumokeras.tune` calls it.
 
         Args:
             images: `(n, height, width)` or `(n, height, width, 1)` raw gray levels of training radiographs.
         """
         self._bare_network()
-        self._arrays, self._origin = self._loaded  # an earlier calibration on other images is forgotten
+        self._arrays, self._origin = self._loaded  # forgets an earlier calibration on other images
         if self._origin != "random":
             return
         body = self.frozen_backbone()
@@ -203,29 +204,121 @@ class TransferHyperModel(keras_tuner.HyperModel):
 
     def _identity_of_weights(self) -> str:
         if self.backbone.builder:
-            return backbones.identify_weights(self.weights)
+            return identify_weights(self.weights)
         return f"own ({fingerprint(self._bare_network())})"
 
     def _bare_network(self) -> keras.Model:
+        """Return the network without its head; the first call builds it and loads its weights."""
         if self._network is None:
-            smallest = min(self.input_shape[:2])
-            own_size = (self.backbone.image_size,) * 2
-            image_size = self.input_shape[:2] if smallest >= backbones.MIN_SIDE else own_size
+            own_size = (self.backbone.image_size, self.backbone.image_size)
+            is_too_small = min(self.input_shape[:2]) < backbones.MIN_SIDE
+            image_size = own_size if is_too_small else self.input_shape[:2]
             network = backbones.bare_network(self.backbone, image_size=image_size)
-            self._loaded = backbones.load_weights(network, self.backbone, self.weights)
+            self._loaded = load_weights(network, self.backbone, self.weights)
             self._arrays, self._origin = self._loaded
             self._network = network
         return self._network
 
 
 def ResNet50HyperModel(**options: object) -> TransferHyperModel:
-    """A frozen ResNet50 under a tunable head; options as for `TransferHyperModel`."""
+    """Return a `TransferHyperModel` of ResNet50.
+
+    Args:
+        **options: those of `TransferHyperModel`.
+
+    Example:
+        >>> pk.ResNet50HyperModel(weights="none").input_shape
+        (224, 224, 1)
+    """
     return TransferHyperModel("resnet50", **options)  # type: ignore[arg-type]
 
 
 def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:
-    """A frozen EfficientNetB0 under a tunable head; options as for `TransferHyperModel`."""
+    """Return a `TransferHyperModel` of EfficientNetB0.
+
+    Args:
+        **options: those of `TransferHyperModel`.
+
+    Example:
+        >>> pk.EfficientNetB0HyperModel(weights="none", input_shape=(64, 64, 1)).name
+        'efficientnetb0'
+    """
     return TransferHyperModel("efficientnetb0", **options)  # type: ignore[arg-type]
+
+
+class CompactCNNHyperModel(keras_tuner.HyperModel):
+    """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
+
+    Blocks of two 3x3 convolutions with BatchNorm and ReLU; from one block to the next the size halves and the
+    width doubles. Then global average pooling, Dropout and a sigmoid. The very first convolution halves the
+    radiograph, which makes the network four times as fast.
+
+    Args:
+        input_shape: `(height, width, 1)` of the raw gray radiographs.
+        width: `(lowest, highest, step)` of the first block's filters.
+        depth: `(lowest, highest)` number of blocks.
+        dropout: `(lowest, highest, step)` of the dropout rate.
+        learning_rate: `(lowest, highest)` of Adam's learning rate, drawn on a logarithmic scale.
+
+    Raises:
+        SettingsError: if the input is not gray, or a side is too small to be halved in every block.
+
+    Example:
+        >>> import keras_tuner
+        >>> hypermodel = pk.CompactCNNHyperModel(input_shape=(32, 32, 1))
+        >>> model = hypermodel.build(keras_tuner.HyperParameters())
+        >>> model.input_shape, model.output_shape
+        ((None, 32, 32, 1), (None, 1))
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int] = (64, 64, 1),
+        width: tuple[int, int, int] = (16, 32, 8),
+        depth: tuple[int, int] = (3, 4),
+        dropout: tuple[float, float, float] = (0.2, 0.5, 0.1),
+        learning_rate: tuple[float, float] = (3e-4, 3e-3),
+    ):
+        super().__init__(name=COMPACT_CNN)
+        self.input_shape = _checked_input_shape(input_shape, channels=(1,), min_side=2 ** depth[1])
+        self.width = width
+        self.depth = depth
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Return what a run records, and what distinguishes one search from another."""
+        return {
+            "model": COMPACT_CNN,
+            "input_shape": list(self.input_shape),
+            "width": list(self.width),
+            "depth": list(self.depth),
+            "dropout": list(self.dropout),
+            "learning_rate": list(self.learning_rate),
+        }
+
+    def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
+        """Build the head: `(n, channels)` pooled features -> tunable dropout -> `(n, 1)` P(PNEUMONIA)."""
+        dropout = hp.Float("dropout", *self.dropout)
+        return probability(keras.layers.Dropout(dropout, name="dropout")(features))
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Build and compile the model for `hp`."""
+        width, depth = hp.Int("width", *self.width), hp.Int("depth", *self.depth)
+        inputs = keras.Input(self.input_shape, name="radiograph")
+        tensor = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+        for block in range(1, depth + 1):
+            if block > 1:
+                tensor = keras.layers.MaxPooling2D(name=f"block{block}_pool")(tensor)
+            filters = width * 2 ** (block - 1)
+            tensor = _convolution(tensor, filters, strides=2 if block == 1 else 1, name=f"block{block}a")
+            tensor = _convolution(tensor, filters, name=f"block{block}b")
+        features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
+        model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
+        set_description(model, architecture=COMPACT_CNN, preprocessing="pixels / 127.5 - 1")
+        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
 
 
 def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
@@ -241,113 +334,40 @@ def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
     for layer in layers:
         layer.trainable = True
 
-    def see(batch: tf.Tensor, momentum: tf.Tensor) -> None:
+    def update(batch: tf.Tensor, momentum: tf.Tensor) -> None:
         for layer in layers:
             layer.momentum = momentum
         model(batch, training=True)
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32), tf.TensorSpec((), tf.float32)]
-    traced = tf.function(see, input_signature=signature).get_concrete_function()
+    traced = tf.function(update, input_signature=signature).get_concrete_function()
     for step, start in enumerate(range(0, len(images), _CALIBRATION_BATCH)):
         batch = images[start : start + _CALIBRATION_BATCH].astype(np.float32)
         batch = np.broadcast_to(batch, (*batch.shape[:3], model.input_shape[-1]))
-        traced(tf.constant(batch), tf.constant(step / (step + 1)))
+        traced(tf.constant(batch), tf.constant(step / (step + 1)))  # so the statistics end as the mean
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.trainable = False
 
 
-def _checked_input_shape(input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    if len(input_shape) != 3 or input_shape[-1] not in (1, 3) or min(input_shape[:2]) < 8:
-        raise ModelError(
-            "Expected input_shape as (height, width, 1 or 3) with sides of at least 8. "
-            f"Received {input_shape}."
+def _checked_input_shape(
+    input_shape: tuple[int, int, int], *, channels: tuple[int, ...], min_side: int
+) -> tuple[int, int, int]:
+    if len(input_shape) != 3 or input_shape[-1] not in channels or min(input_shape[:2]) < min_side:
+        expected = " or ".join(map(str, channels))
+        raise SettingsError(
+            f"Expected `input_shape` as (height, width, {expected}) with sides of at least {min_side}. "
+            f"Received {input_shape}.",
+            parameter="input_shape",
         )
-    height, width, channels = input_shape
-    return height, width, channels
-
-
-class CompactCNNHyperModel(keras_tuner.HyperModel):
-    """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
-
-    Blocks of two 3x3 convolutions with BatchNorm and ReLU, halved in size and doubled in width from one
-    to the next, then global average pooling, Dropout and a sigmoid. The very first convolution halves the
-    radiograph, which makes the network four times as fast.
-
-    Args:
-        input_shape: `(height, width, 1)` of the raw gray radiographs.
-        width: `(lowest, highest, step)` of the first block's filters.
-        depth: `(lowest, highest)` number of blocks.
-        dropout: `(lowest, highest, step)` of the dropout rate.
-        learning_rate: `(lowest, highest)` of Adam's, drawn on a logarithmic scale.
-
-    Raises:
-        ModelError: if the smallest side is below 16 pixels, or the input is not gray.
-    """
-
-    def __init__(
-        self,
-        *,
-        input_shape: tuple[int, int, int] = (64, 64, 1),
-        width: tuple[int, int, int] = (16, 32, 8),
-        depth: tuple[int, int] = (3, 4),
-        dropout: tuple[float, float, float] = (0.2, 0.5, 0.1),
-        learning_rate: tuple[float, float] = (3e-4, 3e-3),
-    ):
-        super().__init__(name="compact-cnn")
-        if len(input_shape) != 3 or input_shape[-1] != 1 or min(input_shape[:2]) < 2 ** depth[1]:
-            raise ModelError(
-                f"Expected input_shape as (height, width, 1) with sides of at least {2 ** depth[1]}. "
-                f"Received {input_shape}."
-            )
-        self.input_shape = tuple(input_shape)
-        self.width = width
-        self.depth = depth
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """What a run writes down, and what tells one search from another."""
-        return {
-            "model": "compact-cnn",
-            "input_shape": list(self.input_shape),
-            "width": list(self.width),
-            "depth": list(self.depth),
-            "dropout": list(self.dropout),
-            "learning_rate": list(self.learning_rate),
-        }
-
-    def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
-        """`(n, channels)` pooled features -> `(n, 1)` P(PNEUMONIA), with a tunable dropout."""
-        dropout = hp.Float("dropout", *self.dropout)
-        return probability(keras.layers.Dropout(dropout, name="dropout")(features))
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled model for `hp`."""
-        width, depth = hp.Int("width", *self.width), hp.Int("depth", *self.depth)
-        inputs = keras.Input(self.input_shape, name="radiograph")
-        tensor = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-        for block in range(1, depth + 1):
-            if block > 1:
-                tensor = keras.layers.MaxPooling2D(name=f"block{block}_pool")(tensor)
-            filters = width * 2 ** (block - 1)
-            tensor = _convolution(tensor, filters, strides=2 if block == 1 else 1, name=f"block{block}a")
-            tensor = _convolution(tensor, filters, name=f"block{block}b")
-        features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
-        model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
-        set_description(
-            model,
-            image_size=self.input_shape[:2],
-            architecture="compact-cnn",
-            preprocessing="pixels / 127.5 - 1",
-        )
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+    height, width, depth = map(int, input_shape)
+    return height, width, depth
 
 
 def _convolution(
     tensor: keras.KerasTensor, filters: int, *, strides: int = 1, name: str
 ) -> keras.KerasTensor:
+    """Apply a 3x3 convolution, BatchNorm and ReLU."""
     convolution = keras.layers.Conv2D(
         filters, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv"
     )

@@ -1,8 +1,8 @@
-"""A network in parts, found by its structure: its stages, what may be trained of it, what stays frozen.
+"""Find a network's stages by its structure, and cut it into a frozen and a trainable part.
 
-A layer is a *cut* if everything that follows sees the radiograph only through its output. A backbone is a
-row of stages, each of which halves the feature map. A stage ends after its last merging of branches, at the
-narrowest cut there is: what comes between that and the smaller map only prepares the next stage.
+A layer is a *bottleneck* if every path from the radiograph to the output passes through it. A backbone is a
+sequence of stages, each of which halves the feature map. A stage ends after its last merging of branches, at
+the narrowest bottleneck: what lies between that and the smaller map only prepares the next stage.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ import numpy as np
 from keras import Operation
 
 from pneumokeras.core.errors import ModelError
-from pneumokeras.models.backbones import acts_in_training, frozen, set_weights
+from pneumokeras.models.backbones import acts_in_training, frozen
 from pneumokeras.models.saving import description_of
+from pneumokeras.models.weights import set_weights
 
 _NEXT_STAGE = 0.7
-"""A map whose side is below this share of its stage's begins the next stage; padding changes it by less."""
+"""A map whose larger side is below this share of its stage's first begins the next stage.
+
+Convolutions without padding shrink a map by less.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,36 +37,36 @@ class Parts:
     """A model cut in two.
 
     Attributes:
-        lower: a frozen copy, from raw pixels to what enters the upper part.
-        upper: a copy of the rest, trainable where it was asked for, with the dropout that a frozen
-            backbone is built without.
+        lower: a frozen copy, from raw pixels to the input of the upper part.
+        upper: a copy of the rest, trainable where requested, with the dropout that a frozen backbone is
+            built without.
     """
 
     lower: keras.Model
     upper: keras.Model
 
     def write_back(self, model: keras.Model) -> None:
-        """Give the model they were cut from the weights of the upper part."""
+        """Copy the weights of the upper part into the model that was cut."""
         copy_weights(self.upper, model)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Give the layers of a model the weights of another's layers of the same names; it must have them all."""
+    """Copy all weights of one model to the layers of the same names in another."""
     for layer in source.layers:
         if layer.weights:
             target.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def stage_ends(model: keras.Model) -> tuple[str, ...]:
-    """The names of the layers that a network's stages end with, from the radiograph upwards.
+    """Return the names of the last layers of a network's stages, from the radiograph upwards.
 
-    The last one gives the last feature map: what heads pool and Grad-CAM weighs.
+    The last one gives the last feature map, which heads pool and Grad-CAM weighs.
 
     Args:
         model: a flat functional model, a backbone or one with a head.
 
     Raises:
-        ModelError: if it has no feature map, or takes images of any size.
+        ModelError: if it has no feature map or no fixed image size.
     """
     sources = _sources(model)
     maps = _feature_maps(model, sources)
@@ -82,24 +86,24 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
 
 
 def feature_maps(model: keras.Model) -> tuple[str, ...]:
-    """The names of the layers through whose feature map alone what follows sees the radiograph, in order.
+    """Return the names of the bottleneck layers whose output is a feature map, in order.
 
     Args:
         model: a flat functional model.
 
     Raises:
-        ModelError: if it has no graph to cut.
+        ModelError: if it is not a functional model.
     """
     return tuple(operation.name for operation in _feature_maps(model, _sources(model)))
 
 
 def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
-    """The names of the layers that a stage of fine-tuning trains; the head always is among them.
+    """Return the names of the layers that a stage of fine-tuning trains, always with the head.
 
     Args:
         model: a flat functional model with a head.
-        what: `"head"`; `"stage5"` for that stage of the backbone and those above; `"top 20"` for the
-            backbone's last 20 layers; `"all"`.
+        what: `"head"`; `"stage5"` for that stage of the backbone and all above it; `"top 20"` for the
+            backbone's last 20 layers; or `"all"`.
 
     Raises:
         ModelError: if there is no such part.
@@ -119,26 +123,26 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
         first = names.index(ends[number - 2]) + 1 if number > 1 else 0
     else:
         raise ModelError(
-            f"Nothing in {model.name} is called {what!r}. Expected head, stage1 to stage{len(ends)}, "
+            f"{model.name} has no part {what!r}. Expected head, stage1 to stage{len(ends)}, "
             f"top 1 to top {head}, or all."
         )
     return frozenset(names[first:])
 
 
 def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 0) -> Parts:
-    """Cut a model where the first layer to be trained begins.
+    """Cut a model in two below the first layer to be trained.
 
-    By default the backbone's BatchNorm stays in inference mode, its scale and offset as they are, or the few
+    By default the backbone's BatchNorm stays in inference mode, scale and offset included, because the few
     images of a batch would ruin its statistics.
 
     Args:
         model: a flat functional model with a head.
         what: what is trainable, as for `trainable_layers`.
-        batch_norm: `"keep"`; or `"update"` to train it and its statistics in the upper part, too.
+        batch_norm: `"keep"`, or `"update"` to train it in the upper part and update its statistics.
         seed: of the restored dropout.
 
     Raises:
-        ModelError: if there is no such part, or the model is not one flat graph.
+        ModelError: if there is no such part, or the model is no flat graph.
     """
     if any(isinstance(layer, keras.Model) for layer in model.layers):
         raise ModelError(
@@ -150,8 +154,8 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
         (order(layer) for layer in model.layers if layer.name in trainable and _differs_in_training(layer)),
         default=len(model.operations) - 1,
     )
-    cuts = _cuts(model, _sources(model))
-    entrance = [operation for operation in cuts if order(operation) < first][-1]
+    bottlenecks = _bottlenecks(model, _sources(model))
+    entrance = [operation for operation in bottlenecks if order(operation) < first][-1]
     rates = description_of(model).frozen_dropout
     seeds = {name: seed + number for number, name in enumerate(reversed([*rates]))}
 
@@ -169,7 +173,7 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
     def part(inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.Model:
         try:
             original = keras.Model(inputs, outputs)
-        except ValueError as error:  # a layer that is called more than once has no one place
+        except ValueError as error:  # a layer is called more than once, on both sides of the cut
             raise ModelError(f"{model.name} cannot be cut for {what}: {error}") from error
         copy = keras.models.clone_model(original, clone_function=copied)
         set_weights(copy, original.get_weights())
@@ -179,24 +183,28 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
 
 
 def fingerprint(model: keras.Model) -> str:
-    """A hash of what a model computes: its layers, how they are linked, their weights; names do not count."""
+    """Return a hash of what a model computes: its layers, their links and their weights, but no names."""
     config = model.get_config()
     numbers = {layer["name"]: number for number, layer in enumerate(config["layers"])}
 
-    def linked(value: Any) -> Any:
+    def with_numbers(value: Any) -> Any:
+        """Return links with each layer's number in place of its name."""
         if isinstance(value, Mapping):
-            return {key: linked(part) for key, part in value.items()}
+            return {key: with_numbers(part) for key, part in value.items()}
         if not isinstance(value, list | tuple):
             return value
         is_link = len(value) == 3 and isinstance(value[0], str)  # layer, call and tensor
-        return [numbers[value[0]], *value[1:]] if is_link else [linked(part) for part in value]
+        return [numbers[value[0]], *value[1:]] if is_link else [with_numbers(part) for part in value]
 
-    def own(layer: Mapping[str, Any]) -> dict[str, Any]:
+    def unnamed(layer: Mapping[str, Any]) -> dict[str, Any]:
         return {key: part for key, part in layer["config"].items() if key not in ("name", "trainable")}
 
     structure = [
-        [[layer["class_name"], own(layer), linked(layer["inbound_nodes"])] for layer in config["layers"]],
-        linked([config["input_layers"], config["output_layers"]]),
+        [
+            [layer["class_name"], unnamed(layer), with_numbers(layer["inbound_nodes"])]
+            for layer in config["layers"]
+        ],
+        with_numbers([config["input_layers"], config["output_layers"]]),
     ]
     digest = blake2b(json.dumps(structure, sort_keys=True).encode(), digest_size=16)
     for array in model.get_weights():
@@ -205,22 +213,22 @@ def fingerprint(model: keras.Model) -> str:
 
 
 def _feature_maps(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
-    return [operation for operation in _cuts(model, sources) if len(operation.output.shape) == 4]
+    return [operation for operation in _bottlenecks(model, sources) if len(operation.output.shape) == 4]
 
 
-def _cuts(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
-    """The layers through whose output alone the rest sees the radiograph, in order."""
+def _bottlenecks(model: keras.Model, sources: Mapping[str, set[str]]) -> list[Operation]:
+    """Return the layers that every path from the radiograph to the output passes through, in order."""
     last_use = {name: position for position, inputs in enumerate(sources.values()) for name in inputs}
-    cuts, open_until = [], 0
+    bottlenecks, open_until = [], 0
     for position, operation in enumerate(model.operations):
         if open_until <= position and isinstance(operation.output, keras.KerasTensor):
-            cuts.append(operation)
+            bottlenecks.append(operation)
         open_until = max(open_until, last_use.get(operation.name, position))
-    return cuts
+    return bottlenecks
 
 
 def _sources(model: keras.Model) -> dict[str, set[str]]:
-    """For each layer, in order, the names of those it takes its input from."""
+    """Return, for each layer in order, the names of the layers it takes its input from."""
 
     def histories(value: Any) -> set[str]:
         if isinstance(value, Mapping):
@@ -232,21 +240,21 @@ def _sources(model: keras.Model) -> dict[str, set[str]]:
     try:
         return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
     except (KeyError, NotImplementedError) as error:
-        raise ModelError(f"{model.name} has no graph to cut. Expected a functional Keras model.") from error
+        raise ModelError(f"{model.name} has no graph. Expected a functional Keras model.") from error
 
 
 def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:
-    """The cuts of each stage. What learns nothing, such as a last pooling, is no stage of its own."""
+    """Group the bottleneck maps into stages; a last pooling has no weights and joins the stage before."""
     runs: list[list[Operation]] = []
     for operation in maps:
-        if not runs or _side(operation) <= _NEXT_STAGE * _side(runs[-1][0]):
+        if not runs or _larger_side(operation) <= _NEXT_STAGE * _larger_side(runs[-1][0]):
             runs.append([])
         runs[-1].append(operation)
     stages: list[list[Operation]] = []
     start = 0
     for run in runs:
         end = model.operations.index(run[-1]) + 1
-        if any(map(_learns, model.operations[start:end])):
+        if any(map(_has_trained_weights, model.operations[start:end])):
             stages.append(run)
         elif stages:
             stages[-1] += run
@@ -254,14 +262,14 @@ def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:
     return stages or [maps]
 
 
-def _learns(operation: Operation) -> bool:
+def _has_trained_weights(operation: Operation) -> bool:
     return bool(getattr(operation, "weights", ())) and not isinstance(operation, keras.layers.Normalization)
 
 
 def _differs_in_training(layer: keras.Layer) -> bool:
-    """Whether a layer learns, or acts in training only, as dropout does."""
+    """Return whether a layer has weights, or acts in training only, as dropout does."""
     return bool(layer.weights) or acts_in_training(layer)
 
 
-def _side(operation: Operation) -> int:
+def _larger_side(operation: Operation) -> int:
     return max(operation.output.shape[1:3])

@@ -1,8 +1,8 @@
-"""The reference systems' networks that are trained from scratch, as their documents' tables have them.
+"""The networks of the reference systems that are trained from scratch, layer by layer as published.
 
-A comment behind a layer is its output. All but the baseline were published in PyTorch;
-`pneumokeras.models.torch_compat` holds what is different there. Each function returns a new model that
-keeps the model contract, uncompiled.
+A comment behind a layer gives its output shape. All but the baseline were published in PyTorch;
+`pneumokeras.models.torch_compat` holds what differs there. Each function returns a new, uncompiled model that
+keeps the model contract.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from keras import layers
 from pneumokeras.models.backbones import as_expected
 from pneumokeras.models.head import last_dense, probability, sigmoid
 from pneumokeras.models.saving import set_description
-from pneumokeras.models.torch_compat import apply_layers, batch_norm, leaky_relu_after
+from pneumokeras.models.torch_compat import apply_layers, batch_norm, with_leaky_relu
 
 
 def custom_cnn(*, seed: int = 0) -> keras.Model:
-    """CustomCNN: 224 pixels, 25,783,873 parameters, nearly all of them in its first dense layer.
+    """Build CustomCNN: 224 pixels, 25,783,873 parameters, nearly all of them in its first dense layer.
 
     Args:
         seed: of initial weights and dropout.
@@ -43,61 +43,61 @@ def custom_cnn(*, seed: int = 0) -> keras.Model:
 
 
 def cnn_94(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
-    """CNN_94: 100 pixels, three convolutions.
+    """Build CNN_94: 100 pixels, three convolutions.
 
     Args:
-        two_logits: train it as it was published; see `pneumokeras.models.head.with_one_logit`.
+        two_logits: end in two logits, as published; see `pneumokeras.models.head.with_one_logit`.
         seed: of initial weights and dropout.
     """
     chain = [
-        *leaky_relu_after(layers.Conv2D(12, 3, name="conv1")),  # 98 x 98 x 12
+        *with_leaky_relu(layers.Conv2D(12, 3, name="conv1")),  # 98 x 98 x 12
         layers.MaxPooling2D(name="pool1"),  # 49 x 49 x 12
         batch_norm("norm1"),
-        *leaky_relu_after(layers.Conv2D(18, 3, name="conv2")),  # 47 x 47 x 18
+        *with_leaky_relu(layers.Conv2D(18, 3, name="conv2")),  # 47 x 47 x 18
         layers.MaxPooling2D(name="pool2"),  # 23 x 23 x 18
-        *leaky_relu_after(layers.Conv2D(24, 3, name="conv3")),  # 21 x 21 x 24
+        *with_leaky_relu(layers.Conv2D(24, 3, name="conv3")),  # 21 x 21 x 24
         layers.Flatten(name="flatten"),  # 10,584
-        *leaky_relu_after(layers.Dense(1000, name="dense1")),
+        *with_leaky_relu(layers.Dense(1000, name="dense1")),
         batch_norm("norm2"),
         layers.Dropout(0.3, seed=seed, name="dropout1"),
-        *leaky_relu_after(layers.Dense(100, name="dense2")),
+        *with_leaky_relu(layers.Dense(100, name="dense2")),
         layers.Dropout(0.3, seed=seed + 1, name="dropout2"),
-        *leaky_relu_after(layers.Dense(10, name="dense3")),
+        *with_leaky_relu(layers.Dense(10, name="dense3")),
         last_dense(two_logits=two_logits),
     ]
     return _of_100_pixels("cnn-94", chain, seed=seed)
 
 
 def cnn_v2(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
-    """CNN_V2: 100 pixels, five convolutions.
+    """Build CNN_V2: 100 pixels, five convolutions.
 
     Args:
         two_logits: as for `cnn_94`.
         seed: of initial weights and dropout.
     """
     chain = [
-        *leaky_relu_after(layers.Conv2D(12, 5, name="conv1")),  # 96 x 96 x 12
+        *with_leaky_relu(layers.Conv2D(12, 5, name="conv1")),  # 96 x 96 x 12
         layers.MaxPooling2D(name="pool1"),  # 48 x 48 x 12
         batch_norm("norm1"),
-        *leaky_relu_after(layers.Conv2D(12, 3, name="conv2")),  # 46 x 46 x 12
-        *leaky_relu_after(layers.Conv2D(16, 3, name="conv3")),  # 44 x 44 x 16
-        *leaky_relu_after(layers.Conv2D(12, 3, name="conv4")),  # 42 x 42 x 12
-        *leaky_relu_after(layers.Conv2D(12, 3, name="conv5")),  # 40 x 40 x 12
+        *with_leaky_relu(layers.Conv2D(12, 3, name="conv2")),  # 46 x 46 x 12
+        *with_leaky_relu(layers.Conv2D(16, 3, name="conv3")),  # 44 x 44 x 16
+        *with_leaky_relu(layers.Conv2D(12, 3, name="conv4")),  # 42 x 42 x 12
+        *with_leaky_relu(layers.Conv2D(12, 3, name="conv5")),  # 40 x 40 x 12
         layers.Dropout(0.3, seed=seed, name="dropout1"),
         layers.MaxPooling2D(name="pool2"),  # 20 x 20 x 12
         layers.Flatten(name="flatten"),  # 4,800
-        *leaky_relu_after(layers.Dense(1000, name="dense1")),
+        *with_leaky_relu(layers.Dense(1000, name="dense1")),
         batch_norm("norm2"),
-        *leaky_relu_after(layers.Dense(100, name="dense2")),
+        *with_leaky_relu(layers.Dense(100, name="dense2")),
         layers.Dropout(0.3, seed=seed + 1, name="dropout2"),
-        *leaky_relu_after(layers.Dense(10, name="dense3")),
+        *with_leaky_relu(layers.Dense(10, name="dense3")),
         last_dense(two_logits=two_logits),
     ]
     return _of_100_pixels("cnn-v2", chain, seed=seed)
 
 
 def pneumoniamnist_cnn(*, seed: int = 0) -> keras.Model:
-    """The PneumoniaMNIST CNN: 28 pixels, 615,521 trainable parameters.
+    """Build the PneumoniaMNIST CNN: 28 pixels, 615,521 trainable parameters.
 
     Args:
         seed: of initial weights and dropout.
@@ -120,7 +120,7 @@ def pneumoniamnist_cnn(*, seed: int = 0) -> keras.Model:
 
 
 def baseline_cnn(*, seed: int = 0) -> keras.Model:
-    """The baseline CNN: 224 pixels. Its document names no layers; these are ours, with Keras' defaults.
+    """Build the baseline CNN: 224 pixels. Its document names no layers; these are ours, with Keras' defaults.
 
     Args:
         seed: of initial weights and dropout.
@@ -147,7 +147,7 @@ REFERENCE_CNNS: dict[str, Callable[..., keras.Model]] = {
     "pneumoniamnist-cnn": pneumoniamnist_cnn,
     "baseline-cnn": baseline_cnn,
 }
-"""By the names that models describe themselves with."""
+"""The functions by the models' names; `pneumokeras.models.registry.MODELS` has their sizes."""
 
 
 def _of_100_pixels(name: str, chain: list[keras.Layer], *, seed: int) -> keras.Model:
@@ -157,7 +157,7 @@ def _of_100_pixels(name: str, chain: list[keras.Layer], *, seed: int) -> keras.M
 
 
 def _double_block(number: int, *, filters: int, seed: int) -> list[keras.Layer]:
-    """Two convolutions with BatchNorm and ReLU, then MaxPool and Dropout."""
+    """Return two convolutions with BatchNorm and ReLU, then MaxPool and Dropout."""
     return [
         layers.Conv2D(filters, 3, padding="same", name=f"conv{number}a"),
         batch_norm(f"norm{number}a"),

@@ -1,6 +1,6 @@
-"""ResNet-18, which `keras.applications` does not have, and its weights as PyTorch's libraries publish them.
+"""ResNet-18, which `keras.applications` lacks, and its weights as PyTorch's libraries publish them.
 
-Layers are called as PyTorch calls its modules, so that a layer's name finds its tensors in a file.
+Layers are named as PyTorch names its modules, so that a layer's name finds its tensors in a file.
 
 Reference: He et al. (2016), Deep Residual Learning for Image Recognition, CVPR.
 """
@@ -22,10 +22,10 @@ _FLOATS = {"F16", "F32", "F64"}
 
 
 def resnet18(input_shape: tuple[int, int, int]) -> keras.Model:
-    """ResNet-18 without its top, without pretrained weights: 11,176,512 trainable parameters.
+    """Build ResNet-18 without top and pretrained weights: 11,176,512 trainable parameters.
 
     Args:
-        input_shape: `(height, width, 3)`; RGB in [0, 1] less ImageNet's mean, by its standard deviation.
+        input_shape: `(height, width, 3)` of RGB in [0, 1], less ImageNet's mean, by its standard deviation.
 
     Returns:
         Model to `(n, height / 32, width / 32, 512)` feature maps, the sides rounded up.
@@ -55,7 +55,7 @@ def _basic_block(tensor: keras.KerasTensor, filters: int, *, stride: int, name: 
 
 
 def _conv(tensor: keras.KerasTensor, filters: int, *, size: int, stride: int, name: str) -> keras.KerasTensor:
-    """A convolution padded as in PyTorch: equally on all sides, where Keras' "same" may favor two."""
+    """Apply a convolution padded equally on all sides, as in PyTorch; Keras' "same" may favor two."""
     if size > 1 and stride > 1:
         tensor = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(tensor)
     padding = "same" if stride == 1 else "valid"
@@ -63,9 +63,9 @@ def _conv(tensor: keras.KerasTensor, filters: int, *, size: int, stride: int, na
 
 
 def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np.ndarray]:
-    """The weights that a PyTorch state dict holds for a network.
+    """Read the weights of a network from a PyTorch state dict.
 
-    Only the tensors asked for are read, after their types and shapes are found right.
+    Tensors are read only after all their types and shapes have been checked.
 
     Args:
         path: a `.safetensors` file of timm or torchvision.
@@ -75,9 +75,8 @@ def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np
         The arrays in the order of the network's weights.
 
     Raises:
-        ValueError: if a tensor is missing, has another type or shape, or belongs to no layer; the message
-            is the reason alone.
-        Exception: whatever `safetensors` raises on a file that is damaged or something else.
+        ValueError: if a tensor is missing, has another type or shape, or belongs to no layer.
+        Exception: whatever `safetensors` raises on a damaged file or one of another format.
     """
     expected = {name: shape for layer in network.layers for name, shape in _tensors_of(layer).items()}
     with safe_open(path, framework="numpy") as file:
@@ -96,7 +95,7 @@ def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np
 
 
 def _tensors_of(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of PyTorch's tensors for a layer, in the order of Keras' weights."""
+    """Return names and shapes of PyTorch's tensors for a layer, in the order of Keras' weights."""
     if isinstance(layer, layers.Conv2D):
         height, width, channels, filters = layer.kernel.shape
         return {f"{layer.name}.weight": (filters, channels, height, width)}
@@ -107,12 +106,12 @@ def _tensors_of(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
 
 
 def _as_keras(array: np.ndarray) -> np.ndarray:
-    """A kernel's axes from (out, in, height, width) to (height, width, in, out)."""
+    """Return a kernel with its axes moved from (out, in, height, width) to (height, width, in, out)."""
     return (array.transpose(2, 3, 1, 0) if array.ndim == 4 else array).astype(np.float32)
 
 
 def download(repository: str) -> Path:
-    """The weights file of a repository of the Hugging Face hub, from its cache if it is there.
+    """Download the weights file of a repository of the Hugging Face hub, or find it in the hub's cache.
 
     Raises:
         Exception: whatever `huggingface_hub` raises, or ImportError if it is not installed.

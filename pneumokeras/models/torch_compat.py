@@ -1,4 +1,4 @@
-"""What PyTorch's layers do otherwise than Keras', for networks that were published in PyTorch."""
+"""Layers with PyTorch's constants and initial weights, for networks that were published in PyTorch."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from keras import layers
 
 
 def batch_norm(name: str) -> keras.Layer:
-    """BatchNorm with PyTorch's epsilon and momentum; its momentum of 0.1 is Keras' 0.9."""
+    """Return a BatchNorm with PyTorch's epsilon and momentum; its momentum of 0.1 is 0.9 in Keras."""
     return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=name)
 
 
-def leaky_relu_after(layer: keras.Layer) -> tuple[keras.Layer, keras.Layer]:
-    """A layer and the LeakyReLU after it, with PyTorch's slope of 0.01 below zero."""
+def with_leaky_relu(layer: keras.Layer) -> tuple[keras.Layer, keras.Layer]:
+    """Return a layer and a LeakyReLU to follow it, with PyTorch's slope of 0.01 below zero."""
     return layer, layers.LeakyReLU(negative_slope=0.01, name=f"{layer.name}_relu")
 
 
 def apply_layers(tensor: keras.KerasTensor, chain: Iterable[keras.Layer], *, seed: int) -> keras.KerasTensor:
-    """Call new layers one after the other; convolutions and dense layers begin as PyTorch's do.
+    """Apply new layers one after the other; convolutions and dense layers get PyTorch's initial weights.
 
     PyTorch draws kernel and bias from the uniform distribution between -b and b, where b is one over the
-    root of the number of inputs (`kaiming_uniform_` with `a=sqrt(5)`). Keras draws a kernel by Glorot's rule
-    and begins with a bias of 0.
+    square root of the number of inputs (`kaiming_uniform_` with `a=sqrt(5)`). Keras draws kernels by Glorot's
+    rule and begins with biases of 0.
 
     Args:
-        tensor: what the first layer takes.
-        chain: layers with a kernel and a bias, or without weights of their own to draw.
+        tensor: input of the first layer.
+        chain: convolutions and dense layers with a bias, and layers that draw no weights.
         seed: of the initial weights.
 
     Returns:
-        What the last layer gives.
+        Output of the last layer.
     """
     rng = np.random.default_rng(seed)
     for layer in chain:

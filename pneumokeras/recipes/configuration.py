@@ -11,14 +11,12 @@ from typing import Any
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
-from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
+from pneumokeras.models.registry import COMPACT_CNN, MODELS
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.objectives import require_objective
 from pneumokeras.training.stages import Stage
 
-COMPACT_CNN = "compact-cnn"
-_NETWORKS = (COMPACT_CNN, *REFERENCE_CNNS)
 _WITH_TWO_LOGITS = tuple(
     name for name, network in REFERENCE_CNNS.items() if "two_logits" in signature(network).parameters
 )
@@ -198,7 +196,7 @@ class Configuration:
     @property
     def has_backbone(self) -> bool:
         """Whether the model is a head on a backbone."""
-        return self.model in BACKBONES
+        return MODELS[self.model].has_backbone
 
     def settings(self) -> dict[str, Any]:
         """As plain JSON, as a run keeps it."""
@@ -219,14 +217,14 @@ class Configuration:
             DataError: if there is no such model, or settings do not go together.
         """
         _require_model(model)
-        backbone = model in BACKBONES
+        backbone = MODELS[model].has_backbone
         stage = (
             Stage("head", 10, 1e-3)
             if backbone
             else Stage("all", 30, 1e-3, batch_norm="update", optimizer="adam")
         )
         defaults: dict[str, Any] = {
-            "image_size": _native_size(model),
+            "image_size": MODELS[model].image_size,
             "hyperparameters": _HYPERPARAMETERS.get("backbone" if backbone else model, {}),
             "views": 4 if backbone else None,
             "stages": (stage,),
@@ -239,14 +237,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _require_model(name: str) -> None:
-    if name not in (known := (*BACKBONES, *_NETWORKS)):
-        raise DataError(f"Unknown model {name!r}. Expected one of {', '.join(known)}.")
-
-
-def _native_size(model: str) -> int:
-    if model in BACKBONES:
-        return BACKBONES[model].image_size
-    return 64 if model == COMPACT_CNN else REFERENCE_CNNS[model]().input_shape[1]
+    if name not in MODELS:
+        raise DataError(f"Unknown model {name!r}. Expected one of {', '.join(MODELS)}.")
 
 
 def with_changes(configuration: Configuration, **changes: Any) -> Configuration:

@@ -17,7 +17,7 @@ from pneumokeras.training.predict import predict
 
 
 def operating_points_of(model: keras.Model) -> dict[str, OperatingPoint]:
-    """The operating points a model carries; empty if nobody chose any."""
+    """Return the operating points in a model's description; empty if none were chosen."""
     return operating_points_from_json({"schema": 1, "points": description_of(model).operating_points})
 
 
@@ -31,24 +31,32 @@ def evaluate(
     validation: RadiographSet | None = None,
     batch_size: int = 32,
 ) -> Evaluation:
-    """Predict a labeled set and judge the predictions.
+    """Predict a labeled set and evaluate the predictions.
 
     Args:
         model: as for `predict`.
         radiographs: a set with labels.
-        operating_points: thresholds to judge besides 0.5; by default those the model carries.
-        columns: what divides the set into subgroups, by name: `(n,)` values; by default its subtypes.
-        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        validation: the validation split, labeled, to fit scalings of the probabilities on; by default none
-            are fitted.
-        batch_size: radiographs at a time.
+        operating_points: thresholds to evaluate besides 0.5; by default those in the model's description.
+        columns: `(n,)` values by name that divide the set into subgroups; by default its subtypes.
+        prevalence: share of PNEUMONIA, in (0, 1), at which to state predictive values.
+        validation: the validation split, labeled, to fit calibration scalings on; by default none are fitted.
+        batch_size: radiographs per batch.
 
     Returns:
-        The evaluation; as the last expression of a notebook's cell it shows itself.
+        The evaluation; as the last expression of a notebook cell it shows itself.
 
     Raises:
-        DataError: if the set has no labels, a radiograph cannot be read, or a column or the prevalence is
-            not one, or validation lacks a class.
+        DataError: if a set has no labels, a radiograph cannot be read, a column has another length than the
+            set, or validation lacks a class.
+        SettingsError: if the prevalence lies outside (0, 1).
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray", split="test")
+        >>> evaluation = pk.evaluate(pk.load_model("model.keras"), radiographs)
+        >>> evaluation.split
+        'test'
+        >>> 0 <= evaluation.roc_auc.estimate <= 1
+        True
     """
     columns = check_columns(
         {"subtype": radiographs.subtypes} if columns is None else columns, len(radiographs)

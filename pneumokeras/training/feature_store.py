@@ -1,9 +1,9 @@
-"""Rows of features by key, kept on disk and read from there.
+"""Keep rows of features on disk, by key.
 
-A store is a folder of shards, each written by one process and never touched again: `<shard>.rows` holds the
-features one after another, `<shard>.keys` a key and a checksum for each row. A row counts once its key is
-there, so an interrupted extraction keeps what it finished; a row whose checksum is wrong is computed again.
-Processes that share a store never wait for each other; at worst a row is there twice.
+A store is a folder of shards, each written by one process and never changed afterwards: `<shard>.rows` holds
+the features one after another, `<shard>.keys` a key and a checksum for each row. A row counts once its key is
+written, so an interrupted extraction keeps what it finished; a row whose checksum is wrong is computed again.
+Processes that share a store never wait for each other; at worst a row is stored twice.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _SETTING = "setting.json"
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """What lies in the cache for one way of computing features.
+    """The stored features of one setting, as the cache lists them.
 
     Attributes:
-        folder: where.
-        setting: what was computed how.
-        rows: views of images.
+        folder: the store's folder.
+        setting: what decides the features: network, image size, padding, precision.
+        rows: number of views of images.
         size: bytes on disk.
     """
 
@@ -49,11 +49,11 @@ class StoredFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a store in the order they were asked for, read from disk when they are indexed.
+    """Rows of a store in the requested order, read from disk when they are indexed.
 
     Attributes:
-        shape: of one row.
-        shards: the files they lie in, memory-mapped.
+        shape: shape of one row.
+        shards: the files that hold them, memory-mapped.
         places: `(n, 2)` integers: shard and row of each; -1 where the store has no undamaged row.
     """
 
@@ -65,7 +65,7 @@ class Rows:
         return len(self.places)
 
     def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
-        """`(k, *shape)` `float32` copies of some rows, all of which must be there."""
+        """Return `(k, *shape)` `float32` copies of some rows, all of which must be stored."""
         places = self.places[indices]
         values = np.empty((len(places), *self.shape), np.float32)
         for shard in np.unique(places[:, 0]):
@@ -75,21 +75,20 @@ class Rows:
 
     @property
     def found(self) -> np.ndarray:
-        """`(n,)` booleans: whether a row is there and undamaged."""
+        """Return `(n,)` booleans: whether each row is stored and undamaged."""
         return self.places[:, 0] >= 0
 
 
 class FeatureStore:
-    """Rows of features by key, in one folder for one way of computing them.
+    """Rows of features by key, in one folder per setting.
 
     Vectors are kept as `float32`. Feature maps, thousands of times their size, are kept as `float16`.
 
     Args:
-        setting: everything that decides what the features are, but for the image; plain JSON, with the key
-            `precision`.
-        shape: of one row.
-        named: what people call this, for `pneumokeras cache list`; it decides nothing.
-        cache: the cache's folder; by default `cache_folder()`.
+        setting: everything that decides the features except the image; plain JSON, with the key `precision`.
+        shape: shape of one row.
+        named: names for `pneumokeras cache list`; they decide nothing.
+        cache_dir: the cache's folder; by default `cache_folder()`.
     """
 
     def __init__(
@@ -98,27 +97,27 @@ class FeatureStore:
         shape: tuple[int, ...],
         *,
         named: Mapping[str, Any],
-        cache: Path | None = None,
+        cache_dir: Path | None = None,
     ):
         name = blake2b(json.dumps(setting, sort_keys=True).encode(), digest_size=16).hexdigest()
         self.setting = setting
         self.named = named
-        self.folder = _features_folder(cache) / name
+        self.folder = _features_folder(cache_dir) / name
         self.shape = shape
         self.dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
     @property
     def precision(self) -> str:
-        """What the features are computed in."""
+        """Return the precision the features are computed in."""
         return self.setting["precision"]
 
     @property
     def row_bytes(self) -> int:
-        """What one row takes on disk."""
+        """Return the bytes of one row on disk."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def exists(self) -> bool:
-        """Whether anything was ever stored here."""
+        """Return whether anything was ever stored here."""
         return (self.folder / _SETTING).exists()
 
     def find(self, keys: Sequence[bytes], *, verify: bool = True) -> Rows:
@@ -126,7 +125,7 @@ class FeatureStore:
 
         Args:
             keys: `(n,)` keys of 16 bytes.
-            verify: read each one and compare it with its checksum.
+            verify: read each row and compare it with its checksum.
         """
         wanted: dict[bytes, list[int]] = {}
         for index, key in enumerate(keys):
@@ -148,7 +147,7 @@ class FeatureStore:
         return Rows(self.shape, shards, places)
 
     def _shard(self, keys: Path) -> tuple[np.ndarray, np.ndarray]:
-        """The records of a shard and their rows; as many as both files hold whole."""
+        """Return the records and rows of a shard, as many as both files hold in full."""
         file = keys.with_suffix(".rows")
         content, size = keys.read_bytes(), file.stat().st_size if file.exists() else 0
         count = min(len(content) // _RECORD.itemsize, size // self.row_bytes)
@@ -159,10 +158,10 @@ class FeatureStore:
         )
 
     def write(self, batches: Iterator[tuple[Sequence[bytes], np.ndarray]]) -> None:
-        """Append rows batch by batch; what was appended stays if the iterator raises.
+        """Append rows batch by batch; appended rows stay if the iterator raises.
 
         Args:
-            batches: keys of 16 bytes, and their `(b, *shape)` rows.
+            batches: keys of 16 bytes and their `(b, *shape)` rows.
 
         Raises:
             DataError: if the disk is full or cannot be written, or a value is too large for `float16`.
@@ -184,7 +183,8 @@ class FeatureStore:
         except OSError as error:
             raise DataError(
                 f"Cannot write features to {self.folder} ({error.strerror}). Make room, name another folder "
-                "with PNEUMOKERAS_CACHE, or go without with --no-cache."
+                "in the environment variable PNEUMOKERAS_CACHE, or store none with `cache=False`.",
+                path=self.folder,
             ) from error
 
     def _as_kept(self, features: np.ndarray) -> np.ndarray:
@@ -193,20 +193,20 @@ class FeatureStore:
         if np.isinf(kept).any() and np.isfinite(features).all():
             raise DataError(
                 f"The features of {self.named['backbone']} exceed what float16 holds (65,504). "
-                "Go without the store, with --no-cache."
+                "Store none, with `cache=False`."
             )
         return kept
 
 
 def cache_folder() -> Path:
-    """Where features lie: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
+    """Return the cache's folder: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
     return Path(os.environ.get("PNEUMOKERAS_CACHE") or Path.home() / ".cache" / "pneumokeras")
 
 
-def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
-    """What lies in the cache. What another process clears meanwhile, or what is damaged, is passed over."""
+def stored_features(cache_dir: Path | None = None) -> list[StoredFeatures]:
+    """List the stores in the cache, without damaged ones and those that another process is clearing."""
     found = []
-    for folder in _stores(cache):
+    for folder in _stores(cache_dir):
         with contextlib.suppress(OSError, ValueError):
             setting = read_json(folder / _SETTING)
             sizes = {file: file.stat().st_size for file in folder.iterdir()}
@@ -215,10 +215,10 @@ def stored_features(cache: Path | None = None) -> list[StoredFeatures]:
     return sorted(found, key=lambda features: (features.setting["backbone"], features.folder))
 
 
-def clear_cache(cache: Path | None = None) -> int:
-    """Remove all stored features; returns how many bytes they took."""
+def clear_cache(cache_dir: Path | None = None) -> int:
+    """Remove all stored features and return how many bytes they took."""
     size = 0
-    for folder in _stores(cache):
+    for folder in _stores(cache_dir):
         for file in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 size += file.stat().st_size
@@ -226,9 +226,9 @@ def clear_cache(cache: Path | None = None) -> int:
     return size
 
 
-def _features_folder(cache: Path | None) -> Path:
-    return (cache or cache_folder()) / "features"
+def _features_folder(cache_dir: Path | None) -> Path:
+    return (cache_dir or cache_folder()) / "features"
 
 
-def _stores(cache: Path | None) -> list[Path]:
-    return [path for path in _features_folder(cache).glob("*") if path.is_dir()]
+def _stores(cache_dir: Path | None) -> list[Path]:
+    return [path for path in _features_folder(cache_dir).glob("*") if path.is_dir()]

@@ -1,7 +1,7 @@
-"""What a frozen network says of each image, computed once.
+"""Compute a frozen network's features of each image once, and keep them.
 
-The features of every view of every radiograph asked for are looked up in a store; what is missing there is
-computed, while the next images are decoded and augmented, and stored.
+The features of every requested view of a radiograph are looked up in a store. Missing ones are computed and
+stored, while the next images are decoded and augmented.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from pneumokeras.training.feature_store import FeatureStore, Rows
 
 PRECISIONS = ("float32", "bfloat16")
 VERSION = 1
-"""To be raised when radiographs are decoded, resized or augmented differently."""
+"""Raise it when radiographs are decoded, resized or augmented differently, so that no old feature is used."""
 
 MIN_COSINE = 0.999
-"""Features in bfloat16 must point this nearly to where those in float32 point, for every image tried."""
+"""Minimum cosine between an image's features in bfloat16 and in float32, for every image of the probe."""
 
 BATCH_SIZE = 32
 _PROBED_BATCH_SIZES = (16, 32, 64)
 _PROBE_FROM = 2000
-"""Views to compute before a probe is worth its seconds."""
+"""Minimum number of views to compute for a probe to be worth its seconds."""
 
 _REUSE_FROM = 0.1
-"""A store that holds this share of what is wanted decides the precision: it is gone on with."""
+"""If the store already holds at least this share of the features, keep using its precision."""
 
 
 @dataclass(frozen=True)
 class ExtractionProgress:
-    """Where an extraction stands, after each batch.
+    """The state of an extraction after a batch.
 
     Attributes:
-        wanted: views of images asked for.
+        wanted: number of requested views of images.
         found: how many of them were in the store already.
-        done: how many of the others are computed.
-        images_per_second: so far.
-        precision: what they are computed in.
+        done: how many of the others have been computed.
+        images_per_second: rate so far.
+        precision: the precision they are computed in.
     """
 
     wanted: int
@@ -58,7 +58,7 @@ class ExtractionProgress:
 
     @property
     def seconds_left(self) -> float:
-        """At the rate so far; 0 as long as there is none."""
+        """Return the seconds left at the rate so far; 0 before the first batch."""
         left = self.wanted - self.found - self.done
         return left / self.images_per_second if self.done else 0.0
 
@@ -69,8 +69,8 @@ class Views:
 
     Attributes:
         loader: the radiographs in file order, then their copies if it oversamples; its generator, seed and
-            size decide what a view looks like.
-        count: how many views.
+            image size decide what a view looks like.
+        count: number of views.
     """
 
     loader: RadiographLoader
@@ -78,19 +78,19 @@ class Views:
 
     @classmethod
     def of(cls, loader: RadiographLoader) -> Views:
-        """All views that the epochs of a loader show; the plain one of a loader without a number of them."""
+        """Return all views that a loader shows; only the plain one if their number is unlimited."""
         return cls(loader, loader.views or 1)
 
     def __len__(self) -> int:
         return self.count * len(self.loader.rows)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """`(height, width, channels)` gray levels; view by view, the examples in their order in each."""
+        """Return the `(height, width, channels)` gray levels of a view; all examples of view 0 come first."""
         view, example = divmod(index, len(self.loader.rows))
         return self.loader.image(*self.loader.shown(example, view))
 
     def view_keys(self) -> list[bytes]:
-        """The key of each, in that order."""
+        """Return the key of each view, in the same order."""
         examples = range(len(self.loader.rows))
         shown = [self.loader.shown(example, view) for view in range(self.count) for example in examples]
         return [self.loader.view_key(row, view) for row, view in shown]
@@ -98,11 +98,11 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a network says of some sets of views.
+    """A network's features of some sets of views.
 
     Attributes:
-        rows: for each set its features, in the order of `Views`.
-        precision: what they were computed in.
+        rows: the features of each set, in the order of `Views`.
+        precision: the precision they were computed in.
     """
 
     rows: tuple[Rows, ...]
@@ -110,15 +110,15 @@ class Features:
 
 
 class Extractor:
-    """A frozen network whose features are kept.
+    """A frozen network whose features are stored.
 
     Args:
-        network: from `(n, height, width, channels)` raw pixels to features: vectors or maps.
-        backbone: what `pneumokeras cache list` calls it.
+        network: from `(n, height, width, channels)` raw pixels to features, vectors or maps.
+        backbone: its name in `pneumokeras cache list`.
         weights: where its weights come from, for the same list.
         precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where a
             short probe finds it faster and nearly the same.
-        cache: the cache's folder; by default `cache_folder()`.
+        cache_dir: the cache's folder; by default `cache_folder()`.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Extractor:
         backbone: str,
         weights: str,
         precision: str = "auto",
-        cache: Path | None = None,
+        cache_dir: Path | None = None,
     ):
         self._network = network
         self._named = {"backbone": backbone, "weights": weights}
@@ -138,36 +138,38 @@ class Extractor:
             "network": fingerprint(network),
         }
         self._precisions = PRECISIONS if precision == "auto" else (precision,)
-        self._cache = cache
+        self._cache_dir = cache_dir
         self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
 
     @classmethod
     def of(cls, network: keras.Model, model: keras.Model, *, precision: str = "float32") -> Extractor:
-        """An extractor for the frozen part of a model, called what the model's description says."""
-        known = description_of(model)
-        return cls(network, backbone=known.architecture, weights=known.weights, precision=precision)
+        """Return an extractor for the frozen part of a model, named as in the model's description."""
+        description = description_of(model)
+        return cls(
+            network, backbone=description.architecture, weights=description.weights, precision=precision
+        )
 
     def all_bytes(self, sets: Sequence[Views]) -> int:
-        """How much these sets take on disk, equal radiographs counted each."""
+        """Return the bytes that these sets take on disk, counting equal radiographs separately."""
         return sum(map(len, sets)) * self._store(sets, self._precisions[0]).row_bytes
 
     def missing_bytes(self, sets: Sequence[Views]) -> int:
-        """How much would have to be written for these sets, if what is stored is undamaged."""
+        """Return the bytes that are still to be written for these sets, if what is stored is undamaged."""
         keys = _keys(sets)
         store, rows = self._fullest(sets, keys, verify=False)
         return len(_once_each(keys, ~rows.found)) * store.row_bytes
 
     def has_stored(self, sets: Sequence[Views]) -> bool:
-        """Whether features of this network, of these or other radiographs, lie in the store."""
+        """Return whether the store holds features of this network, of these or other radiographs."""
         return any(self._store(sets, precision).exists() for precision in self._precisions)
 
     def features(
         self, sets: Sequence[Views], *, progress: Callable[[ExtractionProgress], None] | None = None
     ) -> Features:
-        """The features of each view of each radiograph, from the store where they are there.
+        """Return the features of each view of each radiograph, computing those the store lacks.
 
         Args:
-            sets: what is wanted, all of one size and padding.
+            sets: the wanted views, all of one image size and padding.
             progress: called after each batch.
 
         Raises:
@@ -189,7 +191,7 @@ class Extractor:
                 missing = _once_each(keys, ~rows.found)
         started, found = time.perf_counter(), len(keys) - len(missing)
 
-        def tell(done: int) -> None:
+        def report(done: int) -> None:
             if progress is not None:
                 rate = done / max(time.perf_counter() - started, 1e-9)
                 progress(ExtractionProgress(len(keys), found, done, rate, store.precision))
@@ -200,26 +202,29 @@ class Extractor:
             for values in batch_by_batch(self._function(store.precision), batches):
                 yield [keys[index] for index in missing[done : done + len(values)]], values
                 done += len(values)
-                tell(done)
+                report(done)
 
-        tell(0)
+        report(0)
         if len(missing):
             store.write(computed())
             rows = store.find(keys)
         if not rows.found.all():
-            raise DataError(f"Features vanished from {store.folder} while in use. Repeat the command.")
+            raise DataError(
+                f"Features vanished from {store.folder} while in use. Try again.", path=store.folder
+            )
         ends = np.cumsum([len(views) for views in sets])
         parts = (replace(rows, places=places) for places in np.split(rows.places, ends[:-1]))
         return Features(tuple(parts), store.precision)
 
     def _store(self, sets: Sequence[Views], precision: str) -> FeatureStore:
         setting = self._setting | {"pad": sets[0].loader.pad, "precision": precision}
-        return FeatureStore(setting, self._network.output_shape[1:], named=self._named, cache=self._cache)
+        shape = self._network.output_shape[1:]
+        return FeatureStore(setting, shape, named=self._named, cache_dir=self._cache_dir)
 
     def _fullest(
         self, sets: Sequence[Views], keys: Sequence[bytes], *, verify: bool = True
     ) -> tuple[FeatureStore, Rows]:
-        """Of the stores that may be used, the one that has most of the rows; the first if none has any."""
+        """Return the usable store that holds most of the rows, with them; the first if none holds any."""
         stores = [self._store(sets, precision) for precision in self._precisions]
         found = [(store, store.find(keys, verify=verify)) for store in stores]
         return max(found, key=lambda pair: int(pair[1].found.sum()))
@@ -231,12 +236,12 @@ class Extractor:
         return self._functions[precision]
 
     def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
-        """The fastest precision and batch size that give the first precision's features, or nearly."""
-        said = {precision: self._function(precision)(sample).numpy() for precision in precisions}
+        """Return the fastest precision and batch size whose features nearly equal the first precision's."""
+        features = {precision: self._function(precision)(sample).numpy() for precision in precisions}
         first = precisions[0]
         alike = [
             first,
-            *(p for p in precisions[1:] if _cosines(said[p], said[first]).min() >= MIN_COSINE),
+            *(p for p in precisions[1:] if _cosines(features[p], features[first]).min() >= MIN_COSINE),
         ]
         seconds = {
             (precision, size): _seconds(self._function(precision), sample, size)
@@ -248,7 +253,7 @@ class Extractor:
 
 @dataclass(frozen=True, eq=False)
 class _Chosen:
-    """Some of the views of all sets, augmented when they are asked for."""
+    """Some of the views of all sets, read and augmented when they are indexed."""
 
     places: Sequence[tuple[Views, int]]
     numbers: np.ndarray
@@ -266,7 +271,7 @@ def _keys(sets: Sequence[Views]) -> list[bytes]:
 
 
 def _once_each(keys: Sequence[bytes], wanted: np.ndarray) -> np.ndarray:
-    """The first index of each wanted key: equal radiographs are computed once."""
+    """Return the first index of each wanted key, so that equal radiographs are computed once."""
     first: dict[bytes, int] = {}
     for index in np.flatnonzero(wanted).tolist():
         first.setdefault(keys[index], index)
@@ -274,7 +279,7 @@ def _once_each(keys: Sequence[bytes], wanted: np.ndarray) -> np.ndarray:
 
 
 def _seconds(function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, batch_size: int) -> float:
-    """How long a function takes for the images, once TensorFlow has prepared itself for the batch size."""
+    """Return how long a function takes for the images, after one batch to warm TensorFlow up."""
     function(images[:batch_size]).numpy()
     started = time.perf_counter()
     for _ in batch_by_batch(function, InBatches(images, batch_size)):
@@ -283,7 +288,7 @@ def _seconds(function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, ba
 
 
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`(n,)` cosines between the features of each image."""
+    """Return the `(n,)` cosines between the features of each image."""
     one, other = one.reshape(len(one), -1), other.reshape(len(other), -1)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return np.sum(one * other, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -11,21 +11,24 @@ from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.evaluation import Predictions
 from pneumokeras.models.forward import forward
 from pneumokeras.models.parts import cut
-from pneumokeras.models.saving import description_of, known_classes
+from pneumokeras.models.saving import description_of
 from pneumokeras.training.features import Extractor, Views
 
 
 def predict(
     model: keras.Model, radiographs: RadiographSet, *, batch_size: int = 32, cache: bool = False
 ) -> Predictions:
-    """What a model says of each radiograph, in the set's own order.
+    """Return a model's probability for each radiograph, in the set's own order.
+
+    The model's description decides how radiographs are read. If it has none because pneumokeras did not make
+    it, radiographs are stretched to the size of its input, and a warning is logged once.
 
     Args:
         model: a model of this package, or any Keras model from raw pixels to `(n, 1)` probabilities.
         radiographs: the set; it is read at the size the model takes.
-        batch_size: radiographs at a time.
-        cache: keep the features of these radiographs beside those the model's head was trained on, if it
-            was, so that the next head on this backbone finds them.
+        batch_size: radiographs per batch.
+        cache: also store the features of these radiographs, if features of this model's backbone are
+            stored already, so that the next head on the same backbone finds them.
 
     Returns:
         The predictions.
@@ -33,18 +36,24 @@ def predict(
     Raises:
         ModelError: if the model's output is not one probability.
         DataError: if a radiograph cannot be read, or the set's classes are not the model's.
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray", split="test")
+        >>> predictions = pk.predict(pk.load_model("model.keras"), radiographs)
+        >>> len(predictions.probabilities) == len(radiographs)
+        True
     """
     if model.output_shape[-1] != 1:
         raise ModelError(
             f"Expected a model with one probability as output. Received output shape {model.output_shape}."
         )
-    classes = known_classes(model)
-    if classes is not None and radiographs.labels is not None and classes != radiographs.class_names:
+    description = description_of(model)
+    is_comparable = description.known and radiographs.labels is not None
+    if is_comparable and description.classes != radiographs.class_names:
         raise DataError(
-            f"The model tells {' from '.join(classes)}, the radiographs are "
+            f"The model's classes are {' and '.join(description.classes)}, the radiographs' are "
             f"{' and '.join(radiographs.class_names)}. Load them with the model's classes, in its order."
         )
-    description = description_of(model)
     loader = RadiographLoader(
         radiographs,
         description.image_size,
@@ -56,9 +65,10 @@ def predict(
 
 
 def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
+    """Return a model's outputs by way of stored features, if its backbone has any."""
     try:
         parts = cut(model, "head")
-    except ModelError:  # somebody's model, without a backbone to tell from a head
+    except ModelError:  # a user's own model whose head cannot be told from a backbone
         return forward(model, loader)
     extractor, sets = Extractor.of(parts.lower, model), [Views.of(loader)]
     if not extractor.has_stored(sets):
@@ -68,7 +78,7 @@ def _stored_forward(model: keras.Model, loader: RadiographLoader) -> np.ndarray:
 
 
 def predictions_of(radiographs: RadiographSet, probabilities: np.ndarray) -> Predictions:
-    """Predictions for radiographs from `(n,)` or `(n, 1)` probabilities in the set's order."""
+    """Return predictions of radiographs from `(n,)` or `(n, 1)` probabilities in the set's order."""
     return Predictions(
         names=radiographs.names,
         patients=radiographs.patients,
