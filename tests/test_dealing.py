@@ -251,7 +251,7 @@ class TestOneSplitter:
     def test_a_manifest_with_patients_and_subtypes_gives_the_same_three_sets(
         self, mixed_folder, tmp_path, seed
     ):
-        files = sorted(mixed_mixed_folder.rglob("*.*"))
+        files = sorted(mixed_folder.rglob("*.*"))
         rows = [
             f"{file},{file.parent.name},somebody {number % 30},{'abc'[number % 3]}"
             for number, file in enumerate(files)

@@ -147,6 +147,6 @@ def _require_files(sets: Iterable[RadiographSet]) -> None:
         for name in radiographs.names if isinstance(radiographs.images, np.ndarray) else ():
             if ARRAY_MARK not in name:
                 raise DataError(
-                    f"{name} is an array that no file holds. Expected radiographs read from files or an .npz.",
+                    f"{name} is an array that no file holds. Expected radiographs from files or an .npz.",
                     path=name,
                 )
