@@ -451,7 +451,7 @@ class TestCommand:
     def test_a_folder_that_is_not_ours_is_said_before_the_work(self, in_tmp, monkeypatch):
         monkeypatch.setattr("os.access", lambda place, mode: False)
         result = call(in_tmp, "--json", "new/a.json")
-        assert f"new/a.json cannot be written: {in_tmp} is not yours" in result.stderr
+        assert f"new/a.json cannot be written: {in_tmp} is not writable" in result.stderr
         assert not (in_tmp / "new").exists()
 
     def test_a_path_that_does_not_exist_is_wrong_input(self, tmp_path):

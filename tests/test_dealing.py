@@ -1,6 +1,7 @@
 """New splits keep patients and duplicates whole, say where they fall short, and are written as a manifest."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 
@@ -11,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pneumokeras as pk
-from pneumokeras.core.errors import DataError
-from pneumokeras.data.dataset import RadiographSet
-from pneumokeras.data.from_path import find_radiographs, load_splits
+from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.data.dataset import RadiographSet, union
+from pneumokeras.data.from_path import find_radiographs, load_radiographs, load_splits
 from pneumokeras.data.splits import write_manifest
-from pneumokeras.data.splitting import pooled, split
+from pneumokeras.data.splitting import split
 from tests.calling import call
 
 
@@ -132,11 +133,11 @@ def test_a_part_of_no_share_is_empty():
     assert (len(splits.val), len(splits.test)) == (0, 0)
 
 
-def test_radiographs_of_unknown_patients_are_dealt_out_by_themselves_and_that_is_said():
+def test_radiographs_of_unknown_patients_are_split_by_themselves_and_that_is_said():
     images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
     splits = split(RadiographSet.from_arrays(images, np.arange(40) % 2))
     assert [len(part) for part in splits] == [32, 4, 4]
-    assert any("each radiograph was dealt out by itself" in notice for notice in splits.notices)
+    assert any("each radiograph was split by itself" in notice for notice in splits.notices)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_radiographs_of_unknown_patients_are_dealt_out_by_themselves_and_that_is
     ],
 )
 def test_impossible_shares_are_refused(settings, what):
-    with pytest.raises(DataError, match=what):
+    with pytest.raises(SettingsError, match=what):
         split(hospital(0), **settings)
 
 
@@ -203,24 +204,98 @@ class TestCopies:
         return tmp_path / "set"
 
     def test_copies_in_other_files_are_on_one_side_and_that_is_said(self, twice):
-        splits = split(pooled(find_radiographs(twice).values()))
+        splits = split(union(find_radiographs(twice).values()))
         assert not [group for group in pk.audit(splits).duplicates if group.crosses_splits]
         assert any("copies of others" in notice for notice in splits.notices)
 
     def test_copies_are_on_one_side_in_folds_too(self, twice):
-        for fold in split(pooled(find_radiographs(twice).values()), folds=3):
+        for fold in split(union(find_radiographs(twice).values()), folds=3):
             assert not [group for group in pk.audit(fold).duplicates if group.crosses_splits]
 
     def test_a_file_that_cannot_be_decoded_is_named(self, twice):
         bad = next(twice.rglob("*.png"))
         bad.write_bytes(b"hello")
         with pytest.raises(DataError, match=bad.name):
-            split(pooled(find_radiographs(twice).values()))
+            split(union(find_radiographs(twice).values()))
+
+
+@pytest.fixture(scope="module")
+def mixed_folder(class_folders, tmp_path_factory):
+    """Phantoms of several views, subtypes, exact copies and near-copies, in bare class folders."""
+    folder = tmp_path_factory.mktemp("mixed") / "set"
+    shutil.copytree(class_folders, folder)
+    for number, file in enumerate(sorted((folder / "PNEUMONIA").iterdir())[::3]):
+        image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        copy = TestCopies.halved_and_brightened(image) if number % 2 else image
+        kind = ("bacteria", "virus")[number % 2]
+        cv2.imwrite(str(folder / "PNEUMONIA" / f"person{8000 + number}_{kind}_1.png"), copy)
+    return folder
+
+
+class TestOneSplitter:
+    """`load_splits` gives the sets that `split` gives."""
+
+    @staticmethod
+    def names_by_split(splits):
+        return [sorted(part.names) for part in splits]
+
+    @pytest.mark.parametrize("seed", [0, 1, 2, 7, 20])
+    def test_bare_folders_give_the_same_three_sets(self, mixed_folder, seed):
+        loaded, made = load_splits(mixed_folder, seed=seed), split(load_radiographs(mixed_folder), seed=seed)
+        assert self.names_by_split(loaded) == self.names_by_split(made)
+        assert loaded.fingerprint == made.fingerprint
+        assert loaded.rule == made.rule
+        assert not [group for group in pk.audit(loaded).duplicates if group.crosses_splits]
+
+    @pytest.mark.parametrize("seed", [0, 3, 11])
+    def test_a_manifest_with_patients_and_subtypes_gives_the_same_three_sets(
+        self, mixed_folder, tmp_path, seed
+    ):
+        files = sorted(mixed_folder.rglob("*.*"))
+        rows = [
+            f"{file},{file.parent.name},somebody {number % 30},{'abc'[number % 3]}"
+            for number, file in enumerate(files)
+        ]
+        manifest = tmp_path / "a.csv"
+        manifest.write_text("\n".join(["path,label,patient,subtype", *rows]))
+        loaded, made = load_splits(manifest, seed=seed), split(load_radiographs(manifest), seed=seed)
+        assert self.names_by_split(loaded) == self.names_by_split(made)
+
+    @pytest.mark.parametrize("seed", [0, 5])
+    def test_a_val_that_is_replaced_is_the_one_of_split(self, mixed_folder, tmp_path, seed):
+        shutil.copytree(mixed_folder, tmp_path / "set" / "train")
+        loaded = load_splits(tmp_path / "set", seed=seed)
+        made = split(load_radiographs(tmp_path / "set", split="train"), test=0.0, seed=seed)
+        assert self.names_by_split(loaded) == self.names_by_split(made)
+        assert not [group for group in pk.audit(loaded).duplicates if group.crosses_splits]
+        assert any("copies of others" in notice for notice in loaded.notices)
+        assert loaded.rule.startswith("test as published; train and val by version 2")
+
+    def test_what_needs_no_split_is_not_decoded(self, phantom_folder, monkeypatch):
+        monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("it was decoded"))
+        assert load_splits(phantom_folder, keep_val=True).rule == "as published"
+
+    def test_an_exact_copy_is_not_decoded_again(self, mixed_folder, monkeypatch):
+        decoded = []
+        read = RadiographSet.read
+        monkeypatch.setattr(
+            RadiographSet, "read", lambda self, index: decoded.append(index) or read(self, index)
+        )
+        load_splits(mixed_folder)
+        radiographs = load_radiographs(mixed_folder)
+        assert len(decoded) == len(set(radiographs.digests)) < len(radiographs)
+
+    def test_the_record_of_the_data_names_the_rule(self, mixed_folder):
+        record = load_splits(mixed_folder).record()
+        assert record["split_rule"] == (
+            "version 2: patients and copies of a film kept together; test drawn first, then val"
+        )
+        assert json.loads(json.dumps(record)) == record
 
 
 class TestManifest:
-    def test_load_splits_reads_what_was_dealt(self, class_folders, tmp_path):
-        radiographs = pooled(find_radiographs(class_folders).values())
+    def test_load_splits_reads_what_was_split(self, class_folders, tmp_path):
+        radiographs = union(find_radiographs(class_folders).values())
         splits = split(radiographs, seed=1)
         write_manifest(tmp_path / "out.csv", splits)
         read = load_splits(tmp_path / "out.csv", keep_val=True)
@@ -236,7 +311,7 @@ class TestManifest:
         for name, part in zip(("train", "val", "test"), spot_splits, strict=True):
             arrays |= {f"{name}_images": part.images, f"{name}_labels": part.labels}
         np.savez(tmp_path / "spots.npz", **arrays)
-        splits = split(pooled(find_radiographs(tmp_path / "spots.npz").values()))
+        splits = split(union(find_radiographs(tmp_path / "spots.npz").values()))
         write_manifest(tmp_path / "out.csv", splits)
         assert rows_of(tmp_path / "out.csv")[0]["path"].startswith("spots.npz::test/")
         read = load_splits(tmp_path / "out.csv", keep_val=True)
@@ -246,7 +321,7 @@ class TestManifest:
     def test_beside_its_radiographs_it_can_be_moved_with_them(self, class_folders, tmp_path):
         shutil.copytree(class_folders, tmp_path / "here" / "set")
         out = tmp_path / "here" / "out.csv"
-        write_manifest(out, split(pooled(find_radiographs(tmp_path / "here" / "set").values())))
+        write_manifest(out, split(union(find_radiographs(tmp_path / "here" / "set").values())))
         assert all(row["path"].startswith("set/") for row in rows_of(out))
         (tmp_path / "here").rename(tmp_path / "there")
         assert len(load_splits(tmp_path / "there" / "out.csv", keep_val=True).train)
@@ -256,7 +331,7 @@ class TestManifest:
         (tmp_path / "link").symlink_to(tmp_path / "deep" / "down")
         shutil.copytree(class_folders, tmp_path / "set")
         out = tmp_path / "link" / "out.csv"
-        write_manifest(out, split(pooled(find_radiographs(tmp_path / "set").values())))
+        write_manifest(out, split(union(find_radiographs(tmp_path / "set").values())))
         assert load_splits(out, keep_val=True).train.read(0).size
 
     def test_arrays_that_no_file_holds_cannot_be_written(self, tmp_path):
@@ -285,7 +360,7 @@ class TestCommand:
             call("data", "split", tmp_path / name / "set", tmp_path / name / "out.csv", "--seed", 7)
         assert (tmp_path / "one" / "out.csv").read_bytes() == (tmp_path / "other" / "out.csv").read_bytes()
 
-    def test_splits_that_are_there_are_pooled_and_that_is_said(self, phantom_folder, tmp_path):
+    def test_splits_that_are_there_are_merged_and_that_is_said(self, phantom_folder, tmp_path):
         result = call("data", "split", phantom_folder, tmp_path / "out.csv", "--val", 0.2, "--test", 0.2)
         assert "has splits of its own (train, val, test)" in result.stderr
         assert len(rows_of(tmp_path / "out.csv")) == 60
@@ -330,5 +405,5 @@ class TestCommand:
 
 
 def test_the_published_radiographs_are_split_within_one_percent(chest_xray):
-    splits = split(pooled(find_radiographs(chest_xray).values()), seed=7)
+    splits = split(union(find_radiographs(chest_xray).values()), seed=7)
     assert len(splits.notices) == 1 and "copies of others" in splits.notices[0]

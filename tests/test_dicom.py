@@ -307,7 +307,8 @@ def test_a_key_that_cannot_be_made_is_one_line(tmp_path, key):
 def test_neither_key_nor_identifier_gets_into_what_is_written(tmp_path, key):
     for number in range(60):
         folder = tmp_path / "data" / ("NORMAL", "PNEUMONIA")[number % 2]
-        made = dataset(np.full((8, 8), number, np.uint16), PatientID=f"secret{number // 4}")
+        pixels = np.random.default_rng(number).integers(0, 4096, (8, 8), dtype=np.uint16)
+        made = dataset(pixels, PatientID=f"secret{number // 4}")
         write(folder / f"scan{number}.dcm", made)
     splits = load_splits(tmp_path / "data")
     splits.write_csv(tmp_path / "splits.csv")

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from pneumokeras.cli import main
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, OutputError, SettingsError
 from pneumokeras.data import download
 from pneumokeras.data.download import (
     ATTEMPTS,
@@ -35,7 +35,7 @@ HALF = 300_000
 class Server:
     """Serves CONTENT on loopback as well or as badly as `behaviors` say, the last of them for ever.
 
-    A behavior is a function that answers one request; `asked` keeps the Range header of each.
+    A behavior is a function that answers one request; `asked` keeps the path of each.
     """
 
     def __init__(self):
@@ -48,7 +48,7 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                served.asked.append(self.headers.get("Range"))
+                served.asked.append(self.path)
                 self.close_connection = True
                 with suppress(ConnectionError):  # the client may have hung up
                     next(served.behaviors)(self, served)
@@ -73,11 +73,6 @@ class Server:
         self._server.server_close()
 
 
-def start_of(handler):
-    match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    return int(match[1]) if match else 0
-
-
 def send(handler, body, *, status=200, length=None, content_range=None):
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(body) if length is None else length))
@@ -88,12 +83,8 @@ def send(handler, body, *, status=200, length=None, content_range=None):
 
 
 def serve(handler, content, *, until=None):
-    """`content` from where it was asked for, honestly announced; broken off at `until`."""
-    start, total = start_of(handler), len(content)
-    if start >= total:
-        return send(handler, b"", status=416, content_range=f"bytes */{total}")
-    kind = {"status": 206, "content_range": f"bytes {start}-{total - 1}/{total}"} if start else {}
-    return send(handler, content[start:until], length=total - start, **kind)
+    """`content`, honestly announced; broken off at `until`."""
+    send(handler, content[:until], length=len(content))
 
 
 def well(handler, server):
@@ -113,14 +104,6 @@ def stall_at_once(handler, server):
     server.released.wait(5)
 
 
-def ignore_range(handler, server):
-    send(handler, CONTENT)
-
-
-def ignore_range_and_break_off(handler, server):
-    send(handler, CONTENT[:HALF], length=len(CONTENT))
-
-
 def answer_another_part(handler, server):
     send(handler, CONTENT[5:], status=206, content_range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
 
@@ -133,10 +116,6 @@ def without_length(handler, server):
 
 def other_file(handler, server):
     serve(handler, OTHER)
-
-
-def half_of_another_file(handler, server):
-    serve(handler, OTHER, until=HALF)
 
 
 def shorter_file(handler, server):
@@ -218,58 +197,24 @@ def test_trouble_that_passes_is_waited_out(server, target, trouble):
     assert names(target.parent) == ["set.npz"]
 
 
-@pytest.mark.parametrize("trouble", [half, stall])
-def test_what_has_come_is_not_asked_for_again(server, target, trouble):
-    server.behave(trouble, well)
-    get(server, target)
-    assert server.asked == [None, f"bytes={HALF}-"]
+def test_a_download_that_is_stopped_leaves_nothing(server, target):
+    def stop(done, total):
+        raise KeyboardInterrupt
 
-
-def test_what_an_earlier_call_left_is_gone_on_from(server, target):
-    server.behave(half, hang_up)
-    with pytest.raises(DataError, match="goes on from here"):
-        get(server, target)
-    assert names(target.parent) == ["set.npz.part"]
-    server.behave(well)
-    server.asked.clear()
-    get(server, target)
-    assert server.asked == [f"bytes={HALF}-"]
-    assert names(target.parent) == ["set.npz"]
-
-
-def test_a_part_that_was_complete_is_taken(server, target):
-    target.with_name("set.npz.part").write_bytes(CONTENT)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_part_longer_than_the_file_is_asked_for_anew(server, target):
-    target.with_name("set.npz.part").write_bytes(OTHER + OTHER)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("lies", [ignore_range, answer_another_part])
-def test_a_server_that_does_not_continue_is_asked_for_all(server, target, lies):
-    server.behave(half, lies, well)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_file_that_changed_in_between_is_asked_for_anew(server, target):
-    server.behave(half_of_another_file, well)
-    get(server, target)
-    assert server.asked == [None, f"bytes={HALF}-", None]
-    assert target.read_bytes() == CONTENT
+    with pytest.raises(KeyboardInterrupt):
+        get(server, target, progress=stop)
+    assert names(target.parent) == []
 
 
 def test_a_server_that_announces_no_length_is_judged_by_the_checksum(server, target):
     server.behave(without_length)
-    get(server, target)
+    seen = []
+    get(server, target, progress=lambda done, total: seen.append((done, total)))
     assert target.read_bytes() == CONTENT
+    assert seen == sorted(seen) and {total for _, total in seen} == {None}
 
 
-@pytest.mark.parametrize("lies", [other_file, shorter_file, answering(200)])
+@pytest.mark.parametrize("lies", [other_file, shorter_file, answering(200), answer_another_part])
 def test_another_checksum_is_one_line_and_leaves_nothing(server, target, lies):
     server.behave(lies)
     with pytest.raises(DataError, match=r"gives another file \(MD5 \w{32}\) than was published"):
@@ -280,14 +225,14 @@ def test_another_checksum_is_one_line_and_leaves_nothing(server, target, lies):
 
 @pytest.mark.parametrize(
     "trouble",
-    [stall_at_once, hang_up, no_http, answering(500), ignore_range_and_break_off, answer_another_part],
+    [stall_at_once, hang_up, no_http, answering(500), half],
 )
 def test_trouble_that_stays_ends_after_a_few_attempts(server, target, trouble):
     server.behave(trouble)
-    with pytest.raises(DataError, match="Are you online"):
+    with pytest.raises(DataError, match="Check the connection"):
         get(server, target)
-    assert ATTEMPTS <= len(server.asked) <= ATTEMPTS + 1
-    assert not target.exists()
+    assert len(server.asked) == ATTEMPTS
+    assert names(target.parent) == []
 
 
 def test_a_stall_is_not_waited_for_longer_than_the_timeout(server, target):
@@ -309,7 +254,7 @@ def test_offline_is_one_line(target):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens: the connection is refused
         file = PublishedFile(f"http://127.0.0.1:{taken.getsockname()[1]}/set.npz", "0" * 32)
-        with pytest.raises(DataError, match=r"Cannot download .*refused.*Are you online\?") as caught:
+        with pytest.raises(DataError, match=r"Cannot download .*refused.*Check the connection") as caught:
             fetch(file, target, pause=0.001)
     assert "\n" not in str(caught.value)
     assert names(target.parent) == []
@@ -317,9 +262,18 @@ def test_offline_is_one_line(target):
 
 def test_a_place_that_cannot_be_written_is_one_line(server, tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match="Cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         get(server, tmp_path / "file" / "set.npz")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(server, target):
+    def full(done, total):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"Cannot write .*set\.npz: No space left"):
+        get(server, target, progress=full)
+    assert names(target.parent) == []
 
 
 class TestPneumoniaMNIST:
@@ -341,7 +295,7 @@ class TestPneumoniaMNIST:
         assert (tmp_path / name).read_bytes() == CONTENT
 
     def test_a_size_that_is_not_published_is_refused(self, tmp_path):
-        with pytest.raises(DataError, match="28, 64, 128, 224"):
+        with pytest.raises(SettingsError, match="28, 64, 128, 224"):
             download_pneumoniamnist(tmp_path, size=32)
 
     def test_the_command_says_where_it_is_and_that_it_was_there(self, tmp_path):
@@ -351,7 +305,7 @@ class TestPneumoniaMNIST:
         path = tmp_path / "pneumoniamnist.npz"
         assert first.exit_code == again.exit_code == 0
         assert first.stdout.splitlines()[0] == str(path)
-        assert again.stdout.splitlines()[0] == f"{path}: already there, whole and right."
+        assert again.stdout.splitlines()[0] == f"{path}: already there and complete."
         assert f"Next: pneumokeras tune --data {path}" in first.stdout
         assert first.stderr == ""
 

@@ -12,7 +12,7 @@ from pneumokeras.data.duplicates import (
     are_copies,
     close_pairs,
     exact_groups,
-    films_of,
+    link_copies,
     near_groups,
     perceptual_hashes,
 )
@@ -93,7 +93,7 @@ def test_copies_without_number_are_found_without_comparing_each_with_each(films,
     rng = np.random.default_rng(0)
     one = thumbnails_of(films[:1])
     copies = np.clip(one + rng.normal(0, 2, (400, 32, 32)), 0, 255).astype(np.uint8)
-    assert len(np.unique(films_of(copies))) == 1
+    assert len(np.unique(link_copies(copies))) == 1
     assert compared < 400**2 / 20
 
 

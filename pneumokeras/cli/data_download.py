@@ -1,4 +1,4 @@
-"""`pneumokeras data download`: published radiographs, from their publishers."""
+"""`pneumokeras data download`: download published radiographs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def kaggle(talk: Talk, *, dest: Path) -> None:
 def pneumoniamnist(talk: Talk, *, dest: Path, size: str) -> None:
     """Download PneumoniaMNIST into the folder DEST, or to DEST if that ends in .npz.
 
-    The file takes its name when its checksum is right. An interrupted download goes on from where it was.
+    The file appears only when its checksum is right; an interrupted download leaves nothing.
     """
     from pneumokeras.data.download import download_pneumoniamnist
 
@@ -65,5 +65,5 @@ def pneumoniamnist(talk: Talk, *, dest: Path, size: str) -> None:
 
 
 def _conclude(talk: Talk, found: Download) -> None:
-    talk.result(f"{found.path}: already there, whole and right." if found.kept else f"{found.path}")
+    talk.result(f"{found.path}: already there and complete." if found.kept else f"{found.path}")
     talk.result(f"Next: {program()} tune --data {found.path}")

@@ -10,13 +10,13 @@ import click
 
 
 class OutputFile(click.Path):
-    """A file to be written; that it can be is made sure of before there is any work to lose."""
+    """A file to be written; whether it can be is checked before any work is done."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path, if its folder is there to be written in or can be made."""
+        """Return the path if its folder is writable, or can be made."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if os.path.isdir(path):
             self.fail(f"{path} cannot be written: {path.absolute()} is a folder.", param, ctx)
@@ -24,5 +24,5 @@ class OutputFile(click.Path):
         if not os.path.isdir(place):
             self.fail(f"{path} cannot be written: {place} is not a folder.", param, ctx)
         if not os.access(place, os.W_OK | os.X_OK):
-            self.fail(f"{path} cannot be written: {place} is not yours to write in.", param, ctx)
+            self.fail(f"{path} cannot be written: {place} is not writable.", param, ctx)
         return path

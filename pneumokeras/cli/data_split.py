@@ -1,4 +1,4 @@
-"""`pneumokeras data split`: patients dealt out to train, val and test, or folds, in a manifest."""
+"""`pneumokeras data split`: split radiographs into train, val and test, or folds, as a manifest."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 @click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of val.")
 @click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share of test.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed splits the same."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same split.",
 )
-@click.option("--folds", type=click.IntRange(min=2), help="Also deal all but test out to so many folds.")
-@click.option("--force", is_flag=True, help="Replace OUT.csv if it is there.")
+@click.option("--folds", type=click.IntRange(min=2), help="Also split all but test into this many folds.")
+@click.option("--force", is_flag=True, help="Replace OUT.csv if it exists.")
 @reading_options
 @skip_bad_option
 @talking
@@ -44,15 +48,15 @@ def split(
     classes: tuple[str, str],
     patient_pattern: str | None,
 ) -> None:
-    """Deal the patients of PATH out to train, val and test, and write who is where to OUT.csv.
+    """Split the patients of PATH into train, val and test, and write the result to OUT.csv.
 
     Radiographs of one patient, and copies of one film, stay on one side; classes and subtypes keep their
-    proportions. Splits that PATH has are pooled and dealt anew. Files stay where and as they are.
+    proportions. Splits that PATH has are merged and split anew. No file is moved or changed.
     """
-    from pneumokeras.data.dataset import skipped_notice
+    from pneumokeras.data.dataset import skipped_notice, union
     from pneumokeras.data.from_path import find_radiographs
     from pneumokeras.data.splits import check_manifest_path, write_manifest
-    from pneumokeras.data.splitting import films_of, pooled
+    from pneumokeras.data.splitting import films_of
     from pneumokeras.data.splitting import split as split_set
 
     if out.is_file() and not force:
@@ -62,8 +66,8 @@ def split(
         raise click.UsageError(f"{out} is what is to be split; name another file.")
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
-        talk.say(f"{path} has splits of its own ({', '.join(found)}): they are pooled and dealt anew.")
-    radiographs = pooled(found.values())
+        talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split anew.")
+    radiographs = union(found.values())
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
@@ -90,6 +94,6 @@ def split(
 
 
 def _contents(radiographs: RadiographSet) -> str:
-    """Such as "520 radiographs (134 NORMAL, 386 PNEUMONIA) of 310 patients"."""
+    """Return such as "520 radiographs (134 NORMAL, 386 PNEUMONIA) of 310 patients"."""
     counts = ", ".join(f"{count} {name}" for name, count in radiographs.counts.items())
     return f"{len(radiographs)} radiographs ({counts}) of {len(set(radiographs.patients))} patients"

@@ -1,4 +1,4 @@
-"""How a command reads the radiographs it trains on, and says what it found."""
+"""Load the splits that a command trains on, and print what was found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
-    """Load splits, and say their notices and sizes.
+    """Load splits, and print their notices and sizes.
 
     Args:
-        talk: to say it with.
+        talk: prints them.
         path: a folder, `.npz` or manifest.
         **options: as for `load_splits`.
     """

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.data.images.image import read_content, read_radiograph, resize
+from pneumokeras.data.images.image import decode_radiograph, read_content, read_radiograph, resize
 from pneumokeras.data.images.patients import patients_of, subtypes_of
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
@@ -23,46 +23,57 @@ CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
 
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What folders and manifests call the splits, in lower case."""
+"""The split that a folder or a manifest's cell means, by its name in lower case."""
 
 WHOLE = "all"
-"""What radiographs without splits are called in an audit and a report."""
+"""The name of radiographs without splits in an audit and a report."""
 
 _TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
 
-_REASONS_SAID = 5
+_REASONS_SHOWN = 5
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A radiograph that was left out because it cannot be decoded.
+    """A file that cannot be used as a radiograph, and was left out.
 
     Attributes:
-        name: as the set named it.
-        reason: in one line.
+        name: its name in the set.
+        reason: why, in one line.
+        split: the split that it was in; empty if unknown.
+        problem: `unreadable`, `empty`, `truncated` or `undecodable`.
     """
 
     name: str
     reason: str
+    split: str = ""
+    problem: str = "undecodable"
 
 
 @dataclass(frozen=True, eq=False)
 class RadiographSet:
-    """Radiographs with labels and patients, in a fixed order; pixels stay where they are until asked for.
+    """Radiographs with labels and patients, in a fixed order; pixels are read only when they are needed.
 
     Attributes:
-        names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for an array's row.
-        labels: `(n,)` integers, 1 = PNEUMONIA; `None` where nobody said.
-        patients: `(n,)` strings; where no patient is known, a name that no other radiograph has.
+        names: `(n,)` strings, the path of each file, or `FILE.npz::train/12` for a row of an array.
+        labels: `(n,)` integers, 1 = PNEUMONIA; `None` if unlabeled.
+        patients: `(n,)` strings; where the patient is unknown, a name that no other radiograph has.
         images: the files, or an `(n, height, width)` array of `uint8`.
         class_names: names of class 0 and class 1.
-        split: `train`, `val` or `test` where the set is one of these, else empty.
-        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`) or whatever else a manifest
-            tells radiographs of one class apart by; empty where nobody said.
-        columns: `(n,)` strings each by name, what else a manifest says of them, such as `hospital`.
-        skipped: what `without_bad` left out.
+        split: `train`, `val` or `test`; empty if the set is none of them.
+        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`), or any other division of a
+            class that a manifest makes; empty if unknown.
+        columns: by name, `(n,)` strings each: the other columns of a manifest, such as `hospital`.
+        skipped: the files that `without_bad` left out.
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray", split="train")
+        >>> radiographs.subset(radiographs.labels == 1).counts["NORMAL"]
+        0
+        >>> radiographs.read(0, (32, 32)).shape
+        (32, 32)
     """
 
     names: np.ndarray
@@ -85,43 +96,52 @@ class RadiographSet:
         patients: Sequence[str] | None = None,
         patient_pattern: str | None = None,
         root: Path | None = None,
+        subtypes: Sequence[str] | None = None,
+        split: str = "",
+        columns: Mapping[str, np.ndarray] | None = None,
     ) -> RadiographSet:
         """Make a set of image files.
 
         Args:
-            paths: the files, in the order wanted.
+            paths: the files, in order.
             labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unknown.
             class_names: names of class 0 and class 1.
-            patients: `(n,)` strings; where one is empty, or without them, the file itself is asked.
+            patients: `(n,)` strings; an empty one, or all if `None`, is taken from the file.
             patient_pattern: regular expression searched in each file's name; its group `patient`, or its
-                first group, is the patient. By default what a DICOM header says (hashed), then the Kaggle
-                set's naming.
+                first group, is the patient. By default the patient in a DICOM header (hashed), then the
+                naming of the Kaggle set.
             root: folder that radiographs of unknown patients are named from, so that a split of them does
                 not depend on where it lies; `None` takes the paths as they are.
+            subtypes: `(n,)` strings; an empty one, or all if `None`, is taken from the file's name.
+            split: as in the class's attributes.
+            columns: as in the class's attributes.
 
         Raises:
-            DataError: if the regular expression is invalid or has no group, the labels do not fit, or there
-                are DICOM files and pydicom is missing.
+            SettingsError: if the regular expression is invalid, has no group or matches no file.
+            DataError: if the labels do not fit, or there are DICOM files and pydicom is missing.
         """
         files = tuple(Path(path) for path in paths)
         return cls(
             names=np.array([str(file) for file in files], dtype=object),
             labels=None if labels is None else _checked_labels(labels, len(files)),
-            patients=patients_of(files, patient_pattern, root, told=patients),
+            patients=patients_of(files, pattern=patient_pattern, root=root, known=patients),
             images=files,
             class_names=class_names,
-            subtypes=subtypes_of(files),
+            split=split,
+            subtypes=filled(subtypes, subtypes_of(files)),
+            columns=columns or {},
         )
 
     @classmethod
     def from_arrays(
         cls,
         images: np.ndarray,
-        labels: np.ndarray | None = None,
+        labels: Sequence[int] | np.ndarray | None = None,
         *,
         names: Sequence[str] | None = None,
-        patients: Sequence[str] | None = None,
+        patients: Sequence[str] | np.ndarray | None = None,
         class_names: tuple[str, str] = CLASS_NAMES,
+        split: str = "",
     ) -> RadiographSet:
         """Make a set of arrays already in memory.
 
@@ -131,9 +151,10 @@ class RadiographSet:
             names: `(n,)` strings; by default `image 0`, `image 1`, ...
             patients: `(n,)` strings; by default each image is its own.
             class_names: names of class 0 and class 1.
+            split: as in the class's attributes.
 
         Raises:
-            DataError: if shapes, types or values are not as said.
+            DataError: if a shape, type or value is none of these.
         """
         images = np.asarray(images)
         if images.ndim == 4 and images.shape[-1] == 1:
@@ -156,21 +177,27 @@ class RadiographSet:
             patients=np.array(patients, dtype=object),
             images=images,
             class_names=class_names,
+            split=split,
             subtypes=np.full(len(images), "", dtype=object),
         )
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> RadiographSet:
-        """The radiographs at `indices` (integers or a boolean mask), in that order; `skipped` is empty."""
+    def subset(self, indices: Sequence[int] | np.ndarray, *, split: str | None = None) -> RadiographSet:
+        """Return the radiographs at `indices`, in that order, with `skipped` empty.
+
+        Args:
+            indices: integers or a boolean mask.
+            split: the subset's split; `None` keeps that of the set.
+        """
         chosen = np.arange(len(self))[list(indices)]
         images = (
             self.images[chosen]
             if isinstance(self.images, np.ndarray)
             else tuple(self.images[i] for i in chosen)
         )
-        return replace(
+        part = replace(
             self,
             names=self.names[chosen],
             labels=None if self.labels is None else self.labels[chosen],
@@ -178,32 +205,44 @@ class RadiographSet:
             subtypes=self.subtypes[chosen],
             columns={name: values[chosen] for name, values in self.columns.items()},
             images=images,
+            split=self.split if split is None else split,
             skipped=(),
         )
+        if "digests" in self.__dict__:  # so that no file is read and hashed again
+            part.__dict__["digests"] = self.digests[chosen]
+        return part
 
     def without_bad(self) -> RadiographSet:
-        """The radiographs that can be decoded, each tried once; the others stand in `skipped`.
+        """Return the radiographs that can be decoded, with the others in `skipped`; each is tried once.
 
         Raises:
             DataError: if there are radiographs, and none can be decoded.
         """
         if isinstance(self.images, np.ndarray):
             return self
-        faults = in_threads(lambda row: _fault(self.images[row]), len(self))
-        skipped = tuple(
-            Skipped(name, fault) for name, fault in zip(self.names, faults, strict=True) if fault is not None
-        )
+        bad = in_threads(self._try_to_decode, len(self))
+        skipped = tuple(one for one in bad if one is not None)
         if skipped and len(skipped) == len(self):
             raise DataError(f"None of {len(self)} radiographs can be decoded. The first: {skipped[0].reason}")
-        return replace(self.subset([fault is None for fault in faults]), skipped=skipped)
+        return replace(self.subset([one is None for one in bad]), skipped=skipped)
+
+    def _try_to_decode(self, index: int) -> Skipped | None:
+        content = None
+        try:
+            content = read_content(self.images[index])
+            decode_radiograph(content, self.images[index], image_size=_TRIAL_SIZE)
+        except DataError as error:
+            problem = "unreadable" if content is None else "undecodable" if content.size else "empty"
+            return Skipped(self.names[index], error.fault, self.split, problem)
+        return None
 
     def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
-        """The gray levels of one radiograph.
+        """Read the gray levels of one radiograph.
 
         Args:
             index: 0 to n - 1.
             image_size: wanted `(height, width)`; `None` keeps its own.
-            pad: keep the proportions and fill up with black, instead of stretching.
+            pad: keep the aspect ratio and pad with black, instead of stretching.
 
         Returns:
             `(height, width)` array of `uint8`.
@@ -217,7 +256,7 @@ class RadiographSet:
         return pixels if image_size is None else resize(pixels, image_size, pad=pad)
 
     def pixels(self, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
-        """The gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
+        """Read the gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
         array = np.empty((len(self), *image_size), np.uint8)
 
         def fill(index: int) -> None:
@@ -240,26 +279,26 @@ class RadiographSet:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many radiographs each class has."""
+        """The number of radiographs in each class."""
         labels = self.require_labels()
         return {name: int(np.sum(labels == value)) for value, name in enumerate(self.class_names)}
 
     @cached_property
     def known_patients(self) -> frozenset[str]:
-        """The patients somebody named, without those that are only a radiograph's own name."""
+        """The patients who are known: names that are not just a radiograph's own."""
         return frozenset(self.patients[are_named(self.names, self.patients)])
 
     def class_weights(self) -> dict[int, float]:
-        """Balanced weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
+        """Return weights `n / (2 n_class)`, so that both classes weigh the same; 1 for an absent class."""
         labels = self.require_labels()
         counts = np.bincount(labels, minlength=2)
         return {value: len(labels) / (2 * int(count)) if count else 1.0 for value, count in enumerate(counts)}
 
     def require_labels(self) -> np.ndarray:
-        """The labels.
+        """Return the labels.
 
         Raises:
-            DataError: if nobody said what they are.
+            DataError: if there are none.
         """
         if self.labels is None:
             raise DataError(
@@ -272,9 +311,9 @@ class RadiographSet:
 
 
 def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
-    """What a function says of each row, 0 to `count` - 1, in several threads.
+    """Return `function(0)` to `function(count - 1)`, computed in several threads.
 
-    These are given a few tasks of many rows: handing over a small file takes longer than decoding it.
+    Each task holds many rows: handing a small file to a thread takes longer than decoding it.
     """
 
     def of_part(rows: np.ndarray) -> list[Result]:
@@ -284,23 +323,27 @@ def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
         return [result for part in pool.map(of_part, np.array_split(np.arange(count), 64)) for result in part]
 
 
-def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
-    """All radiographs of several labeled sets in one, in order.
+def union(sets: Iterable[RadiographSet]) -> RadiographSet:
+    """Return all radiographs of several labeled sets as one set, in order.
+
+    Its `split` is the one that all sets have, or empty.
 
     Raises:
         DataError: if they are arrays of different sizes.
     """
+    sets = list(sets)
     if len(sets) == 1:
         return sets[0]
     arrays = [radiographs.images for radiographs in sets if isinstance(radiographs.images, np.ndarray)]
-    together: tuple[Path, ...] | np.ndarray
+    images: tuple[Path, ...] | np.ndarray
     if len(arrays) == len(sets):
         sizes = sorted({f"{height} x {width}" for _, height, width in (array.shape for array in arrays)})
         if len(sizes) > 1:
             raise DataError(f"Expected arrays of one size to put into one set. Received {', '.join(sizes)}.")
-        together = np.concatenate(arrays)
+        images = np.concatenate(arrays)
     else:
-        together = tuple(file for radiographs in sets for file in radiographs.images)
+        images = tuple(file for radiographs in sets for file in radiographs.images)
+    splits = {radiographs.split for radiographs in sets}
     return replace(
         sets[0],
         names=np.concatenate([radiographs.names for radiographs in sets]),
@@ -308,13 +351,21 @@ def joined(sets: Sequence[RadiographSet]) -> RadiographSet:
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
         columns={name: np.concatenate([_column(part, name) for part in sets]) for name in columns_of(sets)},
-        images=together,
+        images=images,
+        split=splits.pop() if len(splits) == 1 else "",
         skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
     )
 
 
+def filled(known: Iterable[str] | None, fallback: np.ndarray) -> np.ndarray:
+    """Return the `(n,)` strings of `known`, with those of `fallback` where they are empty or `None`."""
+    if known is None:
+        return fallback
+    return np.array([one or other for one, other in zip(known, fallback, strict=True)], dtype=object)
+
+
 def columns_of(sets: Iterable[RadiographSet]) -> tuple[str, ...]:
-    """Names of the further columns that any of some sets has."""
+    """Return the names of the further columns that any of the sets has."""
     return tuple(dict.fromkeys(name for radiographs in sets for name in radiographs.columns))
 
 
@@ -323,19 +374,10 @@ def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
 
 
 def skipped_notice(skipped: Sequence[Skipped]) -> str:
-    """A sentence on radiographs that were left out, with the first few reasons."""
-    what = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
-    more = "" if len(skipped) <= _REASONS_SAID else f" And {len(skipped) - _REASONS_SAID} more."
-    return f"{what} left out: " + " ".join(bad.reason for bad in skipped[:_REASONS_SAID]) + more
-
-
-def _fault(file: Path) -> str | None:
-    """Why a radiograph cannot be decoded."""
-    try:
-        read_radiograph(file, image_size=_TRIAL_SIZE)
-    except DataError as error:
-        return error.fault
-    return None
+    """Return a sentence on the radiographs that were left out, with the first few reasons."""
+    subject = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
+    more = "" if len(skipped) <= _REASONS_SHOWN else f" And {len(skipped) - _REASONS_SHOWN} more."
+    return f"{subject} left out: " + " ".join(bad.reason for bad in skipped[:_REASONS_SHOWN]) + more
 
 
 def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
@@ -349,7 +391,7 @@ def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarra
 
 
 def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
-    """How a notebook shows sets: a title and the counts of each, escaped."""
+    """Return the HTML table that notebooks show of sets: a title and the counts of each, escaped."""
     names = rows[0][1].class_names
     head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
     body = ""
@@ -361,11 +403,11 @@ def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
 
 
 def are_named(names: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Whether somebody said whose each radiograph is; a patient who is only its own name is nobody.
+    """Return whether each radiograph's patient is known (one that equals the file's name counts as unknown).
 
     Args:
         names: `(n,)` strings, the radiographs.
-        patients: `(n,)` strings, whose they are, or the names again, or the ends of these as paths.
+        patients: `(n,)` strings, their patients, or the names again, or the ends of these as paths.
 
     Returns:
         `(n,)` booleans.

@@ -1,38 +1,35 @@
-"""Radiographs from their publishers: PneumoniaMNIST from Zenodo, the chest X-ray set from Kaggle."""
+"""Download published radiographs: PneumoniaMNIST from Zenodo, the chest X-ray set from Kaggle."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
-import ssl
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException
 from os import PathLike
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
-from pneumokeras.core.errors import DataError
+import pooch  # type: ignore[import-untyped]
+from requests import HTTPError, RequestException
+
+from pneumokeras.core.errors import DataError, OutputError, SettingsError
+from pneumokeras.core.files import replacing
 
 Progress = Callable[[int, int | None], None]
-"""Is told the bytes that are there, and how many there will be if the server says so."""
+"""Called with the bytes received and, if known, the total."""
 
 KAGGLE_DATASET = "paultimothymooney/chest-xray-pneumonia/versions/2"
 """With its version, so that everybody gets the same files and a cached copy needs no network."""
 
 TIMEOUT = 30.0  # seconds without a byte
-ATTEMPTS = 4  # in a row that bring nothing new
+ATTEMPTS = 4
 PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
 _CHUNK = 2**18  # bytes
-_PASSING_STATUS = {408, 429, 500, 502, 503, 504}
-_PASSING = (URLError, TimeoutError, ConnectionError, HTTPException, ssl.SSLError)
+_TEMPORARY_STATUS = {408, 429, 500, 502, 503, 504}
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +39,8 @@ class PublishedFile:
     """A file on the web and the checksum its publisher gives.
 
     Attributes:
-        url: where it lies.
-        md5: of its content, 32 hexadecimal digits. It tells damage from the real file, not malice.
+        url: its address.
+        md5: of its content, 32 hexadecimal digits. It detects damage, not malice.
     """
 
     url: str
@@ -52,11 +49,11 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Download:
-    """What a download left.
+    """A finished download.
 
     Attributes:
         path: the file or folder.
-        kept: whether it was there already, whole and right.
+        kept: whether it was complete before, so that nothing was downloaded.
     """
 
     path: Path
@@ -70,7 +67,7 @@ PNEUMONIAMNIST = {
     128: PublishedFile(f"{_RECORD}/pneumoniamnist_128.npz?download=1", "05b46931834c231683c68f40c47b2971"),
     224: PublishedFile(f"{_RECORD}/pneumoniamnist_224.npz?download=1", "d6a3c71de1b945ea11211b03746c1fe1"),
 }
-"""By side in pixels; addresses and checksums as the package medmnist 3.0.2 has them."""
+"""By side in pixels; addresses and checksums from the package medmnist 3.0.2."""
 
 
 def download_pneumoniamnist(
@@ -81,20 +78,31 @@ def download_pneumoniamnist(
     Args:
         destination: a folder, made if it is missing, or the path of the file, ending in `.npz`.
         size: side of the radiographs in pixels: 28, 64, 128 or 224.
-        progress: is told how far it is.
+        progress: called with the bytes received and, if known, the total.
 
     Returns:
-        The path of the file, and whether it was there already.
+        The path of the file, and whether it was there before.
 
     Raises:
-        DataError: if there is no such size, another file is in the way, the publisher cannot be reached, or
-            what came is not what was published.
+        SettingsError: if there is no such size.
+        DataError: if another file is in the way, the publisher cannot be reached, or the file is not the
+            published one.
+        OutputError: if the file cannot be written.
 
     Reference: Yang et al. (2023), MedMNIST v2, Scientific Data 10:41.
+
+    Example:
+        This needs a connection::
+
+            found = pk.download_pneumoniamnist("data", size=64)
+            splits = pk.load_splits(found.path)
     """
     if size not in PNEUMONIAMNIST:
         sizes = ", ".join(map(str, PNEUMONIAMNIST))
-        raise DataError(f"PneumoniaMNIST is not published at {size} pixels. Expected one of {sizes}.")
+        raise SettingsError(
+            f"PneumoniaMNIST is not published at {size} pixels. Expected `size` as one of {sizes}.",
+            parameter="size",
+        )
     target = Path(destination)
     if target.suffix != ".npz":
         target /= "pneumoniamnist.npz" if size == 28 else f"pneumoniamnist_{size}.npz"
@@ -102,22 +110,28 @@ def download_pneumoniamnist(
 
 
 def download_kaggle(destination: str | PathLike[str]) -> Download:
-    """Download the chest X-ray set from Kaggle, by kagglehub: its cache, the user's credentials.
+    """Download the chest X-ray set from Kaggle with kagglehub, its cache and the user's credentials.
 
-    The files are linked from kagglehub's cache where that is on the same disk, else copied; the second
-    copy of everything that is in Kaggle's archive is left out.
+    The files are linked from kagglehub's cache if it is on the same disk, otherwise copied; the archive's
+    second copy of all files is left out.
 
     Args:
         destination: a folder that is new or empty; it is filled whole or left as it was.
 
     Returns:
-        The folder, holding train, val and test, and whether all of it was there already.
+        The folder, holding train, val and test, and whether it was complete before.
 
     Raises:
-        DataError: if kagglehub is not installed, Kaggle does not give the set, or the folder holds
+        DataError: if kagglehub is not installed, Kaggle does not provide the set, or the folder holds
             something else.
 
     Reference: Kermany et al. (2018), Mendeley Data, 10.17632/rscbjbr9sj.
+
+    Example:
+        This needs a connection and an account at Kaggle::
+
+            pk.download_kaggle("chest_xray")
+            splits = pk.load_splits("chest_xray")
     """
     folder = Path(destination).absolute()
     source = _in_kagglehubs_cache()
@@ -125,7 +139,8 @@ def download_kaggle(destination: str | PathLike[str]) -> Download:
         return Download(folder, kept=True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
-            f"{folder} already holds something else. Expected a new or empty folder, or the whole set."
+            f"{folder} already holds something else. Expected a new or empty folder, or the whole set.",
+            path=folder,
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +153,9 @@ def download_kaggle(destination: str | PathLike[str]) -> Download:
                 folder.rmdir()  # it is empty, or this refuses
             staged.rename(folder)
     except OSError as error:
-        raise DataError(f"Cannot fill {folder}: {error.strerror}.") from error
+        raise DataError(
+            f"Cannot fill {folder}: {error.strerror}. Choose another folder, or make room.", path=folder
+        ) from error
     return Download(folder, kept=False)
 
 
@@ -150,117 +167,98 @@ def fetch(
     timeout: float = TIMEOUT,
     pause: float = PAUSE,
 ) -> Download:
-    """Download one file; it takes its name when its checksum is right.
-
-    What has come of it lies beside it, with `.part` after the name, and the next call goes on from there.
-    Whether that still fits the publisher's file is left to the checksum: if it does not, all of it is
-    asked for once more.
+    """Download one file, which appears under its name only when its checksum is right.
 
     Args:
         file: address and checksum.
-        target: where to put it. Its folder is made if it is missing; a file that is there is never touched.
-        progress: is told how far it is.
+        target: where to put it. Its folder is made if it is missing; an existing file is never touched.
+        progress: called with the bytes received and, if known, the total.
         timeout: seconds to wait for a byte.
         pause: seconds before a second attempt, doubled before each further one.
 
     Returns:
-        `target`, and whether the right file was there already.
+        `target`, and whether it was there before.
 
     Raises:
-        DataError: if another file is in the way, the server cannot be reached or does not give the file, or
-            what it gives has another checksum.
+        DataError: if another file is in the way, the server cannot be reached or does not have the file, or
+            its file has another checksum.
+        OutputError: if the file cannot be written.
     """
     try:
-        if target.exists():
-            if target.is_file() and _md5(target) == file.md5:
-                return Download(target, kept=True)
-            raise DataError(
-                f"{target} is not the published file (MD5 {file.md5}). Move it away, or name another place."
-            )
-        part = target.with_name(f"{target.name}.part")
-        for _ in range(2):
-            came_at_once = _complete(part, file.url, progress, timeout, pause)
-            md5 = _md5(part)
-            if md5 == file.md5:
-                part.replace(target)
-                return Download(target, kept=False)
-            part.unlink()
-            if came_at_once:
-                break
+        if target.is_file() and pooch.file_hash(str(target), alg="md5") == file.md5:
+            return Download(target, kept=True)
     except OSError as error:
-        raise DataError(f"Cannot write {target}: {error.strerror}.") from error
-    raise DataError(
-        f"{file.url} gives another file (MD5 {md5}) than was published ({file.md5}): nothing was kept. "
-        f"Is something between you and the publisher? Try another network, or put the file at {target}."
-    )
-
-
-def _complete(part: Path, url: str, progress: Progress | None, timeout: float, pause: float) -> bool:
-    """Bring `part` to its end, while attempts bring something new; whether one answer held it all."""
-    furthest, idle = _size(part), 0
-    while True:
+        raise DataError(f"Cannot read {target}: {error.strerror}.", path=target) from error
+    if target.exists():
+        raise DataError(
+            f"{target} is not the published file (MD5 {file.md5}). Move it away, or name another place.",
+            path=target,
+        )
+    with replacing(target) as temporary:
         try:
-            return _ask(part, url, progress, timeout)
-        except HTTPError as error:
-            reason = f"{error.code} {error.reason}"
-            error.close()
-            if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and _size(part):
-                return False
-            if error.code not in _PASSING_STATUS:
-                raise DataError(
-                    f"{url} answers {reason}. The publisher may have moved the file: fetch it by hand."
-                ) from error
-        except _PASSING as error:
-            reason = _in_short(error)
-        idle = 0 if _size(part) > furthest else idle + 1
-        furthest = max(furthest, _size(part))
-        if idle == ATTEMPTS:
+            _download(file.url, temporary, progress, timeout=timeout, pause=pause)
+        except OSError as error:  # such as a full disk
+            raise OutputError(error.errno, error.strerror, str(target)) from error
+        md5 = pooch.file_hash(str(temporary), alg="md5")
+        if md5 != file.md5:
             raise DataError(
-                f"Cannot download {url} ({reason}). Are you online? The same call again goes on from here."
+                f"{file.url} gives another file (MD5 {md5}) than was published ({file.md5}): "
+                f"nothing was kept. Try another network, or put the file at {target}.",
+                path=target,
             )
-        logger.info("%s: %s; trying again", url, reason)
-        time.sleep(pause * 2 ** max(0, idle - 1))
+    return Download(target, kept=False)
 
 
-def _ask(part: Path, url: str, progress: Progress | None, timeout: float) -> bool:
-    """Ask once for what is missing of `part`, or for all of it; whether this one answer held it all."""
-    done = _size(part)
-    request = Request(url, headers={"User-Agent": "pneumokeras"})
-    if done:
-        request.add_header("Range", f"bytes={done}-")
-    with urlopen(request, timeout=timeout) as answer:
-        continues = answer.status == HTTPStatus.PARTIAL_CONTENT
-        if continues and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
-            part.unlink(missing_ok=True)
-            raise ConnectionError("the answer is not the part that was asked for")
-        done = done if continues else 0
-        total = None if answer.length is None else done + answer.length
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab" if continues else "wb") as file:
-            while chunk := answer.read1(_CHUNK):
-                file.write(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, total)
-            file.flush()
-            os.fsync(file.fileno())
-    if total is not None and done < total:
-        raise ConnectionError(f"the answer broke off after {done} of {total} bytes")
-    return not continues
+class _Bar:
+    """What pooch takes for a progress bar: passes the bytes received and the total on."""
+
+    def __init__(self, progress: Progress | None):
+        self._progress = progress
+        self.total = 0
+        self._done = 0
+
+    def update(self, count: int) -> None:
+        """Add the bytes of a chunk, of which the last may be shorter."""
+        if not count:  # the total, if the server did not announce it
+            return
+        self._done = min(self._done + count, self.total) if self.total else self._done + count
+        if self._progress is not None:
+            self._progress(self._done, self.total or None)
+
+    def reset(self) -> None:
+        """Start again from 0, as pooch does before it reports the total."""
+        self._done = 0
+
+    def close(self) -> None:
+        """Do nothing: the command owns the bar."""
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _download(url: str, target: Path, progress: Progress | None, *, timeout: float, pause: float) -> None:
+    """Download `url` to `target`, with a few attempts where the trouble may be temporary."""
+    headers = {"User-Agent": "pneumokeras"}
+    for attempt in range(1, ATTEMPTS + 1):
+        download = pooch.HTTPDownloader(_Bar(progress), chunk_size=_CHUNK, timeout=timeout, headers=headers)
+        try:
+            return download(url, str(target), None)
+        except HTTPError as error:
+            assert error.response is not None
+            reason = f"{error.response.status_code} {error.response.reason}"
+            if error.response.status_code not in _TEMPORARY_STATUS:
+                raise DataError(
+                    f"{url} answers {reason}. The publisher may have moved the file: download it by hand."
+                ) from error
+        except RequestException as error:
+            reason = _in_short(error)
+        if attempt < ATTEMPTS:
+            logger.info("%s: %s; trying again", url, reason)
+            time.sleep(pause * 2 ** (attempt - 1))
+    raise DataError(f"Cannot download {url} ({reason}). Check the connection and try again.")
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _in_short(error: Exception) -> str:
-    reason = error.reason if isinstance(error, URLError) else error
-    return textwrap.shorten(str(reason) or type(error).__name__, 200, placeholder="...")
+def _in_short(error: BaseException) -> str:
+    while error.__context__ is not None:  # requests and urllib3 wrap what went wrong
+        error = error.__context__
+    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder="...")
 
 
 def _in_kagglehubs_cache() -> Path:
@@ -274,17 +272,19 @@ def _in_kagglehubs_cache() -> Path:
         cached = Path(kagglehub.dataset_download(KAGGLE_DATASET))
     except Exception as error:  # kagglehub's own kinds, and those of the packages it stands on
         raise DataError(
-            f"Kaggle does not give {KAGGLE_DATASET} ({_in_short(error)}). Are you online, and are your "
-            "credentials in ~/.kaggle/kaggle.json, or in KAGGLE_USERNAME and KAGGLE_KEY?"
+            f"Kaggle does not provide {KAGGLE_DATASET} ({_in_short(error)}). Check the connection, and the "
+            "credentials in ~/.kaggle/kaggle.json, or in KAGGLE_USERNAME and KAGGLE_KEY."
         ) from error
     source = cached / "chest_xray"
     if not _radiographs_in(source):
-        raise DataError(f"{cached} does not hold chest_xray/train and so on. Remove it and try again.")
+        raise DataError(
+            f"{cached} does not hold chest_xray/train and so on. Remove it and try again.", path=cached
+        )
     return source
 
 
 def _radiographs_in(folder: Path) -> dict[str, int]:
-    """Name and size of each file of the set; what else lies in Kaggle's archive is left out."""
+    """Return name and size of each file of the set, without anything else in Kaggle's archive."""
     return {
         file.relative_to(folder).as_posix(): file.stat().st_size
         for split in ("train", "val", "test")
@@ -295,5 +295,5 @@ def _radiographs_in(folder: Path) -> dict[str, int]:
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another disk, or one that knows no links
+    except OSError:  # another disk, or one without links
         shutil.copyfile(source, target)

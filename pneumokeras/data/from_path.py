@@ -1,4 +1,4 @@
-"""A folder, a PneumoniaMNIST file or a CSV manifest -> radiographs for training, choosing and testing."""
+"""Load radiographs from a folder, a PneumoniaMNIST file or a CSV manifest."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from itertools import combinations
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from pneumokeras.core.errors import DataError, one_line
-from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, Skipped, joined, skipped_notice
-from pneumokeras.data.readers.folder import images_beside, read_folder
+from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
+from pneumokeras.data.readers.folder import Contents, read_folder
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.readers.npz import ARRAY_MARK, read_npz
 from pneumokeras.data.readers.synthetic import are_phantoms
-from pneumokeras.data.splits import Splits
-from pneumokeras.data.splitting import split_by_patient, tie_duplicates
+from pneumokeras.data.splits import AS_PUBLISHED, Splits
+from pneumokeras.data.splitting import SPLIT_RULE, copies_notice, films_of, split
 
 logger = logging.getLogger(__name__)
-MIN_VAL = 100
 
+MIN_VAL = 100
 MIN_VAL_CLASS = 20
 
 
@@ -32,22 +30,11 @@ def find_radiographs(
     classes: tuple[str, str] = CLASS_NAMES,
     patient_pattern: str | None = None,
 ) -> dict[str, RadiographSet]:
-    """The sets at `path` as they were published, by split, or the one set under the key `""`.
+    """Return the sets at `path` as they were published, by split, or the one set under the key `""`.
 
-    Arguments and errors as for `load_splits`; nothing is split, and no class has to be there.
+    Arguments and errors as for `load_splits`; nothing is split, and no class has to be present.
     """
-    path = Path(path)
-    if not _exists(path):
-        raise DataError(
-            f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest."
-        )
-    if path.is_dir():
-        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, classes=classes)
-    if path.suffix.lower() == ".csv":
-        return read_manifest(path, classes=classes, patient_pattern=patient_pattern)
-    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.")
+    return _read(path, classes, patient_pattern).sets
 
 
 def load_splits(
@@ -59,68 +46,82 @@ def load_splits(
     patient_pattern: str | None = None,
     skip_bad: bool = False,
 ) -> Splits:
-    """Find the radiographs under `path` and put each into train, val or test.
+    """Load the radiographs at `path` as train, val and test, and split them where they are not.
 
-    A folder holds `train/`, `val/` and `test/`, each with one folder a class, or the class folders alone,
-    which are split 80/10/10; files whose names say the class may take the place of class folders. A
+    A folder holds `train/`, `val/` and `test/`, each with one folder per class, or the class folders alone,
+    which are split 80/10/10; files whose names contain the class may take the place of class folders. A
     PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on. A CSV manifest has the columns
-    path and label, and may have patient, split and subtype. A val that is missing or too small to choose on
-    (under 100 images, or 20 of a class) is replaced by a tenth of train and val. Nothing that is split here
-    puts a patient or a content on two sides, and classes and subtypes are kept in proportion.
+    path and label, and may have patient, split and subtype. A val that is missing or too small (under 100
+    images, or 20 of a class) is replaced by a tenth of train and val. Whatever is split here is split as
+    `split` does, with the same result for the same seed: patients and copies of a film stay together,
+    classes and subtypes keep their proportions, and each radiograph concerned is decoded once.
 
     Args:
         path: folder, `.npz` file or `.csv` manifest.
-        seed: which of the possible splits.
+        seed: chooses one of the possible splits.
         keep_val: keep a val however small.
         classes: names of class 0 and class 1.
         patient_pattern: regular expression searched in file names; its group `patient`, or its first
-            group, is the patient. By default what DICOM headers say (hashed), then the Kaggle set's naming.
-        skip_bad: decode every radiograph once, and leave out those that cannot be decoded; they stand in
-            `skipped`.
+            group, is the patient. By default the patient in a DICOM header (hashed), then the naming of
+            the Kaggle set.
+        skip_bad: leave out the radiographs that cannot be decoded, and list them in `skipped`; each is
+            tried once.
 
     Returns:
-        The splits, with a sentence in `notices` on whatever was decided here, and on patients and contents
-        that two splits share.
+        The splits, with a sentence in `notices` on everything that was decided here, and on patients and
+        contents that two splits share.
 
     Raises:
-        DataError: if nothing usable is found, there are not exactly the two classes, or a file cannot be
-            read (without `skip_bad`, whether it can be decoded is not tried: see `RadiographLoader.preload`).
+        SettingsError: if `patient_pattern` is invalid.
+        DataError: if nothing usable is found, there are not exactly the two classes, a file cannot be read,
+            or one cannot be decoded that has to be split. (Other files are not decoded without `skip_bad`;
+            see `RadiographLoader.preload`.)
+
+    Example:
+        >>> splits = pk.load_splits("chest_xray", seed=7)
+        >>> [part.split for part in splits]
+        ['train', 'val', 'test']
+        >>> set(splits.train.patients) & set(splits.val.patients)
+        set()
     """
-    found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
-    notices: list[str] = []
-    skipped: tuple[Skipped, ...] = ()
+    contents = _read(path, classes, patient_pattern)
+    found = contents.sets
     if skip_bad:
-        found = {split: radiographs.without_bad() for split, radiographs in found.items()}
-        skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
-    if skipped:
-        notices.append(skipped_notice(skipped))
-    beside = images_beside(Path(path), classes=classes) if Path(path).is_dir() else 0
-    if beside:
-        notices.append(f"Left out, since they lie beside the folders of splits or classes: {beside} images.")
-    if any(are_phantoms(radiographs.images) for radiographs in found.values()):
-        notices.append("These radiographs are synthetic drawings: their figures say nothing about patients.")
+        found = {name: radiographs.without_bad() for name, radiographs in found.items()}
+    skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
+    notices = list(_notices_on_reading(found, contents.left_out))
     if "train" not in found and "" not in found:
         raise DataError(
-            f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders."
+            f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders.",
+            path=path,
         )
+    rule = AS_PUBLISHED
     if "" in found:
-        found = _dealt(found[""], {"train": 0.8, "val": 0.1, "test": 0.1}, seed)
-        notices.append("The data had no splits: patients were dealt out 80/10/10 to train, val and test.")
+        notices.append("The data had no splits: patients were split 80/10/10 into train, val and test.")
+        found, copies = _split(found[""], val=0.1, test=0.1, seed=seed)
+        notices += copies
+        rule = SPLIT_RULE
     elif not keep_val and ("val" not in found or is_too_small(found["val"].counts)):
         before = len(found.get("val", ()))
-        pool = joined([found[split] for split in ("train", "val") if split in found])
-        found |= _dealt(pool, {"train": 0.9, "val": 0.1}, seed)
         reason = f"had {before} images, too few to choose on" if before else "was missing"
+        pool = union(found[name] for name in ("train", "val") if name in found)
+        drawn, copies = _split(pool, val=0.1, test=0.0, seed=seed)
+        found = found | {name: drawn[name] for name in ("train", "val")}
+        rule = f"test {AS_PUBLISHED}; train and val by {SPLIT_RULE}"
         notices.append(
             f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images."
         )
-    nothing = found["train"].subset(np.arange(0))
+        notices += copies
+    train, val, test = (
+        found[name] if name in found else found["train"].subset((), split=name) for name in SPLITS
+    )
     splits = Splits(
-        train=found["train"],
-        val=found.get("val", replace(nothing, split="val")),
-        test=found.get("test", replace(nothing, split="test")),
+        train,
+        val,
+        test,
         source=str(path),
         skipped=skipped,
+        rule=rule,
     )
     _require_both_classes(splits.train, "train")
     _require_both_classes(splits.val, "val")
@@ -139,60 +140,89 @@ def load_radiographs(
     patient_pattern: str | None = None,
     skip_bad: bool = False,
 ) -> RadiographSet:
-    """Load one set to evaluate, never splitting anything.
+    """Load one set to evaluate; nothing is ever split.
 
     Args:
         path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders and a manifest without
-            `split` are the set, whole.
-        split: which split to take where there are several.
+            `split` are the whole set.
+        split: the split to take if there are several.
         classes: names of class 0 and class 1.
         patient_pattern: as in `load_splits`.
-        skip_bad: as in `load_splits`; what is left out stands in the set's `skipped`.
+        skip_bad: as in `load_splits`; the set's `skipped` lists what was left out.
 
     Returns:
         The set, in file order.
 
     Raises:
+        SettingsError: if `patient_pattern` is invalid.
         DataError: if nothing usable is found or there is no such split.
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray")
+        >>> radiographs.split, list(radiographs.counts)
+        ('test', ['NORMAL', 'PNEUMONIA'])
     """
-    found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
+    found = _read(path, classes, patient_pattern).sets
     if "" in found:
         split = ""
     if split not in found:
         raise DataError(
-            f"{path} has no {split} split ({_listing(found)} found). Choose one of these with split."
+            f"{path} has no {split} split ({_listing(found)} found). Choose one of these with `split`.",
+            path=path,
         )
     return found[split].without_bad() if skip_bad else found[split]
 
 
 def is_too_small(val: Mapping[str, int]) -> bool:
-    """Whether a val of so many radiographs by class is too small to choose on."""
+    """Return whether a val with these counts of radiographs by class is too small to choose on."""
     return sum(val.values()) < MIN_VAL or min(val.values()) < MIN_VAL_CLASS
 
 
-def _exists(path: Path) -> bool:
+def _read(path: str | PathLike[str], classes: tuple[str, str], pattern: str | None) -> Contents:
+    path = Path(path)
     try:
-        return path.exists()
+        exists = path.exists()
     except OSError as error:  # a folder on the way that cannot be searched, a name that is too long
-        raise DataError(f"Cannot read {path}: {error.strerror}. May you read it?") from error
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}. Check its name and permissions.", path=path
+        ) from error
+    if not exists:
+        raise DataError(
+            f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.", path=path
+        )
+    if path.is_dir():
+        return read_folder(path, classes=classes, patient_pattern=pattern)
+    if path.suffix.lower() == ".npz":
+        return Contents(read_npz(path, classes=classes))
+    if path.suffix.lower() == ".csv":
+        return Contents(read_manifest(path, classes=classes, patient_pattern=pattern))
+    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
 
 
-def _dealt(radiographs: RadiographSet, fractions: dict[str, float], seed: int) -> dict[str, RadiographSet]:
-    splits = split_by_patient(
-        radiographs.require_labels(),
-        tie_duplicates(radiographs.patients, radiographs.digests),
-        fractions=fractions,
-        seed=seed,
-        subtypes=radiographs.subtypes,
-    )
-    return {split: replace(radiographs.subset(splits == split), split=split) for split in fractions}
+def _notices_on_reading(found: Mapping[str, RadiographSet], left_out: int) -> Iterator[str]:
+    skipped = [bad for radiographs in found.values() for bad in radiographs.skipped]
+    if skipped:
+        yield skipped_notice(skipped)
+    if left_out:
+        yield f"Left out, since they lie beside the folders of splits or classes: {left_out} images."
+    if any(are_phantoms(radiographs.images) for radiographs in found.values()):
+        yield "These radiographs are synthetic drawings: their figures say nothing about patients."
 
 
-def _require_both_classes(radiographs: RadiographSet, split: str) -> None:
-    absent = [name for name, count in radiographs.counts.items() if not count]
+def _split(
+    radiographs: RadiographSet, *, val: float, test: float, seed: int
+) -> tuple[dict[str, RadiographSet], list[str]]:
+    """Return the sets by split, and a notice on copies if there are any."""
+    films = films_of(radiographs)
+    parts = split(radiographs, val=val, test=test, seed=seed, films=films)
+    return dict(zip(SPLITS, parts, strict=True)), list(filter(None, [copies_notice(films)]))
+
+
+def _require_both_classes(radiographs: RadiographSet, name: str) -> None:
+    absent = [class_name for class_name, count in radiographs.counts.items() if not count]
     if absent:
         raise DataError(
-            f"The {split} split has no {absent[0]} radiographs ({len(radiographs)} in all). "
+            f"The {name} split has no {absent[0]} radiographs ({len(radiographs)} in all). "
             "Expected both classes; add images or patients of the missing one."
         )
 
@@ -219,11 +249,11 @@ def _warnings_about(splits: Splits) -> Iterator[str]:
                 f"such as {_short_name(example)}."
             )
     if not len(splits.test):
-        yield "There is no test split: report on other radiographs with --data, or on val with --split val."
+        yield "There is no test split: evaluate on other radiographs, or on val."
 
 
-def _are(shared: Collection[str], what: str, split: str) -> str:
-    return f"1 {what} of {split} is" if len(shared) == 1 else f"{len(shared)} {what}s of {split} are"
+def _are(shared: Collection[str], noun: str, split: str) -> str:
+    return f"1 {noun} of {split} is" if len(shared) == 1 else f"{len(shared)} {noun}s of {split} are"
 
 
 def _short_name(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,24 +13,34 @@ from typing import Any
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError
-from pneumokeras.core.files import write_csv
-from pneumokeras.data.dataset import SPLITS, RadiographSet, Skipped, columns_of, html_table
-from pneumokeras.data.readers.manifest import COLUMNS, FOLD, manifest_rows, write_sets
+from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.data.dataset import SPLITS, RadiographSet, Skipped, html_table
+from pneumokeras.data.readers.manifest import write_sets
 from pneumokeras.data.readers.npz import ARRAY_MARK
+
+AS_PUBLISHED = "as published"
+"""The rule of splits that came with the data."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Radiographs for training, for choosing, and for the one look at the end.
+    """Radiographs for training, for validation and for the final test.
 
     Attributes:
         train: what weights are learned from.
         val: what hyperparameters and thresholds are chosen on.
         test: what is only evaluated; may be empty.
-        source: the folder or file they came from.
-        notices: what a reader has to know of how they came about, a sentence each.
-        skipped: what was left out because it cannot be decoded.
+        source: the folder or file that they came from.
+        notices: what a reader has to know about how they were made, one sentence each.
+        skipped: files that were left out because they cannot be decoded.
+        rule: how radiographs were assigned to the splits; empty if unknown.
+
+    Example:
+        >>> splits = pk.load_splits("chest_xray")
+        >>> train, val, test = splits
+        >>> splits.test.split
+        'test'
+        >>> splits.write_csv("splits.csv")
     """
 
     train: RadiographSet
@@ -40,13 +49,14 @@ class Splits:
     source: str = ""
     notices: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    rule: str = ""
 
     def __iter__(self) -> Iterator[RadiographSet]:
         return iter((self.train, self.val, self.test))
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of content, label and split of every radiograph, wherever the files lie."""
+        """A hash of the content, label and split of every radiograph, wherever the files lie."""
         summary = blake2b(digest_size=8)
         for split, radiographs in zip(SPLITS, self, strict=True):
             labels: Iterable[Any] = (
@@ -59,8 +69,23 @@ class Splits:
         return summary.hexdigest()
 
     def write_csv(self, path: str | PathLike[str]) -> None:
-        """Write the splits as a manifest: path, label, subtype, patient, split, a digest of the content."""
-        write_sets(path, dict(zip(SPLITS, self, strict=True)))
+        """Write a manifest with absolute paths: path, label, subtype, patient, split, digest."""
+        write_sets(path, self._by_name())
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run writes down about its data, JSON-ready."""
+        return {
+            "path": str(Path(self.source).absolute()),
+            "fingerprint": self.fingerprint,
+            "classes": list(self.train.class_names),
+            "counts": {name: radiographs.counts for name, radiographs in self._by_name().items()},
+            "split_rule": self.rule,
+            "notices": list(self.notices),
+            "skipped": [{"name": bad.name, "reason": bad.reason} for bad in self.skipped],
+        }
+
+    def _by_name(self) -> dict[str, RadiographSet]:
+        return dict(zip(SPLITS, self, strict=True))
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
@@ -79,38 +104,42 @@ def write_manifest(
     Args:
         path: the `.csv` file. Paths in it are relative to its folder, except for files on another drive.
         splits: what to write.
-        folds: the same radiographs dealt out to folds; a column `fold` then says in which one each is val.
-        overwrite: replace a file that is already there.
+        folds: the same radiographs split into folds; a column `fold` then gives the one where each is val.
+        overwrite: replace an existing file.
 
     Raises:
-        DataError: if the file is there already or its name does not end in `.csv`, or the radiographs are
-            arrays that no file holds.
+        SettingsError: if `path` does not end in `.csv`.
+        DataError: if the file exists, or the radiographs are arrays that no file holds.
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray", split="train")
+        >>> pk.write_manifest("splits.csv", pk.split(radiographs, seed=7))
+        >>> pk.load_splits("splits.csv", keep_val=True).rule
+        'as published'
     """
     path = Path(path)
     check_manifest_path(path, overwrite=overwrite)
-    folder = path.parent.absolute()
     by_split = dict(zip(SPLITS, splits, strict=True))
     _require_files(by_split.values())
-    rows = list(manifest_rows(by_split, lambda file: _relative(file, folder)))
-    columns = (*COLUMNS, *columns_of(by_split.values()))
-    if folds:
-        columns = (*columns, FOLD)
-        fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
-        names = [name for radiographs in by_split.values() for name in radiographs.names]
-        rows = [row | {"fold": fold_of.get(name)} for row, name in zip(rows, names, strict=True)]
-    write_csv(path, columns, sorted(rows, key=lambda row: row["path"]))
+    fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
+    write_sets(path, by_split, relative=True, fold_of=fold_of if folds else None)
 
 
 def check_manifest_path(path: Path, *, overwrite: bool) -> None:
     """Make sure that a manifest may be written to `path`.
 
     Raises:
-        DataError: if it may not.
+        SettingsError: if `path` does not end in `.csv`.
+        DataError: if it is a folder, or a file that may not be replaced.
     """
     if path.suffix.lower() != ".csv":
-        raise DataError(f"{path} is no name for a manifest. Expected one that ends in .csv.")
+        raise SettingsError(
+            f"Expected a manifest's name, which ends in .csv. Received {path}.", parameter="path"
+        )
     if path.is_dir() or (path.exists() and not overwrite):
-        raise DataError(f"{path} already exists. Name another file, or ask for a file to be replaced.")
+        raise DataError(
+            f"{path} already exists. Name another file, or replace a file with `overwrite=True`.", path=path
+        )
 
 
 def _require_files(sets: Iterable[RadiographSet]) -> None:
@@ -118,16 +147,6 @@ def _require_files(sets: Iterable[RadiographSet]) -> None:
         for name in radiographs.names if isinstance(radiographs.images, np.ndarray) else ():
             if ARRAY_MARK not in name:
                 raise DataError(
-                    f"{name} is an array that no file holds. Expected radiographs read from files or an .npz."
+                    f"{name} is an array that no file holds. Expected radiographs from files or an .npz.",
+                    path=name,
                 )
-
-
-def _relative(file: Path, folder: Path) -> str:
-    file = file.absolute()
-    if file.is_relative_to(folder):
-        return file.relative_to(folder).as_posix()
-    try:
-        # A folder's ".." is that of the folder itself, not of a link to it.
-        return Path(os.path.relpath(file, folder.resolve())).as_posix()
-    except ValueError:
-        return file.as_posix()

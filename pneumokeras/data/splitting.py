@@ -1,43 +1,47 @@
-"""Dealing radiographs to train, validation and test, or to folds: patients whole, copies together."""
+"""Split radiographs into train, val and test, or into folds; patients stay whole and copies together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import overload
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from pneumokeras.core.errors import DataError
-from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads, joined
-from pneumokeras.data.duplicates import digests_of_films, pixel_digest, thumbnail_of
+from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads
+from pneumokeras.data.duplicates import merge_near_copies, pixel_digest, thumbnail_of
 from pneumokeras.data.splits import Splits
 
+SPLIT_RULE = "version 2: patients and copies of a film kept together; test drawn first, then val"
+"""The rule of `split`. Another rule that gives other sets for the same seed has to be another version."""
 
-def tie_duplicates(patients: np.ndarray, digests: np.ndarray) -> np.ndarray:
-    """Join the patients who share a radiograph, directly or through others.
+FOLD_RULE = "version 2: patients and copies of a film kept together; test drawn first, then folds"
+
+TOLERANCE = 0.01
+"""A notice is given where the size or class rate of a split is off by more than this."""
+
+
+def tie_duplicates(patients: np.ndarray, films: np.ndarray) -> np.ndarray:
+    """Return the group of each radiograph: patients who share a film, directly or through others.
 
     Args:
-        patients: `(n,)` strings, whose radiograph it is.
-        digests: `(n,)` strings, equal where two radiographs have the same content.
+        patients: `(n,)` strings.
+        films: `(n,)` strings, equal for copies of one film.
 
     Returns:
-        `(n,)` strings, the patients with all who are tied together under the name of the first of them in
-        the alphabet. Radiographs of one patient or of one content have the same name here.
+        `(n,)` strings, each group named after the first of its patients in the alphabet. Radiographs of one
+        patient or of one film are in the same group.
     """
-    name_of = {patient: patient for patient in patients}
-
-    def first_of(patient: str) -> str:
-        while name_of[patient] != patient:
-            name_of[patient] = patient = name_of[name_of[patient]]
-        return patient
-
-    owner: dict[str, str] = {}
-    for patient, digest in zip(patients, digests, strict=True):
-        first, second = sorted((first_of(patient), first_of(owner.setdefault(digest, patient))))
-        name_of[second] = first
-    return np.array([first_of(patient) for patient in patients], dtype=object)
+    names, patient_of = np.unique(patients, return_inverse=True)
+    film_of = len(names) + np.unique(films, return_inverse=True)[1]
+    nodes = len(names) + len(films)
+    links = coo_array((np.ones(len(films)), (patient_of, film_of)), shape=(nodes, nodes))
+    group_of_patient = connected_components(links, directed=False)[1][: len(names)]
+    _, first, group_of_patient = np.unique(group_of_patient, return_index=True, return_inverse=True)
+    return names[first][group_of_patient[patient_of]].astype(object)
 
 
 def split_by_patient(
@@ -48,19 +52,19 @@ def split_by_patient(
     seed: int = 0,
     subtypes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Deal patients out to splits, class by class.
+    """Assign patients to splits, class by class.
 
     Patients are ordered by a hash of seed and name, so that the same seed gives the same split on any
     machine and in any file order, and a patient added later moves few others.
 
     Args:
         labels: `(n,)` integers, the class of each radiograph.
-        patients: `(n,)` strings, whose radiograph it is.
-        fractions: share of the radiographs for each split, in (0, 1), adding up to 1. What rounding
-            leaves over falls to the first; each other split gets at least one patient of each class while
+        patients: `(n,)` strings, its patient or group.
+        fractions: share of the radiographs for each split, in (0, 1), adding up to 1. The first takes what
+            the others leave; these are filled in order, each with at least one patient of each class while
             two or more are left.
-        seed: which of the possible splits.
-        subtypes: `(n,)` strings, kept in proportion within the classes; `None` where there are none.
+        seed: chooses one of the possible splits.
+        subtypes: `(n,)` strings, kept in proportion within the classes; `None` if unknown.
 
     Returns:
         `(n,)` strings, the split of each radiograph. All radiographs of one patient get the same.
@@ -71,17 +75,17 @@ def split_by_patient(
     order = _order(names, seed)
     first, *others = fractions
     split_of_patient = np.full(len(names), first, dtype=object)
-    dealt = np.zeros(len(names), dtype=bool)
+    done = np.zeros(len(names), dtype=bool)
     for kinds, stratum in _strata(counts):
         waiting = [patient for patient in order if stratum[patient]]
-        dealt |= stratum
+        done |= stratum
         counted = counts[:, kinds].sum(axis=1)
-        total = counted[dealt].sum()
+        total = counted[done].sum()
         for split in others:
             if len(waiting) < 2:
                 break
-            wanting = round(fractions[split] * total) - counted[split_of_patient == split].sum()
-            taken = _first_that_fit(waiting, sizes, max(wanting, sizes[waiting].min()))
+            missing = round(fractions[split] * total) - counted[split_of_patient == split].sum()
+            taken = _first_that_fit(waiting, sizes, max(missing, sizes[waiting].min()))
             split_of_patient[taken] = split
             waiting = [patient for patient in waiting if split_of_patient[patient] == first]
     return split_of_patient[groups].astype(str)
@@ -95,17 +99,17 @@ def fold_by_patient(
     seed: int = 0,
     subtypes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Deal patients out to folds of the same size, class by class.
+    """Assign patients to folds of equal size, class by class.
 
-    The largest patients come first, those of one size in the order of a hash of seed and name; each goes to
-    the fold that has the fewest radiographs of its class, or where these are even, the fewest of all.
+    The largest patients come first, equally large ones in the order of a hash of seed and name; each goes to
+    the fold that has the fewest radiographs of its class or, if these are equal, the fewest of all.
 
     Args:
         labels: `(n,)` integers, the class of each radiograph.
-        patients: `(n,)` strings, whose radiograph it is.
-        folds: how many, at least 2.
-        seed: which of the possible folds.
-        subtypes: `(n,)` strings, kept in proportion within the classes; `None` where there are none.
+        patients: `(n,)` strings, its patient or group.
+        folds: number of folds, at least 2.
+        seed: chooses one of the possible assignments.
+        subtypes: `(n,)` strings, kept in proportion within the classes; `None` if unknown.
 
     Returns:
         `(n,)` integers, 0 to `folds - 1`. All radiographs of one patient get the same.
@@ -133,7 +137,7 @@ def _order(names: np.ndarray, seed: int) -> np.ndarray:
 def _radiographs_of_each_kind(
     labels: np.ndarray, subtypes: np.ndarray | None, groups: np.ndarray, patients: int
 ) -> np.ndarray:
-    """`(patients, kinds)` integers; a kind is a class, or a class with a subtype."""
+    """Return `(patients, kinds)` integers; a kind is a class, or a class with a subtype."""
     named = [""] * len(labels) if subtypes is None else subtypes
     texts = [f"{label} {subtype}" for label, subtype in zip(labels, named, strict=True)]
     kinds, kind_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
@@ -143,9 +147,9 @@ def _radiographs_of_each_kind(
 
 
 def _strata(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Patients who show the same kinds: a mask of the kinds and one of the patients.
+    """Yield the patients with the same kinds of radiographs: a mask of kinds and a mask of patients.
 
-    Those of several kinds come first, so that those of one kind can make up for what is uneven in them.
+    Patients with several kinds come first, so that those with one can balance what they leave uneven.
     """
     shown = counts > 0
     found = sorted(set(map(tuple, shown.tolist())), key=lambda kinds: (-sum(kinds), kinds))
@@ -160,10 +164,6 @@ def _first_that_fit(waiting: list[int], sizes: np.ndarray, room: int) -> list[in
             taken.append(patient)
             room -= sizes[patient]
     return taken
-
-
-TOLERANCE = 0.01
-"""How far a split's size or class rate may be off, as a share, before that is said."""
 
 
 @overload
@@ -199,36 +199,47 @@ def split(
     folds: int | None = None,
     films: np.ndarray | None = None,
 ) -> Splits | list[Splits]:
-    """Deal a set of radiographs out to train, val and test.
+    """Split a set of radiographs into train, val and test.
 
-    Patients are kept whole, and so are copies of one film (the same decoded pixels, or near-duplicates as an
+    Patients are kept whole, and so are copies of one film (equal decoded pixels, or near-duplicates as an
     audit finds them) with all their patients; classes and subtypes are kept in proportion. The same seed
-    gives the same split whatever the order of the radiographs, on any machine. What falls to test depends on
-    `seed` and `test` alone.
+    gives the same split whatever the order of the radiographs, on any machine. The test set depends on
+    `seed` and `test` alone. `load_splits` splits in the same way.
 
     Args:
-        radiographs: the set, with labels. Where a radiograph's patient is unknown it is its own.
+        radiographs: the set, with labels. A radiograph of an unknown patient counts as a patient of its own.
         val: share of the radiographs for val, in [0, 1).
         test: share of the radiographs for test, in [0, 1).
-        seed: which of the possible splits.
-        folds: deal what is not test out to so many folds instead; `val` then plays no part.
-        films: `(n,)` strings, equal for copies of one film; by default what `films_of` finds, for which each
-            radiograph is decoded once.
+        seed: chooses one of the possible splits.
+        folds: split the radiographs that are not in test into this many folds instead; `val` is ignored.
+        films: `(n,)` strings, equal for copies of one film; by default the result of `films_of`, which
+            decodes each radiograph once.
 
     Returns:
-        The splits, with a sentence in `notices` on whatever a reader has to know of them. With `folds` a
-        list of so many splits with the same test: in number k, val is fold k and train are the others.
+        The splits, with a sentence in `notices` on everything a reader has to know about them. With `folds`,
+        a list of as many splits with the same test: in number k, val is fold k and train the other folds.
 
     Raises:
-        DataError: if there are no labels, the shares are impossible, a radiograph cannot be decoded, or there
-            are too few patients to give each split both classes.
+        SettingsError: if the shares leave nothing to train on, or there are fewer than 2 folds.
+        DataError: if there are no labels, a radiograph cannot be decoded, or there are too few patients to
+            give each split both classes.
+
+    Example:
+        >>> radiographs = pk.load_radiographs("chest_xray", split="train")
+        >>> splits = pk.split(radiographs, val=0.2, test=0.2, seed=7)
+        >>> set(splits.train.patients) & set(splits.test.patients)
+        set()
+        >>> [fold.val.split for fold in pk.split(radiographs, folds=3, seed=7)]
+        ['val', 'val', 'val']
     """
     if min(val, test) < 0 or val + test >= 1:
-        raise DataError(
-            f"Expected shares of 0 or more that leave something to train on. Received val {val}, test {test}."
+        raise SettingsError(
+            "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
+            f"Received {val} and {test}.",
+            parameter="val" if val < 0 or test >= 0 else "test",
         )
     if folds is not None and folds < 2:
-        raise DataError(f"Expected 2 folds or more. Received {folds}.")
+        raise SettingsError(f"Expected `folds` as 2 folds or more. Received {folds}.", parameter="folds")
     labels, subtypes = radiographs.require_labels(), radiographs.subtypes
     for class_name, count in radiographs.counts.items():
         if not count:
@@ -237,53 +248,71 @@ def split(
                 "classes; add images of the missing one."
             )
     films = films_of(radiographs) if films is None else films
-    patients = tie_duplicates(radiographs.patients, films)
+    groups = tie_duplicates(radiographs.patients, films)
     shares = {"train": 1 - val - test, "test": test, "val": val}
     fractions = {name: share for name, share in shares.items() if share}
-    split_of = split_by_patient(labels, patients, fractions=fractions, seed=seed, subtypes=subtypes)
+    split_of = split_by_patient(labels, groups, fractions=fractions, seed=seed, subtypes=subtypes)
     if folds is None:
-        return _as_splits(radiographs, films, split_of, fractions)
+        return _as_splits(radiographs, films, split_of, fractions, rule=SPLIT_RULE)
     rest = split_of != "test"
     fold_of = np.full(len(labels), -1)
     fold_of[rest] = fold_by_patient(
-        labels[rest], patients[rest], folds=folds, seed=seed, subtypes=subtypes[rest]
+        labels[rest], groups[rest], folds=folds, seed=seed, subtypes=subtypes[rest]
     )
     fractions |= {"train": (1 - test) * (folds - 1) / folds, "val": (1 - test) / folds}
     in_fold = [np.where(rest, np.where(fold_of == fold, "val", "train"), "test") for fold in range(folds)]
-    return [_as_splits(radiographs, films, split_of, fractions) for split_of in in_fold]
+    return [_as_splits(radiographs, films, split_of, fractions, rule=FOLD_RULE) for split_of in in_fold]
 
 
 def films_of(radiographs: RadiographSet) -> np.ndarray:
-    """Which film each radiograph shows: `(n,)` strings, equal for copies. Each is decoded once.
+    """Return the film that each radiograph shows: `(n,)` strings, equal for copies.
+
+    Of files with equal bytes only the first is decoded.
 
     Raises:
         DataError: if a radiograph cannot be decoded.
     """
+    if not len(radiographs):
+        return np.array([], dtype=object)
+    _, first, content_of = np.unique(radiographs.digests.astype(str), return_index=True, return_inverse=True)
 
-    def look(row: int) -> tuple[str, np.ndarray]:
-        pixels = radiographs.read(row)
+    def look_at(content: int) -> tuple[str, np.ndarray]:
+        pixels = radiographs.read(int(first[content]))
         return pixel_digest(pixels), thumbnail_of(pixels)
 
-    digests, thumbnails = zip(*in_threads(look, len(radiographs)), strict=True)
-    return digests_of_films(np.array(digests, dtype=object), np.stack(thumbnails))
+    digests, thumbnails = zip(*in_threads(look_at, len(first)), strict=True)
+    return merge_near_copies(np.array(digests, dtype=object), np.stack(thumbnails))[content_of]
 
 
-def pooled(sets: Iterable[RadiographSet]) -> RadiographSet:
-    """All radiographs of several sets in one, whatever split they were in."""
-    return replace(joined(list(sets)), split="")
+def copies_notice(films: np.ndarray) -> str:
+    """Return a sentence on the copies in a set that is split; empty if there are none.
+
+    Args:
+        films: `(n,)` strings, equal for copies of one film.
+    """
+    copies = len(films) - len(set(films))
+    if not copies:
+        return ""
+    subject = "1 radiograph is a copy" if copies == 1 else f"{copies} radiographs are copies"
+    return f"{subject} of others: copies stay on one side with all their patients."
 
 
 def _as_splits(
-    radiographs: RadiographSet, films: np.ndarray, split_of: np.ndarray, fractions: dict[str, float]
+    radiographs: RadiographSet,
+    films: np.ndarray,
+    split_of: np.ndarray,
+    fractions: dict[str, float],
+    *,
+    rule: str,
 ) -> Splits:
-    parts = {name: replace(radiographs.subset(split_of == name), split=name) for name in SPLITS}
+    parts = {name: radiographs.subset(split_of == name, split=name) for name in SPLITS}
     for name in fractions:
-        _require_enough_patients(parts[name], radiographs, films)
+        _require_both_classes(parts[name], radiographs, films)
     notices = tuple(_notices(radiographs, films, parts, fractions))
-    return Splits(parts["train"], parts["val"], parts["test"], notices=notices)
+    return Splits(parts["train"], parts["val"], parts["test"], notices=notices, rule=rule)
 
 
-def _require_enough_patients(part: RadiographSet, radiographs: RadiographSet, films: np.ndarray) -> None:
+def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films: np.ndarray) -> None:
     for label, (class_name, count) in enumerate(part.counts.items()):
         if not count:
             tied = tie_duplicates(radiographs.patients, films)
@@ -291,8 +320,8 @@ def _require_enough_patients(part: RadiographSet, radiographs: RadiographSet, fi
             have = "1 patient, or group" if groups == 1 else f"{groups} patients, or groups"
             raise DataError(
                 f"{part.split} gets no {class_name} radiographs: that class has {have} of patients with "
-                "copies in common, to be kept whole. Expected at least as many as splits or folds; ask for "
-                "fewer of them, or add patients."
+                "copies in common, to be kept whole. Expected both classes in each split or fold; make fewer "
+                "of them, or add patients."
             )
 
 
@@ -303,11 +332,9 @@ def _notices(
     fractions: dict[str, float],
 ) -> Iterator[str]:
     if len(set(radiographs.patients)) == len(radiographs):
-        yield "No patient has two radiographs, or none is known: each radiograph was dealt out by itself."
-    copies = len(radiographs) - len(set(films))
-    if copies:
-        subject = "1 radiograph is a copy" if copies == 1 else f"{copies} radiographs are copies"
-        yield f"{subject} of others: copies stay on one side with all their patients."
+        yield "No patient has two radiographs, or none is known: each radiograph was split by itself."
+    if copies := copies_notice(films):
+        yield copies
     rate = radiographs.require_labels().mean()
     for name, fraction in fractions.items():
         share, own_rate = len(parts[name]) / len(radiographs), parts[name].require_labels().mean()
@@ -318,5 +345,5 @@ def _notices(
         if abs(own_rate - rate) > TOLERANCE:
             yield (
                 f"{name} is {own_rate:.1%} {radiographs.class_names[1]}, the whole {rate:.1%}: "
-                "so few radiographs, or so large patients, come no nearer."
+                "too few radiographs, or too large patients, to come nearer."
             )

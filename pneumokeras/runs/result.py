@@ -65,7 +65,7 @@ def begin_run(
         RunError: if the folder holds a run with other settings or data, or something else.
     """
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
-    folder.open(settings=settings, data=_data_record(splits), command=_command(), seed=seed)
+    folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)
     splits.write_csv(folder.splits_path)
     return folder
 
@@ -176,21 +176,6 @@ def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
 def _read_history(path: Path) -> dict[str, list[float]]:
     rows = read_csv(path)
     return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
-
-
-def _data_record(splits: Splits) -> dict[str, Any]:
-    counts = {
-        name: radiographs.counts
-        for name, radiographs in (("train", splits.train), ("val", splits.val), ("test", splits.test))
-    }
-    return {
-        "path": str(Path(splits.source).absolute()),
-        "fingerprint": splits.fingerprint,
-        "classes": list(splits.train.class_names),
-        "counts": counts,
-        "notices": list(splits.notices),
-        "skipped": [vars(skipped) for skipped in splits.skipped],
-    }
 
 
 def _command() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv
-from pneumokeras.data.dataset import RadiographSet, Skipped, joined
+from pneumokeras.data.dataset import RadiographSet, Skipped, union
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import TemperatureScaling, roc_auc
@@ -199,7 +199,7 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
                 parts.append(of_member[split].subset([digest not in known for digest in contents]))
             known.update(contents)
         filled = [part for part in parts if len(part)]
-        return joined(filled) if filled else replace(nothing, split=split)
+        return union(filled) if filled else replace(nothing, split=split)
 
     data = [member.run.record()["data"] for member in members]
     return Splits(

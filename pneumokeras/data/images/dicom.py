@@ -1,4 +1,4 @@
-"""DICOM files: gray levels as their window shows them, and whose they are, without saying who.
+"""Read DICOM files: gray levels as their window shows them, and a pseudonym of the patient.
 
 Needs pydicom, the extra `pneumokeras[dicom]`, which is imported when the first DICOM file is met.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,21 +23,21 @@ import cv2
 import numpy as np
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.data.images.headers import is_dicom, require_size
+from pneumokeras.data.images.headers import is_dicom, require_size, undecodable
 
 SUFFIXES = (".dcm", ".dicom")
 """File endings of DICOM files, in lower case."""
 
 KEY_VARIABLE = "PNEUMOKERAS_KEY"
-"""Names the file of the key that patients are hashed with; by default `~/.config/pneumokeras/patient.key`."""
+"""Environment variable that names the key for patients; by default `~/.config/pneumokeras/patient.key`."""
 
 _KEY_BYTES = 32
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
-_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom gives all of them back as RGB
+_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom returns all of them as RGB
 
 
-def decode(content: np.ndarray) -> np.ndarray:
+def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
     """Turn the bytes of a DICOM file into gray levels.
 
     Stored values go through the rescale slope and intercept (or modality table), then through the first
@@ -45,44 +46,47 @@ def decode(content: np.ndarray) -> np.ndarray:
 
     Args:
         content: `(n,)` array of `uint8`, all of the file.
+        name: the file's name in messages.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
 
     Raises:
         DataError: if pydicom is missing, the file holds several frames or no image, or the image cannot be
-            decoded or claims too many pixels. The message goes on after the file's name and quotes nothing
-            from the header but kinds and sizes.
+            decoded or claims too many pixels. The message quotes nothing from the header but kinds and sizes.
     """
-    pydicom = _pydicom()
+    pydicom = _import_pydicom(name)
     if _DEFLATED in content[:4096].tobytes():  # inflating it would take up to a thousand times its size
-        raise DataError("cannot be decoded: it is a deflated DICOM file. Store it undeflated.")
+        raise undecodable(name, "it is a deflated DICOM file, to be stored undeflated")
     try:
         with _SILENCE.around_pydicom():
             dataset = pydicom.dcmread(BytesIO(content.tobytes()))
             _require_one_frame(dataset)
+            require_size(int(dataset.Rows), int(dataset.Columns), name)
             _require_decoder(dataset)
             return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
     except DataError:
         raise
+    except _Refused as error:
+        raise undecodable(name, str(error)) from error
     except Exception as error:  # damaged files make pydicom and its plugins raise nearly anything
-        raise DataError(
-            f"cannot be decoded: the DICOM data is damaged or incomplete ({type(error).__name__})."
+        raise undecodable(
+            name, f"the DICOM data is damaged or incomplete ({type(error).__name__})"
         ) from error
 
 
 def patient_of(path: Path) -> str | None:
-    """A name for the patient that a DICOM header tells of, the same for the same patient on this machine.
+    """Return a pseudonym of the patient in a DICOM header, the same for the same patient on this machine.
 
-    It is a hash of patient ID and issuer under a key that never leaves the machine, so nobody who sees the
-    name, in a manifest or a report, can find the patient by trying identifiers.
+    It is a hash of patient ID and issuer under a key that never leaves the machine, so that nobody who sees
+    it, in a manifest or a report, can find the patient by trying identifiers.
 
     Args:
         path: an image file.
 
     Returns:
-        Such as `patient-9f86d081884c7d65`, or `None` if it is no DICOM file, by its content, or its header
-        cannot be read or names nobody.
+        Such as `patient-9f86d081884c7d65`, or `None` if its content is not DICOM, or its header cannot be
+        read or holds no patient ID.
 
     Raises:
         DataError: if pydicom is missing, or the key cannot be read or made.
@@ -93,10 +97,7 @@ def patient_of(path: Path) -> str | None:
             return None
     except (OSError, ValueError):  # the file will be refused where it is read
         return None
-    try:
-        pydicom = _pydicom()
-    except DataError as error:
-        raise DataError(f"{path} {error}") from error
+    pydicom = _import_pydicom(path)
     wanted = ["PatientID", "IssuerOfPatientID"]
     try:
         with _SILENCE.around_pydicom():
@@ -117,11 +118,15 @@ def _start_of(path: Path) -> bytes:
         return file.read(4096)
 
 
-class _Silence:
-    """Keeps pydicom from telling of damage beside our own line, in all threads that read at the same time.
+class _Refused(Exception):
+    """A data set is refused, for the reason in the message; `decode` adds the file's name."""
 
-    What it warns and logs is set for the whole process: the first to come in turns it off, the last to leave
-    puts it back as it was.
+
+class _Silence:
+    """Silences pydicom's warnings and log, beside which our own error is enough, while any thread reads.
+
+    Both are settings of the whole process: the first thread to enter turns them off, the last to leave
+    restores them.
     """
 
     def __init__(self) -> None:
@@ -154,21 +159,20 @@ class _Silence:
 _SILENCE = _Silence()
 
 
-def _pydicom() -> ModuleType:
+def _import_pydicom(name: str | PathLike[str]) -> ModuleType:
     try:
         import pydicom
     except ImportError as error:
-        raise DataError("is a DICOM file, which needs pydicom: pip install 'pneumokeras[dicom]'.") from error
+        raise DataError(
+            f"{name} is a DICOM file, which needs pydicom: pip install 'pneumokeras[dicom]'.", path=name
+        ) from error
     return pydicom
 
 
 def _require_one_frame(dataset: Any) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise DataError(
-            f"cannot be decoded: it holds {frames} frames. Expected one; choose one and store it."
-        )
-    require_size(int(dataset.Rows), int(dataset.Columns))
+        raise _Refused(f"it holds {frames} frames, of which one has to be chosen and stored")
 
 
 def _require_decoder(dataset: Any) -> None:
@@ -176,9 +180,9 @@ def _require_decoder(dataset: Any) -> None:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not get_decoder(syntax).is_available:
-        raise DataError(
-            f"cannot be decoded: it is compressed as {syntax.name}, for which pydicom has no plugin here. "
-            "Install one: pip install 'pylibjpeg[all]'."
+        raise _Refused(
+            f"it is compressed as {syntax.name}, for which pydicom has no plugin here "
+            "(pip install 'pylibjpeg[all]' brings some)"
         )
 
 
@@ -187,7 +191,7 @@ def _luminance(dataset: Any) -> np.ndarray:
 
     colors = pixel_array(dataset)
     if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
-        raise DataError("cannot be decoded: its colors are not eight bits of RGB or YBR.")
+        raise _Refused("its colors are not eight bits of RGB or YBR")
     return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
@@ -195,7 +199,7 @@ def _as_shown(dataset: Any) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, pixel_array
 
     if dataset.PhotometricInterpretation not in _GRAY:
-        raise DataError("cannot be decoded: it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR.")
+        raise _Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
     with np.errstate(all="ignore"):  # what overflows is refused below
         values = np.asarray(apply_modality_lut(pixel_array(dataset), dataset), dtype=np.float64)
         if dataset.get("VOILUTSequence"):
@@ -205,18 +209,18 @@ def _as_shown(dataset: Any) -> np.ndarray:
         else:
             shown = (values - values.min()) / max(np.ptp(values), np.finfo(float).tiny)
     if not np.isfinite(shown).all():
-        raise DataError("cannot be decoded: its rescaling or window gives no numbers.")
+        raise _Refused("its rescaling or window gives no numbers")
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
     return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
 
 
 def _by_window(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Brightness in [0, 1] by the first window; DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    """Return the brightness in [0, 1] by the first window; DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
     center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
     function = dataset.get("VOILUTFunction") or "LINEAR"
     if width < 1 if function == "LINEAR" else width <= 0:
-        raise DataError(f"cannot be decoded: its window has the width {width:g}.")
+        raise _Refused(f"its window has the width {width:g}")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(-4 * (values - center) / width))
     if function == "LINEAR_EXACT":
@@ -225,7 +229,7 @@ def _by_window(values: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def _by_table(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Brightness in [0, 1] by the first VOI table; DICOM PS3.3, C.11.2.1.1."""
+    """Return the brightness in [0, 1] by the first VOI table; DICOM PS3.3, C.11.2.1.1."""
     from pydicom.pixels import apply_voi
 
     entries, first, depth = dataset.VOILUTSequence[0].LUTDescriptor
@@ -234,7 +238,7 @@ def _by_table(values: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def _key() -> bytes:
-    """This machine's secret: made when it is first needed, readable by its user only."""
+    """Return this machine's secret, made when it is first needed and readable by its user only."""
     path = Path(os.environ.get(KEY_VARIABLE) or Path.home() / ".config" / "pneumokeras" / "patient.key")
     try:
         if not path.exists():
@@ -243,15 +247,18 @@ def _key() -> bytes:
     except OSError as error:
         raise DataError(
             f"Cannot read or make the key for patients, {path}: {error.strerror}. "
-            f"Name another file with {KEY_VARIABLE}."
+            f"Name another file with {KEY_VARIABLE}.",
+            path=path,
         ) from error
     if len(key) != _KEY_BYTES:
-        raise DataError(f"{path} is not the key for patients: it has {len(key)} bytes, not {_KEY_BYTES}.")
+        raise DataError(
+            f"{path} is not the key for patients: it has {len(key)} bytes, not {_KEY_BYTES}.", path=path
+        )
     return key
 
 
 def _make_key(path: Path) -> None:
-    """Write a new key, unless another process is faster: whole, and never readable by others."""
+    """Write a new key unless another process is faster: whole, and never readable by others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

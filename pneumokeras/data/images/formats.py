@@ -1,4 +1,7 @@
-"""What a file's own bytes say of it before it is decoded: format, mode, whether its end is there."""
+"""Read a file's format, mode and end mark from its bytes, before it is decoded.
+
+Pillow's modes do not distinguish 8 from 16 bits in color, and it looks for an end mark only by decoding.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ class FileFormat:
     """What kind of image a file holds.
 
     Attributes:
-        name: such as JPEG; empty where the bytes are of no format known here.
-        mode: such as `gray` or `gray 16-bit`; empty where it is not looked up.
-        complete: whether the format's end mark is there, or the format has none.
+        name: such as JPEG; empty if the format is unknown.
+        mode: such as `gray` or `gray 16-bit`; empty for formats other than JPEG and PNG.
+        complete: whether the file has the format's end mark, or the format has none.
     """
 
     name: str
@@ -39,15 +42,15 @@ class FileFormat:
         return f"{self.name} {self.mode}".strip() or "other"
 
     def fits(self, suffix: str) -> bool:
-        """Whether files of this format are called so; `suffix` is in lower case, as in ".png"."""
+        """Return whether files of this format have the ending `suffix`, in lower case, as in ".png"."""
         return suffix in _SUFFIXES.get(self.name, (suffix,))
 
 
 def format_of(content: bytes) -> FileFormat:
-    """The format of a file.
+    """Return the format of a file.
 
     Args:
-        content: all of the file's bytes. Any bytes will do; nothing is raised.
+        content: all of the file's bytes. Nothing is raised, whatever they are.
     """
     kind = kind_of(content)
     if kind == "JPEG":
@@ -63,7 +66,7 @@ def _png(content: bytes) -> FileFormat:
 
 
 def _jpeg(content: bytes) -> FileFormat:
-    """An end mark counts behind the first scan; earlier ones belong to thumbnails."""
+    """Return the format of a JPEG; an end mark counts after the first scan: thumbnails have their own."""
     mode = ""
     try:
         for marker, place in jpeg_segments(content):
@@ -73,7 +76,7 @@ def _jpeg(content: bytes) -> FileFormat:
                 return FileFormat("JPEG", mode, complete=JPEG_END in content[place:])
     except (struct.error, IndexError):
         return FileFormat("JPEG", mode, complete=False)
-    return FileFormat("JPEG", mode)  # garbled: decoding will tell
+    return FileFormat("JPEG", mode)  # garbled: decoding will show it
 
 
 def _mode(name: str, depth: int) -> str:

@@ -1,24 +1,36 @@
-"""What the first bytes of an image file say of it, before anything is decoded or allocated."""
+"""Read kind and size of an image from its header, before anything is decoded or allocated.
+
+`PIL.Image.open` takes four times as long, and accepts files that are refused here because OpenCV would run
+for minutes or out of memory: a JPEG of a thousand scans, a PNG with a chunk larger than the file. Its limit
+of pixels is a setting of the whole process.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 
 from pneumokeras.core.errors import DataError
 
+EXPECTED = (
+    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; "
+    "replace it, or leave such files out with `skip_bad=True`."
+)
+"""What to do about a bad file, for the end of messages."""
+
 MAX_PIXELS = 2**26
-"""What a radiograph may have, 67 million; the largest detectors have about 30."""
+"""Maximum size of a radiograph, 67 million pixels; the largest detectors have about 30."""
 
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The markers of segments that say a JPEG's size; those between them are of tables, or reserved."""
+"""Markers of the segments that hold a JPEG's size; those between them are of tables, or reserved."""
 
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 
-_MAX_SEGMENTS = 2**17  # so that a file made of nothing else takes no minutes
+_MAX_SEGMENTS = 2**17  # so that a file made of nothing else does not take minutes
 _MAX_FILLING = 64
-_MAX_SCANS = 256  # each goes over the whole image; encoders make about ten
+_MAX_SCANS = 256  # decoding each takes as long as the whole image; encoders make about ten
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _JPEG_PROGRESSIVE_FRAME = 0xC2
 _TIFF_TAGS = {
@@ -33,13 +45,17 @@ _TIFF_TAGS = {
 _TIFF_TYPES = {3: "H", 4: "I"}
 
 
+class _Refused(Exception):
+    """A header is refused, for the reason in the message; the caller adds the file's name."""
+
+
 @dataclass(frozen=True)
 class Header:
-    """Kind and size of an image as its file claims them.
+    """Kind and size of an image, as claimed in its file.
 
     Attributes:
         kind: `"JPEG"`, `"PNG"`, `"BMP"`, `"TIFF"` or `"DICOM"`.
-        height: in pixels, as stored (an orientation is not applied); 0 for DICOM, which says it elsewhere.
+        height: in pixels, as stored (an orientation is not applied); 0 for DICOM, where it is an element.
         width: likewise.
     """
 
@@ -48,28 +64,45 @@ class Header:
     width: int = 0
 
 
-def read_header(content: memoryview) -> Header:
-    """Tell what kind of image a file holds, by its content, and how large it claims to be.
+def undecodable(name: str | PathLike[str], reason: str = "") -> DataError:
+    """Return the error for a file that cannot be decoded, with a whole sentence and an advice.
+
+    Args:
+        name: the file's name.
+        reason: completes "because ..." without its first word, such as "its end is missing".
+    """
+    because = f": {reason}" if reason else ""
+    return DataError(f"{name} cannot be decoded{because}.", EXPECTED, path=name)
+
+
+def read_header(content: memoryview, name: str | PathLike[str]) -> Header:
+    """Return the kind of image that a file holds, by its content, and the size that it claims.
+
+    Args:
+        content: all of the file's bytes.
+        name: the file's name in messages.
 
     Raises:
         DataError: if it is none of the known kinds, ends within its header, or claims no pixels or more than
-            `MAX_PIXELS`. The message goes on after the file's name.
+            `MAX_PIXELS`.
     """
     kind = kind_of(content)
     if not kind:
-        raise DataError("cannot be decoded.")
+        raise undecodable(name)
     if kind == "DICOM":
         return Header(kind)
     try:
         height, width = _SIZES[kind](content)
+    except _Refused as error:
+        raise undecodable(name, str(error)) from None
     except (struct.error, LookupError):
-        raise DataError(f"cannot be decoded: its {kind} header is damaged.") from None
-    require_size(height, width)
+        raise undecodable(name, f"its {kind} header is damaged") from None
+    require_size(height, width, name)
     return Header(kind, height, width)
 
 
 def kind_of(content: bytes | memoryview) -> str:
-    """What kind of image a file that begins so holds, as `Header` calls it; empty if none that is known."""
+    """Return the kind of image of a file that begins with `content`, as in `Header`; empty if unknown."""
     if is_dicom(content):
         return "DICOM"
     start = bytes(content[:8])
@@ -77,25 +110,25 @@ def kind_of(content: bytes | memoryview) -> str:
 
 
 def is_dicom(content: bytes | memoryview) -> bool:
-    """Whether a file that begins so is a DICOM file."""
+    """Return whether a file that begins with `content` is a DICOM file."""
     return bytes(content[128:132]) == b"DICM"
 
 
-def require_size(height: int, width: int) -> None:
+def require_size(height: int, width: int, name: str | PathLike[str]) -> None:
     """Refuse an image without pixels, and one that would fill the memory.
 
     Raises:
-        DataError: the message goes on after the file's name.
+        DataError: if the size is out of range.
     """
     if not 0 < height * width <= MAX_PIXELS:
-        raise DataError(f"cannot be decoded: it claims {width} x {height} pixels, of {MAX_PIXELS} at most.")
+        raise undecodable(name, f"it claims {width} x {height} pixels, of {MAX_PIXELS} at most")
 
 
 def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
-    """The marker of each segment of a JPEG and the place behind it, to the first scan or the end mark.
+    """Yield the marker of each segment of a JPEG and the place after it, to the first scan or the end mark.
 
-    Thumbnails, which cameras and viewers put into the first segments, are passed over with these. Where no
-    marker stands although one is due, nothing more comes.
+    Thumbnails, which cameras and viewers put into the first segments, are skipped with these. The iteration
+    stops where a marker is missing.
 
     Raises:
         IndexError: if the file ends before, or `struct.error`.
@@ -117,14 +150,14 @@ def _jpeg_size(content: memoryview) -> tuple[int, int]:
     for marker, place in jpeg_segments(content):
         if marker in JPEG_FRAMES:
             if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MAX_SCANS:
-                raise DataError(f"cannot be decoded: it has more than {_MAX_SCANS} scans.")
+                raise _Refused(f"it has more than {_MAX_SCANS} scans")
             height, width = struct.unpack_from(">HH", content, place + 3)
             return height, width
     raise LookupError("no frame")
 
 
 def _png_size(content: memoryview) -> tuple[int, int]:
-    """With a look at all chunks: the decoder allocates what each claims to hold."""
+    """Return the size after a look at all chunks, since the decoder allocates what each claims to hold."""
     place = 8
     for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", content, place)
@@ -132,7 +165,7 @@ def _png_size(content: memoryview) -> tuple[int, int]:
         if kind == b"IEND" or place > len(content):
             break
     if kind != b"IEND" or place > len(content):
-        raise DataError("cannot be decoded: the PNG data ends early.")
+        raise _Refused("the PNG data ends early")
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
 
@@ -144,7 +177,7 @@ def _bmp_size(content: memoryview) -> tuple[int, int]:
 
 
 def _tiff_size(content: memoryview) -> tuple[int, int]:
-    """Of the first image, or of one of its tiles if that claims more."""
+    """Return the size of the first image, or of one of its tiles if that claims more."""
     order = "<" if content[0] == ord("I") else ">"
     (directory,) = struct.unpack_from(f"{order}I", content, 4)
     (count,) = struct.unpack_from(f"{order}H", content, directory)
@@ -154,7 +187,7 @@ def _tiff_size(content: memoryview) -> tuple[int, int]:
         if tag in _TIFF_TAGS:
             (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + _TIFF_TYPES[kind], content, place + 8)
     if found["photometric"] == 0 and found["samples"] == 1 and found["bits"] > 8:
-        raise DataError("cannot be decoded: white is zero in it, which OpenCV heeds for 8 bits only.")
+        raise _Refused("white is zero in it, which OpenCV heeds for 8 bits only")
     return max(found["height"], found["tile height"]), max(found["width"], found["tile width"])
 
 

@@ -1,4 +1,4 @@
-"""One image file -> one gray `uint8` array, or a clear error."""
+"""Read one image file as a gray `uint8` array, or raise a clear error."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.images import dicom
-from pneumokeras.data.images.headers import JPEG_END, Header, read_header
+from pneumokeras.data.images.headers import EXPECTED, JPEG_END, Header, read_header, undecodable
 
 SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""File endings that are taken for radiographs, in lower case. What a file is, its content decides."""
+"""File endings that folders are searched for, in lower case. The content decides what a file is."""
 
 MAX_BYTES = 2**29
-"""What the file of a radiograph may take."""
+"""Maximum size of a radiograph's file."""
 
-_EXPECTED = (
-    "Expected a JPEG, PNG, TIFF, BMP or DICOM image; replace it, or leave such files out with --skip-bad."
-)
 _DETECTOR_DEPTHS = (8, 10, 12, 14, 16)
 _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
-# Measured on published radiographs brought to 224 pixels: reduced to no less than 1.1 times the target, they
-# differ from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an
-# eighth, of which only each block's mean is left, would save hardly more time and differ by 2.
+# Measured on published radiographs at 224 pixels: reduced to no less than 1.1 times the target, they differ
+# from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an eighth,
+# which keeps only each block's mean, would save hardly more time and differ by 2.
 _MIN_OVERSIZE = 1.1
 _JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 
@@ -42,10 +39,10 @@ def read_radiograph(
     Args:
         path: a JPEG, PNG, TIFF, BMP or (with pydicom) DICOM file, whatever its ending. Color is turned into
             luminance, transparency is ignored, an EXIF orientation is applied, more than eight bits are
-            brought to eight by `eight_bits`, DICOM is shown as its window says. A JPEG much larger than
+            reduced to eight by `eight_bits`, DICOM is shown with its window. A JPEG much larger than
             `image_size` is decoded at a half or a quarter of its size.
-        image_size: `(height, width)` to bring it to; `None` keeps its own size.
-        pad: keep the proportions and fill up with black, instead of stretching.
+        image_size: wanted `(height, width)`; `None` keeps its own size.
+        pad: keep the aspect ratio and pad with black, instead of stretching.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
@@ -57,7 +54,7 @@ def read_radiograph(
 
 
 def read_content(path: str | PathLike[str]) -> np.ndarray:
-    """The bytes of a radiograph's file: `(n,)` array of `uint8`.
+    """Read the bytes of a radiograph's file: `(n,)` array of `uint8`.
 
     Raises:
         DataError: if it cannot be read, is no regular file, or is larger than `MAX_BYTES`.
@@ -65,15 +62,19 @@ def read_content(path: str | PathLike[str]) -> np.ndarray:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-            raise DataError(f"{path} is not a file.", _EXPECTED)
+            raise DataError(f"{path} is not a file.", EXPECTED, path=path)
         if status.st_size > MAX_BYTES:
-            raise DataError(f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most.", _EXPECTED)
+            raise DataError(
+                f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most.", EXPECTED, path=path
+            )
         return np.fromfile(path, dtype=np.uint8)
     except DataError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"Cannot read {path}: {reason}.", "Is it there, and may you read it?") from error
+        raise DataError(
+            f"Cannot read {path}: {reason}.", "Check its name and its permissions.", path=path
+        ) from error
 
 
 def decode_radiograph(
@@ -87,7 +88,7 @@ def decode_radiograph(
 
     Args:
         content: `(n,)` array of `uint8`, all of the file.
-        name: what messages call it.
+        name: the file's name in messages.
         image_size: as for `read_radiograph`.
         pad: as for `read_radiograph`.
 
@@ -98,39 +99,41 @@ def decode_radiograph(
         DataError: as `read_radiograph`.
     """
     if not content.size:
-        raise DataError(f"{name} is empty.", _EXPECTED)
-    try:
-        header = read_header(content.data)
-        pixels = dicom.decode(content) if header.kind == "DICOM" else _decoded(content, header, image_size)
-    except DataError as error:
-        raise DataError(f"{name} {error}", _EXPECTED) from error
+        raise DataError(f"{name} is empty.", EXPECTED, path=name)
+    header = read_header(content.data, name)
+    if header.kind == "DICOM":
+        pixels = dicom.decode(content, name)
+    else:
+        pixels = _decode(content, header, name, image_size)
     return pixels if image_size is None else resize(pixels, image_size, pad=pad)
 
 
-def _decoded(content: np.ndarray, header: Header, image_size: tuple[int, int] | None) -> np.ndarray:
+def _decode(
+    content: np.ndarray, header: Header, name: str | PathLike[str], image_size: tuple[int, int] | None
+) -> np.ndarray:
     if header.kind == "JPEG":
-        how = _jpeg_flag(header, image_size)
-        pixels = _by_opencv(content, how)
-        if pixels is not None and _ends_in_filling(content, header, pixels, how):
-            raise DataError("cannot be decoded whole: its lower part is missing.")
+        flag = _jpeg_flag(header, image_size)
+        pixels = _decode_with_opencv(content, flag)
+        if pixels is not None and _ends_in_filling(content, header, pixels, flag):
+            raise undecodable(name, "its lower part is missing")
     else:
-        pixels = _by_opencv(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        pixels = _decode_with_opencv(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
-        raise DataError(f"cannot be decoded: the {header.kind} data is damaged or ends early.")
+        raise undecodable(name, f"the {header.kind} data is damaged or ends early")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"cannot be decoded: it holds {pixels.dtype}, not 8 or 16 bits a pixel.")
+        raise undecodable(name, f"it holds {pixels.dtype}, not 8 or 16 bits per pixel")
     return eight_bits(pixels)
 
 
-def _by_opencv(content: np.ndarray, how: int) -> np.ndarray | None:
+def _decode_with_opencv(content: np.ndarray, flag: int) -> np.ndarray | None:
     try:
-        return cv2.imdecode(content, how)
+        return cv2.imdecode(content, flag)
     except cv2.error:  # most damage makes it return None, some makes it raise
         return None
 
 
 def _jpeg_flag(header: Header, image_size: tuple[int, int] | None) -> int:
-    """How to decode a JPEG: as small as `image_size` leaves room for, whichever way the file is turned."""
+    """Return OpenCV's flag for a JPEG: the smallest size that `image_size` allows, in any orientation."""
     if image_size is not None:
         oversize = min(header.height, header.width) / max(image_size)
         for factor, flag in _REDUCTIONS.items():
@@ -139,12 +142,14 @@ def _jpeg_flag(header: Header, image_size: tuple[int, int] | None) -> int:
     return cv2.IMREAD_GRAYSCALE
 
 
-def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, how: int) -> bool:
-    """Whether a JPEG was cut and closed again: its data ends before its image does.
+def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, flag: int) -> bool:
+    """Return whether a JPEG was cut and closed again: its data ends before its image does.
 
-    The decoder fills what is missing with level 128, without a word to its caller. A picture that ends so is
-    decoded again with other data where its end marker stands: if all of it was there, nothing changes. That
-    data has every restart marker, since a decoder that waits for one skips all that comes before it.
+    The decoder silently fills what is missing with level 128. A picture that ends in it is decoded again
+    with other data in place of its end marker: if the picture was whole, nothing changes. That data has
+    every restart marker, since a decoder that waits for one skips everything before it.
+
+    Pillow has no such check: it opens, verifies and loads these files without an error.
     """
     if pixels[-1, -1] != 128:
         return False
@@ -154,12 +159,12 @@ def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, ho
     parts = zip(np.array_split(other, 2 * len(_JPEG_RESTARTS)), 2 * _JPEG_RESTARTS, strict=True)
     filling = b"".join(part.tobytes() + marker for part, marker in parts)
     longer = content[:end].tobytes() + filling + JPEG_END
-    again = _by_opencv(np.frombuffer(longer, np.uint8), how)
+    again = _decode_with_opencv(np.frombuffer(longer, np.uint8), flag)
     return again is None or not np.array_equal(again, pixels)
 
 
 def eight_bits(levels: np.ndarray) -> np.ndarray:
-    """Gray levels of 8 to 16 bits, brought to eight.
+    """Reduce gray levels of 8 to 16 bits to eight.
 
     The depth is the smallest of 8, 10, 12, 14 and 16 bits that holds the brightest level, since detectors of
     10 to 14 bits are stored in files of 16; that depth's range becomes 0 to 255, linearly.
@@ -168,7 +173,7 @@ def eight_bits(levels: np.ndarray) -> np.ndarray:
         levels: array of `uint8` or `uint16`.
 
     Returns:
-        Array of `uint8` of the same shape; `levels` itself where they are eight bits already.
+        Array of `uint8` of the same shape; `levels` itself if they are eight bits already.
     """
     if levels.dtype == np.uint8:
         return levels
@@ -178,12 +183,12 @@ def eight_bits(levels: np.ndarray) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
-    """Bring gray levels to a size: averaged over areas when shrinking, interpolated when growing.
+    """Resize gray levels: averaged over areas when shrinking, interpolated when growing.
 
     Args:
         pixels: `(height, width)` array of `uint8`.
-        image_size: the wanted `(height, width)`.
-        pad: keep the proportions and fill up with black, instead of stretching.
+        image_size: wanted `(height, width)`.
+        pad: keep the aspect ratio and pad with black, instead of stretching.
 
     Returns:
         Array of shape `image_size` and the type of `pixels`.

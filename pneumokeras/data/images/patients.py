@@ -1,4 +1,4 @@
-"""What the name of a radiograph's file says: whose it is, which class, which kind of pneumonia."""
+"""Read patient, class and kind of pneumonia from the name of a radiograph's file, or its DICOM header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.images import dicom
 
 PATIENT_PATTERN = (
@@ -17,37 +17,43 @@ PATIENT_PATTERN = (
 """Patient or series in the file names of the Kaggle set "chest-xray-pneumonia" and of its publisher's."""
 
 SUBTYPES = ("bacteria", "virus")
-"""Kinds of pneumonia that are known by a word in the file's name."""
+"""Kinds of pneumonia that a word in the file's name gives."""
 
 
 def patients_of(
-    files: Sequence[Path], pattern: str | None, root: Path | None, *, told: Sequence[str] | None = None
+    files: Sequence[Path],
+    *,
+    pattern: str | None = None,
+    root: Path | None = None,
+    known: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Whose radiographs these are.
+    """Return the patient of each file: `(n,)` strings; if unknown, a name that no other file has.
 
     Args:
         files: the image files.
         pattern: regular expression searched in each file's name; its group `patient`, or its first group, is
-            the patient. By default `PATIENT_PATTERN`, after what the header of a DICOM file says.
+            the patient. By default the patient in a DICOM header, then `PATIENT_PATTERN`.
         root: folder that radiographs of unknown patients are named from; `None` takes the paths as they are.
-        told: `(n,)` strings, who somebody says they are; the files are asked only where it is empty.
-
-    Returns:
-        `(n,)` strings; where no patient is known, a name that no other file has.
+        known: `(n,)` strings, patients that are already known; the files are read only where it is empty.
 
     Raises:
-        DataError: if the regular expression is invalid, has no group, or matches no file.
+        SettingsError: if the regular expression is invalid, has no group, or matches no file.
+        DataError: if there are DICOM files and pydicom or the key for patients is missing.
     """
-    if told is not None:
-        patients = np.array(told, dtype=object)
+    if known is not None:
+        patients = np.array(known, dtype=object)
         unknown = np.flatnonzero(patients == "").tolist()
-        patients[unknown] = patients_of([files[index] for index in unknown], pattern, root)
+        patients[unknown] = patients_of([files[index] for index in unknown], pattern=pattern, root=root)
         return patients
     expression = _expression(PATIENT_PATTERN if pattern is None else pattern)
     group = "patient" if "patient" in expression.groupindex else 1
     matches = [expression.search(file.name) for file in files]
     if pattern is not None and files and not any(matches):
-        raise DataError(f"Patient pattern {pattern!r} matches no file name, such as {files[0].name}.")
+        raise SettingsError(
+            f"Expected `patient_pattern` to match file names such as {files[0].name}. Received {pattern!r}, "
+            "which matches no file name.",
+            parameter="patient_pattern",
+        )
     found = [match[group] if match else None for match in matches]
     if pattern is None:
         found = [dicom.patient_of(file) or patient for file, patient in zip(files, found, strict=True)]
@@ -58,29 +64,30 @@ def patients_of(
 
 
 def subtypes_of(files: Sequence[Path]) -> np.ndarray:
-    """`(n,)` strings: the one of `SUBTYPES` that each file's name holds as a word, empty where none does."""
+    """Return the one of `SUBTYPES` that is a word of each file's name: `(n,)` strings, empty if none is."""
     return np.array([next(iter(_words(file.name, SUBTYPES)), "") for file in files], dtype=object)
 
 
 def label_of(file: Path, classes: tuple[str, str]) -> int:
-    """The class that a file's name holds as a word, as in `NORMAL-001.png`; a subtype stands for class 1.
+    """Return the class that is a word of a file's name, as in `NORMAL-001.png`; a subtype means class 1.
 
     Raises:
-        DataError: if the name says neither class, or both.
+        DataError: if the name contains neither class, or both.
     """
     named = {classes.index(name) for name in _words(file.name, classes)}
     if not set(SUBTYPES) & {name.lower() for name in classes}:
         named |= {1 for _ in _words(file.name, SUBTYPES)}
     if len(named) != 1:
         raise DataError(
-            f"The name of {file} says {'both classes' if named else 'no class'}. Expected {classes[0]}, "
-            f"{classes[1]}, {' or '.join(SUBTYPES)} in it, or folders of these classes, or a manifest."
+            f"The name of {file} contains {'both classes' if named else 'no class'}. Expected {classes[0]}, "
+            f"{classes[1]}, {' or '.join(SUBTYPES)} in it, or folders of these classes, or a manifest.",
+            path=file,
         )
     return named.pop()
 
 
 def _words(name: str, wanted: Sequence[str]) -> list[str]:
-    """Those of `wanted` that stand in `name` with no letter beside them, in any case."""
+    """Return those of `wanted` that are in `name` with no letter beside them, in any case."""
     return [
         word for word in wanted if re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", name, re.IGNORECASE)
     ]
@@ -90,10 +97,15 @@ def _expression(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"Patient pattern {pattern!r} is no regular expression: {error}.") from error
+        raise SettingsError(
+            f"Expected `patient_pattern` as a regular expression. Received {pattern!r}, which is no regular "
+            f"expression: {error}.",
+            parameter="patient_pattern",
+        ) from error
     if not expression.groups:
-        raise DataError(
-            f"Patient pattern {pattern!r} has no group. Put the patient in brackets, as in '^(\\w+)_'."
+        raise SettingsError(
+            f"`patient_pattern` {pattern!r} has no group. Put the patient in brackets, as in '^(\\w+)_'.",
+            parameter="patient_pattern",
         )
     return expression
 

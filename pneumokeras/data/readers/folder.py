@@ -1,11 +1,11 @@
-"""Folders of radiographs, by split and class -> sets."""
+"""Read folders of radiographs, by split and class, into sets."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pneumokeras.core.errors import DataError
@@ -14,67 +14,111 @@ from pneumokeras.data.images.image import SUFFIXES
 from pneumokeras.data.images.patients import label_of
 
 
-def read_folder(
-    folder: Path, *, classes: tuple[str, str], patient_pattern: str | None
-) -> dict[str, RadiographSet]:
+@dataclass(frozen=True)
+class Contents:
+    """The radiographs that a reader found.
+
+    Attributes:
+        sets: the sets by split; one set under the key `""` if there are no folders of splits.
+        left_out: the number of images beside the folders of splits or classes, which are in no set.
+    """
+
+    sets: dict[str, RadiographSet]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What lies directly in a folder, without hidden files and folders."""
+
+    folder: Path
+    subfolders: tuple[Path, ...]
+    images: int
+
+    @classmethod
+    def of(cls, folder: Path) -> _Listing:
+        """List a folder.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        try:
+            children = [child for child in sorted(folder.iterdir()) if _is_visible(child.name)]
+            subfolders = tuple(child for child in children if child.is_dir())
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        others = set(children).difference(subfolders)
+        return cls(folder, subfolders, sum(child.suffix.lower() in SUFFIXES for child in others))
+
+    def has_splits_or_classes(self, classes: tuple[str, str]) -> bool:
+        """Return whether a subfolder has the name of a split or a class."""
+        wanted = {name.upper() for name in (*SPLIT_OF_NAME, *classes)}
+        return any(child.name.upper() in wanted for child in self.subfolders)
+
+    def by_meaning(self, meaning: Callable[[str], str | None]) -> dict[str, Path]:
+        """Return the subfolders by what their names mean; those that mean `None` are omitted.
+
+        Raises:
+            DataError: if two mean the same.
+        """
+        found: dict[str, Path] = {}
+        for child in self.subfolders:
+            key = meaning(child.name)
+            if key is None:
+                continue
+            if key in found:
+                raise DataError(
+                    f"{self.folder} holds both {found[key].name} and {child.name}. "
+                    "Expected one; merge the two.",
+                    path=self.folder,
+                )
+            found[key] = child
+        return found
+
+
+def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str | None) -> Contents:
     """Find the radiographs in a folder.
 
     Args:
         folder: holds train, val and test, or is itself one of these: folders of the classes, or files whose
-            names say the class.
+            names contain the class.
         classes: names of class 0 and class 1, in any case.
         patient_pattern: as for `RadiographSet.from_files`.
-
-    Returns:
-        The sets by split; the one set under the key `""` where there are no folders of splits.
 
     Raises:
         DataError: if nothing usable is found, there are not exactly the two classes, or a folder cannot be
             read.
     """
-    splits = _subfolders(folder, lambda name: SPLIT_OF_NAME.get(name.lower()))
-    if not splits:
-        _refuse_outer_folder(folder, classes)
-        return {"": _set_from_folder(folder, classes, patient_pattern, root=folder)}
-    return {
-        split: replace(_set_from_folder(splits[split], classes, patient_pattern, root=folder), split=split)
-        for split in SPLITS
-        if split in splits
+    top = _Listing.of(folder)
+    folders = top.by_meaning(lambda name: SPLIT_OF_NAME.get(name.lower()))
+    if not folders:
+        _refuse_outer_folder(top, classes)
+    listings = {split: _Listing.of(folders[split]) for split in SPLITS if split in folders} or {"": top}
+    sets = {
+        split: _read_split(listing, split, classes, patient_pattern, root=folder)
+        for split, listing in listings.items()
     }
+    places = (top, *listings.values()) if folders else (top,)
+    return Contents(sets, sum(place.images for place in places if place.has_splits_or_classes(classes)))
 
 
-def images_beside(folder: Path, *, classes: tuple[str, str]) -> int:
-    """How many images lie beside the folders of splits or classes, where `read_folder` passes them over."""
-    splits = [child for child in _visible_folders(folder) if child.name.lower() in SPLIT_OF_NAME]
-    return sum(
-        file.suffix.lower() in SUFFIXES and _is_visible(file.name) and not file.is_dir()
-        for place in (folder, *splits)
-        if _has_folders_of_radiographs(place, classes)
-        for file in place.iterdir()
-    )
-
-
-def _refuse_outer_folder(folder: Path, classes: tuple[str, str]) -> None:
-    """Say what was meant where an archive was unpacked into a folder of its own."""
-    if _has_folders_of_radiographs(folder, classes):
+def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
+    """Refuse a folder around the one that was meant, as unpacking an archive leaves it."""
+    if top.has_splits_or_classes(classes):
         return
-    inner = [child for child in _visible_folders(folder) if _has_folders_of_radiographs(child, classes)]
+    inner = [child for child in top.subfolders if _Listing.of(child).has_splits_or_classes(classes)]
     if len(inner) == 1:
         raise DataError(
-            f"{folder} holds {inner[0].name}. Expected train, val and test, or {classes[0]} and "
-            f"{classes[1]}. Did you mean {inner[0]}?"
+            f"{top.folder} holds {inner[0].name}. Expected train, val and test, or {classes[0]} and "
+            f"{classes[1]}. Did you mean {inner[0]}?",
+            path=top.folder,
         )
 
 
-def _has_folders_of_radiographs(folder: Path, classes: tuple[str, str]) -> bool:
-    wanted = {name.upper() for name in (*SPLIT_OF_NAME, *classes)}
-    return any(child.name.upper() in wanted for child in _visible_folders(folder))
-
-
-def _set_from_folder(
-    folder: Path, classes: tuple[str, str], pattern: str | None, *, root: Path
+def _read_split(
+    listing: _Listing, split: str, classes: tuple[str, str], pattern: str | None, *, root: Path
 ) -> RadiographSet:
-    children = _subfolders(folder, str.upper)
+    children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
     others = sorted(
         name for name, child in children.items() if name not in wanted and any(images_under(child))
@@ -82,8 +126,9 @@ def _set_from_folder(
     if others:
         held = ", ".join(children[name].name for name in (*wanted, *others) if name in children)
         raise DataError(
-            f"{folder} holds {held}. Expected exactly two classes, {classes[0]} and {classes[1]}; "
-            "name others with --classes, or move them out."
+            f"{listing.folder} holds {held}. Expected exactly two classes, {classes[0]} and {classes[1]}; "
+            "name others with `classes`, or move them out.",
+            path=listing.folder,
         )
     if any(name in children for name in wanted):
         labeled = [
@@ -93,46 +138,24 @@ def _set_from_folder(
             for file in sorted(images_under(children[name]))
         ]
     else:
-        labeled = [(file, label_of(file, classes)) for file in sorted(images_under(folder))]
+        labeled = [(file, label_of(file, classes)) for file in sorted(images_under(listing.folder))]
     if not labeled:
         raise DataError(
-            f"No images under {folder}. "
-            f"Expected folders {classes[0]} and {classes[1]} holding JPEG, PNG, TIFF, BMP or DICOM files."
+            f"No images under {listing.folder}. "
+            f"Expected folders {classes[0]} and {classes[1]} holding JPEG, PNG, TIFF, BMP or DICOM files.",
+            path=listing.folder,
         )
     files, labels = zip(*labeled, strict=True)
     return RadiographSet.from_files(
-        files, labels=labels, class_names=classes, patient_pattern=pattern, root=root
+        files, labels=labels, class_names=classes, patient_pattern=pattern, root=root, split=split
     )
 
 
-def _subfolders(folder: Path, meaning: Callable[[str], str | None]) -> dict[str, Path]:
-    """The subfolders by what their names mean, without hidden ones and those that mean nothing."""
-    found: dict[str, Path] = {}
-    for child in _visible_folders(folder):
-        key = meaning(child.name)
-        if key is None:
-            continue
-        if key in found:
-            raise DataError(
-                f"{folder} holds both {found[key].name} and {child.name}. Expected one; merge the two."
-            )
-        found[key] = child
-    return found
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    try:
-        return [child for child in sorted(folder.iterdir()) if _is_visible(child.name) and child.is_dir()]
-    except OSError as error:
-        raise DataError(f"Cannot read {folder}: {error.strerror}. May you read it?") from error
-
-
 def images_under(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and its subfolders, hidden ones left out, in no particular order.
+    """Yield the image files in a folder and its subfolders, without hidden ones, in no particular order.
 
-    Linked subfolders are followed after the real ones, each folder is gone through once, and a link back
-    to a folder that lies around it is left out. A link that leads nowhere counts, and is an error where it
-    is read.
+    Linked subfolders are followed after the real ones, each folder is visited once, and a link back to a
+    folder around it is ignored. A broken link counts as a file, and is an error when it is read.
 
     Raises:
         DataError: if a folder cannot be read.
@@ -158,8 +181,12 @@ def images_under(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Stop where a folder cannot be read, which `os.walk` would pass over in silence."""
-    raise DataError(f"Cannot read {error.filename}: {error.strerror}. May you read it?") from error
+    """Stop at a folder that cannot be read, which `os.walk` would skip silently."""
+    raise _unreadable(error.filename, error) from error
+
+
+def _unreadable(folder: str | Path, error: OSError) -> DataError:
+    return DataError(f"Cannot read {folder}: {error.strerror}. Check its permissions.", path=folder)
 
 
 def _is_visible(name: str) -> bool:

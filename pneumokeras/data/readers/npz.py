@@ -1,10 +1,9 @@
-"""PneumoniaMNIST-style `.npz` files -> sets."""
+"""Read PneumoniaMNIST-style `.npz` files into sets."""
 
 from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.data.dataset import SPLITS, RadiographSet
 
 ARRAY_MARK = ".npz::"
-"""Stands in the name of an array's row, `FILE.npz::train/12`."""
+"""Part of the name of an array's row, `FILE.npz::train/12`."""
 
 _EXPECTED = "Expected a PneumoniaMNIST-style .npz."
 _LARGEST_EXPANSION = 100
@@ -35,15 +34,17 @@ def read_npz(path: Path, *, classes: tuple[str, str]) -> dict[str, RadiographSet
         The sets by split.
 
     Raises:
-        DataError: if the file cannot be read, an array of images has no labels, or shapes, types or values
-            are not as for `RadiographSet.from_arrays`.
+        DataError: if the file cannot be read, an array of images has no labels, or a shape, type or value
+            is none that `RadiographSet.from_arrays` takes.
     """
     try:
         arrays = _arrays(path)
     except DataError:
         raise
     except Exception as error:  # damaged archives make zipfile, zlib and NumPy raise nearly anything
-        raise DataError(f"Cannot read {path} ({type(error).__name__}: {error}). {_EXPECTED}") from error
+        raise DataError(
+            f"Cannot read {path} ({type(error).__name__}: {error}). {_EXPECTED}", path=path
+        ) from error
     return {
         split: _set_from_arrays(path, split, arrays[f"{split}_images"], arrays[f"{split}_labels"], classes)
         for split in SPLITS
@@ -52,25 +53,27 @@ def read_npz(path: Path, *, classes: tuple[str, str]) -> dict[str, RadiographSet
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The images and labels of each split that there is, both or neither."""
+    """Return the images and labels of each split that the file has."""
     with np.load(path, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path} holds a single array. {_EXPECTED}")
+            raise DataError(f"{path} holds a single array. {_EXPECTED}", path=path)
         splits = [split for split in SPLITS if f"{split}_images" in archive.files]
         if not splits:
             held = ", ".join(archive.files) or "nothing"
-            raise DataError(f"{path} holds {held}. Expected train_images, train_labels and so on.")
+            raise DataError(f"{path} holds {held}. Expected train_images, train_labels and so on.", path=path)
         wanted = [f"{split}_{what}" for split in splits for what in ("images", "labels")]
         missing = [name for name in wanted if name not in archive.files]
         if missing:
-            raise DataError(f"{path} has no {missing[0]}. Expected labels beside every array of images.")
+            raise DataError(
+                f"{path} has no {missing[0]}. Expected labels beside every array of images.", path=path
+            )
         for name in wanted:
             _require_honest_size(path, name)
         return {name: archive[name] for name in wanted}
 
 
 def _require_honest_size(path: Path, name: str) -> None:
-    """Refuse an array before it is allocated if the file does not hold as much as the array claims."""
+    """Refuse an array, before it is allocated, if the file does not hold as much as it claims."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         shape, _, dtype = _HEADER_READERS[np.lib.format.read_magic(file)](file)
         member = archive.getinfo(f"{name}.npy")
@@ -79,7 +82,8 @@ def _require_honest_size(path: Path, name: str) -> None:
         _NEVER_TOO_LARGE, _LARGEST_EXPANSION * member.compress_size
     ):
         raise DataError(
-            f"{path}: {name} claims {claimed} bytes, its file holds {member.compress_size}. {_EXPECTED}"
+            f"{path}: {name} claims {claimed} bytes, its file holds {member.compress_size}. {_EXPECTED}",
+            path=path,
         )
 
 
@@ -88,24 +92,24 @@ def _set_from_arrays(
 ) -> RadiographSet:
     try:
         members = [f"{split}/{index}" for index in range(len(np.atleast_1d(images)))]
-        radiographs = RadiographSet.from_arrays(
+        return RadiographSet.from_arrays(
             images,
             labels,
             names=[f"{path}::{member}" for member in members],
             patients=members,
             class_names=classes,
+            split=split,
         )
     except DataError as error:
-        raise DataError(f"{path}, {split}: {error}") from error
-    return replace(radiographs, split=split)
+        raise DataError(f"{path}, {split}: {error}", path=path) from error
 
 
 def rows_of_npz(names: list[str], folder: Path, *, classes: tuple[str, str]) -> RadiographSet:
-    """Rows of one `.npz` file as a set, without labels, named as `read_npz` names them.
+    """Read rows of one `.npz` file as a set without labels, named as `read_npz` names them.
 
     Args:
         names: `FILE.npz::train/12` and so on, as `Splits.write_csv` names them.
-        folder: where a relative file lies.
+        folder: the folder that a relative file name starts from.
         classes: names of class 0 and class 1.
 
     Raises:
@@ -114,19 +118,20 @@ def rows_of_npz(names: list[str], folder: Path, *, classes: tuple[str, str]) -> 
     parts = [name.rpartition("::") for name in names]
     files = {file for file, _, _ in parts}
     if len(files) != 1:
-        raise DataError("A manifest of arrays must name the rows of one .npz file.")
+        raise DataError("A manifest of arrays must name the rows of one .npz file.", path=folder)
     file = folder / files.pop()
-    found = read_npz(file, classes=classes)
     members = {
         f"{split}/{index}": image
-        for split, radiographs in found.items()
+        for split, radiographs in read_npz(file, classes=classes).items()
         for index, image in enumerate(radiographs.images)
     }
     wanted = [member for _, _, member in parts]
     try:
         images = np.stack([members[member] for member in wanted])
     except (KeyError, ValueError) as error:
-        raise DataError(f"The manifest names a row that {parts[0][0]} does not have ({error}).") from error
+        raise DataError(
+            f"The manifest names a row that {parts[0][0]} does not have ({error}).", path=file
+        ) from error
     return RadiographSet.from_arrays(
         images, names=[f"{file}::{member}" for member in wanted], patients=wanted, class_names=classes
     )

@@ -1,4 +1,4 @@
-"""The marker that tells a folder of phantoms from one of real radiographs."""
+"""Recognize folders of phantoms by the note that `write_phantoms` leaves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ README = (
 
 
 def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
-    """Whether some of a set's images lie where `write_phantoms` wrote them, in `folder/{split}/{class}`."""
+    """Return whether any of the images lie where `write_phantoms` wrote them, in `folder/{split}/{class}`."""
     if isinstance(images, np.ndarray):
         return False
     folders = {path.resolve().parent.parent for path in {file.parent for file in images}}
