@@ -1,4 +1,4 @@
-"""`pneumokeras data audit`: what would make a model's figures wrong, before there is a model."""
+"""`pneumokeras data audit`: look for what would make a model's metrics wrong, before training."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def audit(
 
 
 def _audit_lines(audit: Audit) -> Iterator[str]:
-    """Counts, figures and findings, for people."""
+    """Yield counts, AUCs and findings, a line each."""
     for split, counts in audit.counts.items():
         classes = ", ".join(f"{number:,} {name}" for name, number in counts.items())
         number = audit.patients[split]
