@@ -468,7 +468,7 @@ def test_masks_are_read_as_they_were_drawn(phantom_folder):
 
 def test_a_phantom_without_its_masks_is_one_clear_error(phantom_folder, tmp_path):
     file = tmp_path / "test" / "NORMAL" / "a.jpeg"
-    with pytest.raises(DataError, match="Draw the phantoms anew"):
+    with pytest.raises(DataError, match="Draw the phantoms again"):
         read_masks([file], (64, 64))
 
 

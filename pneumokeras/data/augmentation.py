@@ -174,7 +174,7 @@ def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
         if getattr(generator, option, None):
             raise SettingsError(
                 f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 "
-                f"itself: done twice, it would train on wrong inputs. Leave {option} out.",
+                f"itself; applying it twice would train on wrong inputs. Leave {option} out.",
                 parameter="generator",
             )
 
