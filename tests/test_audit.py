@@ -161,6 +161,15 @@ class TestCounts:
         assert audit.formats == {"array gray": 120}
         assert audit.shortcut.auc > 0.8  # a bright spot raises the brightness
 
+    def test_a_set_is_audited_like_a_split_of_its_name(self, phantom_folder):
+        splits = pk.load_splits(phantom_folder)
+        none = splits.test.subset([])
+        alone = replace(splits, train=none, val=none, source=str(phantom_folder))
+        audit = pk.audit(splits.test, source=str(phantom_folder))
+        assert list(audit.counts) == ["test"]
+        assert audit.json() == pk.audit(alone).json()
+        assert list(pk.audit(replace(splits.test, split="")).counts) == ["all"]
+
     def test_a_split_of_an_npz_that_is_empty_is_no_split(self, spot_splits, tmp_path):
         train = spot_splits.train
         nothing = {"test_images": train.images[:0], "test_labels": train.labels[:0]}

@@ -194,7 +194,7 @@ class TestOverlay:
         assert shown[0, 0, 0] > shown[0, 0, 2]
 
     def test_shapes_must_agree(self):
-        with pytest.raises(ValueError, match="one shape"):
+        with pytest.raises(DataError, match="one shape"):
             overlay(IMAGES[0], np.zeros((8, 8)))
 
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pneumokeras.cli import main
-from pneumokeras.core.errors import DataError, OutputError
+from pneumokeras.core.errors import DataError, OutputError, SettingsError
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.phantoms.anatomy import draw_patient
 from pneumokeras.data.phantoms.draw import draw_phantom
@@ -229,22 +229,22 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pneumokeras.data.phantoms.write._write", full_disk)
+    monkeypatch.setattr("pneumokeras.data.phantoms.write._write_image", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_phantoms(tmp_path / "set", count=12, size=32)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_few_or_too_small_phantoms_are_refused_with_the_minimum(tmp_path):
-    with pytest.raises(DataError, match="12 or more"):
+    with pytest.raises(SettingsError, match="12 or more"):
         write_phantoms(tmp_path / "set", count=11)
-    with pytest.raises(DataError, match="32 or more"):
+    with pytest.raises(SettingsError, match="32 or more"):
         write_phantoms(tmp_path / "set", count=12, size=31)
     assert not (tmp_path / "set").exists()
 
 
 def test_an_unknown_label_is_refused():
-    with pytest.raises(DataError, match="NORMAL"):
+    with pytest.raises(SettingsError, match="NORMAL"):
         draw_phantom(np.random.default_rng(0), label=2)
 
 
@@ -350,7 +350,7 @@ def test_a_classifier_learns_the_shortcut_and_fails_without_it():
     "wrong", [{"rotation": 46.0}, {"exposure": -0.1}, {"marker": 1.1}, {"marker": float("nan")}]
 )
 def test_a_nuisance_out_of_range_is_refused(wrong):
-    with pytest.raises(DataError, match=f"Expected a {next(iter(wrong))} from 0 to"):
+    with pytest.raises(SettingsError, match=f"Expected `{next(iter(wrong))}` from 0 to"):
         Nuisance(**wrong)
 
 
@@ -416,13 +416,13 @@ class TestDicom:
 
     def test_without_pydicom_it_is_one_line_and_nothing_is_left(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pydicom", None)
-        with pytest.raises(DataError, match=r"pip install 'pneumokeras\[dicom\]'"):
+        with pytest.raises(SettingsError, match=r"pip install 'pneumokeras\[dicom\]'"):
             write_phantoms(tmp_path / "set", count=12, size=32, image_format="dicom")
         assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(DataError, match="jpeg or dicom"):
+    with pytest.raises(SettingsError, match="jpeg or dicom"):
         write_phantoms(tmp_path / "set", count=12, size=32, image_format="tiff")
 
 

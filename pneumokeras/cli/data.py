@@ -1,4 +1,4 @@
-"""`pneumokeras data`: fetching, making, splitting and inspecting radiographs."""
+"""`pneumokeras data`: download, draw, audit and split radiographs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pneumokeras.cli.options import PATH
 
 @click.group()
 def data() -> None:
-    """Fetch, draw, audit and split radiographs."""
+    """Download, draw, audit and split radiographs."""
 
 
 data.add_command(audit)
@@ -26,10 +26,14 @@ data.add_command(split)
 @data.command()
 @click.argument("out", type=PATH)
 @click.option(
-    "--count", type=click.IntRange(min=1), default=800, show_default=True, help="How many radiographs."
+    "--count", type=click.IntRange(min=1), default=800, show_default=True, help="Number of radiographs."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed draws the same."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same seed draws the same radiographs.",
 )
 @click.option("--size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Side in pixels.")
 @click.option(
@@ -37,19 +41,19 @@ data.add_command(split)
     type=click.FloatRange(0.0, 45.0),
     default=0.0,
     show_default=True,
-    help="Turn by up to so many degrees.",
+    help="Rotate by up to this many degrees.",
 )
 @click.option(
     "--exposure",
     type=click.FloatRange(0.0, 1.0),
     default=0.0,
     show_default=True,
-    help="Vary brightness and gamma by up to so many powers of two.",
+    help="Vary brightness and gamma by up to 2 to this power.",
 )
 @click.option(
     "--marker",
     type=click.FloatRange(0.0, 1.0),
-    help="Put a letter in a corner that goes with PNEUMONIA: 0 not at all, 1 always.  [default: no letter]",
+    help="Put a letter in a corner, tied to PNEUMONIA from 0 (not at all) to 1 (always).  [default: no letter]",
 )
 @click.option(
     "--format", "image_format", type=click.Choice(["jpeg", "dicom"]), default="jpeg", show_default=True
@@ -69,10 +73,10 @@ def phantoms(
 ) -> None:
     """Draw synthetic chest radiographs into OUT, in the layout of the Kaggle set.
 
-    Opacities of PNEUMONIA radiographs have known masks, in OUT/masks. OUT must be new or empty.
+    Masks of the opacities in PNEUMONIA radiographs are in OUT/masks. OUT must be new or empty.
 
-    The same seed draws the same patients, whatever the rotation, exposure and marker. What each
-    radiograph has of these is in OUT/nuisance.csv.
+    The same seed draws the same patients, whatever the rotation, exposure and marker;
+    OUT/nuisance.csv lists these for each radiograph.
     """
     from pneumokeras.data.phantoms.nuisance import Nuisance
     from pneumokeras.data.phantoms.write import write_phantoms

@@ -1,4 +1,4 @@
-"""`pneumokeras data audit`: what would make a model's figures wrong, before there is a model."""
+"""`pneumokeras data audit`: look for what would make a model's metrics wrong, before training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.option("--json", "json_file", type=OutputFile(), metavar="FILE", help="Write all of it as JSON.")
-@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write one page with pictures.")
+@click.option("--json", "json_file", type=OutputFile(), metavar="FILE", help="Write the whole audit as JSON.")
+@click.option(
+    "--html", "html_file", type=OutputFile(), metavar="FILE", help="Write an HTML page with pictures."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything serious is found.")
 @reading_options
 @talking
@@ -33,10 +35,10 @@ def audit(
     classes: tuple[str, str],
     patient_pattern: str | None,
 ) -> None:
-    """Look for what would make a model's figures wrong, in a folder, .npz or CSV manifest.
+    """Look for what would make a model's metrics wrong, in a folder, .npz or CSV manifest.
 
-    Files that cannot be read, copies of one film, patients on both sides, labels that contradict each
-    other, shortcuts, and how far test is from train. Nothing is split or changed.
+    Finds unreadable files, copies of one film, patients in several splits, contradicting labels,
+    shortcuts, and differences between train and test. Nothing is split or changed.
     """
     from pneumokeras.data.audit import audit as audit_path
 
@@ -53,7 +55,7 @@ def audit(
 
 
 def _audit_lines(audit: Audit) -> Iterator[str]:
-    """Counts, figures and findings, for people."""
+    """Yield counts, AUCs and findings, a line each."""
     for split, counts in audit.counts.items():
         classes = ", ".join(f"{number:,} {name}" for name, number in counts.items())
         number = audit.patients[split]

@@ -1,4 +1,4 @@
-"""Augmentation in the manner of `ImageDataGenerator`, made for raw gray radiographs."""
+"""Augmentation of raw gray radiographs, compatible with Keras' `ImageDataGenerator`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "constant": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
 
-_MODEL_DOES_IT = (
+_MODEL_OPTIONS = (
     "rescale",
     "preprocessing_function",
     "featurewise_center",
@@ -26,22 +26,32 @@ _MODEL_DOES_IT = (
 
 
 class RadiographDataGenerator(ImageDataGenerator):
-    """An `ImageDataGenerator` that turns, shifts, zooms, flips and crops in one OpenCV warp.
+    """An `ImageDataGenerator` that rotates, shifts, zooms, flips and crops in one OpenCV warp.
 
-    It draws and applies the same parameters as Keras' own (same names, ranges and meaning), so it can
-    stand wherever that stands, `flow` included; it leaves NumPy's global random state alone.
+    It draws and applies the same parameters as Keras' own generator (same names, ranges and meaning), so it
+    can replace it anywhere, `flow` included. It leaves NumPy's global random state alone.
 
     Args:
         rotation_range: degrees, drawn from [-range, range]; 180 for any angle.
         width_shift_range: fraction of the width, drawn from [-range, range].
         height_shift_range: fraction of the height, drawn from [-range, range].
         zoom_range: zoom drawn from [1 - range, 1 + range] for each axis, or `(low, high)`.
-        horizontal_flip: mirror half of the images.
-        vertical_flip: turn half of the images upside down.
-        random_crop: `(low, high)` share of each side, in (0, 1]: a window of that share anywhere in the image
-            takes the image's place, after everything else; or `None`. Keras' own has nothing like it.
+        horizontal_flip: mirror half of the images left to right.
+        vertical_flip: flip half of the images upside down.
+        random_crop: `(low, high)` share of each side, in (0, 1], or `None`: after all other transformations,
+            a window of a random share at a random place is enlarged to the whole image. Keras' own generator
+            has no such option.
         brightness_range: `(low, high)` factor on the gray levels, or `None`.
-        fill_mode: what lies outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
+        fill_mode: how to fill the area outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
+
+    Raises:
+        SettingsError: if a shift, `random_crop` or `fill_mode` is not as described.
+
+    Example:
+        >>> generator = pk.RadiographDataGenerator(rotation_range=5, brightness_range=None)
+        >>> images = np.full((8, 64, 64, 1), 100.0)
+        >>> next(generator.flow(images, batch_size=4)).shape
+        (4, 64, 64, 1)
     """
 
     def __init__(
@@ -58,16 +68,24 @@ class RadiographDataGenerator(ImageDataGenerator):
         fill_mode: str = "nearest",
     ):
         if fill_mode not in _BORDERS:
-            raise DataError(f"fill_mode {fill_mode!r} is not offered. Expected one of {', '.join(_BORDERS)}.")
+            raise SettingsError(
+                f"Expected `fill_mode` as one of {', '.join(_BORDERS)}. Received {fill_mode!r}.",
+                parameter="fill_mode",
+            )
         for name, share in (
             ("width_shift_range", width_shift_range),
             ("height_shift_range", height_shift_range),
         ):
             if not 0 <= share < 1:  # Keras takes 1 and more as pixels
-                raise DataError(f"Expected {name} as a fraction of the side, in [0, 1). Received {share}.")
+                raise SettingsError(
+                    f"Expected `{name}` as a fraction of the side, in [0, 1). Received {share}.",
+                    parameter=name,
+                )
         if random_crop is not None and not 0 < random_crop[0] <= random_crop[1] <= 1:
-            raise DataError(
-                f"Expected random_crop as (low, high) shares of the side, in (0, 1]. Received {random_crop}."
+            raise SettingsError(
+                "Expected `random_crop` as (low, high) shares of the side, in (0, 1]. "
+                f"Received {random_crop}.",
+                parameter="random_crop",
             )
         super().__init__(
             rotation_range=rotation_range,
@@ -86,11 +104,11 @@ class RadiographDataGenerator(ImageDataGenerator):
 
         Args:
             img_shape: `(height, width, channels)`.
-            seed: the same seed draws the same parameters; `None` draws anew.
+            seed: the same seed draws the same parameters; `None` draws different ones each time.
 
         Returns:
-            Mapping as Keras' generator returns it: `theta`, `tx`, `ty`, `zx`, `zy` and so on; and `crop`, the
-            window's side, left and top as shares of the image's, or `None`.
+            The parameters as Keras' generator names them (`theta`, `tx`, `ty`, `zx`, `zy` and so on), and
+            `crop`: side, left and top of the window as shares of the image's side, or `None`.
         """
         rng = np.random.default_rng(seed)
         zoom = rng.uniform(self.zoom_range[0], self.zoom_range[1], size=2)
@@ -106,9 +124,9 @@ class RadiographDataGenerator(ImageDataGenerator):
             "flip_horizontal": bool(flip and self.horizontal_flip),
             "channel_shift_intensity": None,
             "brightness": None if self.brightness_range is None else rng.uniform(*self.brightness_range),
-            # Drawn last, so that what is drawn before does not depend on whether they are offered.
+            # Drawn last, so that the parameters above do not depend on these options.
             "flip_vertical": bool(self.vertical_flip and rng.random() < 0.5),
-            "crop": None if self.random_crop is None else _drawn_window(rng, *self.random_crop),
+            "crop": None if self.random_crop is None else _draw_window(rng, *self.random_crop),
         }
 
     def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
@@ -116,7 +134,7 @@ class RadiographDataGenerator(ImageDataGenerator):
 
         Args:
             x: `(height, width, channels)` gray levels 0 to 255.
-            transform_parameters: as `get_random_transform` draws them.
+            transform_parameters: as `get_random_transform` returns them.
 
         Returns:
             `float32` array of the same shape.
@@ -136,7 +154,7 @@ class RadiographDataGenerator(ImageDataGenerator):
 
 
 def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
-    """What a generator draws from, as plain JSON."""
+    """Return the settings of a generator as plain JSON."""
     values = {name: value for name, value in vars(generator).items() if not name.startswith("_")}
     plain = {
         name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
@@ -147,17 +165,22 @@ def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
 
 
 def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
-    """Refuse a generator that normalizes pixels, which the model does by itself."""
-    for option in _MODEL_DOES_IT:
+    """Refuse a generator that normalizes pixels: the model does this itself.
+
+    Raises:
+        SettingsError: if it does.
+    """
+    for option in _MODEL_OPTIONS:
         if getattr(generator, option, None):
-            raise DataError(
+            raise SettingsError(
                 f"The ImageDataGenerator has {option} set, but the model preprocesses raw gray levels 0..255 "
-                f"itself; applying it twice would train on wrong inputs. Leave {option} out."
+                f"itself; applying it twice would train on wrong inputs. Leave {option} out.",
+                parameter="generator",
             )
 
 
-def drawn_parameters(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Parameters from any generator; Keras' own seeds NumPy's global state, which is put back."""
+def draw_parameters(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Draw parameters from any generator, and restore the global state that Keras' own generator seeds."""
     if isinstance(generator, RadiographDataGenerator):
         return generator.get_random_transform(shape, seed=seed)
     with _global_random_state:
@@ -171,15 +194,15 @@ def drawn_parameters(generator: ImageDataGenerator, shape: tuple[int, ...], seed
 _global_random_state = threading.Lock()
 
 
-def _drawn_window(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
-    """Side, left and top of a window inside the image, as shares of the image's side."""
+def _draw_window(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Draw side, left and top of a window inside the image, as shares of the image's side."""
     side = rng.uniform(low, high)
     left, top = rng.uniform(0, 1 - side, size=2)
     return side, left, top
 
 
 def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """The `(2, 3)` matrix that takes an output pixel `(x, y)` to where it comes from in the input."""
+    """Return the `(2, 3)` matrix from an output pixel `(x, y)` to its source in the input."""
     theta = math.radians(parameters.get("theta", 0))
     cos, sin = math.cos(theta), math.sin(theta)
     rotation = np.array([[cos, -sin], [sin, cos]])
@@ -193,7 +216,7 @@ def _output_to_input(parameters: dict[str, Any], height: int, width: int) -> np.
             linear[:, axis] *= -1
     if parameters.get("crop") is not None:
         side, left, top = parameters["crop"]
-        # A pixel's place is its middle: the window's pixel x lies side * (x + 1/2) - 1/2 from its left.
+        # Coordinates are of pixel centers: pixel x of the window lies side * (x + 1/2) - 1/2 from its left.
         corner = np.array([left * width, top * height]) + (side - 1) / 2
         offset += linear @ corner
         linear = linear * side

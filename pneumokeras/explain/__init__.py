@@ -1,1 +1,1 @@
-"""Why a model says what it says: heatmaps, and radiographs shown with them."""
+"""Why a model predicts what it predicts: heatmaps, tests of heatmaps, activations and projections."""

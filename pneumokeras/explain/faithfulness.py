@@ -1,8 +1,8 @@
-"""Whether heatmaps are right: where the disease is known, and by what the model says without what they show.
+"""Faithfulness of heatmaps: agreement with masks, and the effect of the marked pixels on the prediction.
 
-Pure functions of arrays. Where a mask says what is there (phantoms), a map is right if it lies on it, which
-asks model and map together. Deletion and insertion need no mask: they ask whether the pixels that a map
-calls important matter to the model.
+Pure functions of arrays. With ground-truth masks (phantoms), a map is right if it lies inside the mask, which
+tests model and map together. Deletion and insertion need no masks: they test whether the pixels that a map
+marks as important matter to the model.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.types import Interval
 
 REPLICATES = 1000
 BASELINES = ("blur", "mean")
-BLUR = 0.1  # of the image's width, the blur's standard deviation: wider than an opacity's texture
-BORDER = 0.1  # of the image's width, on each side
+BLUR = 0.1  # standard deviation in image widths: coarser than an opacity's texture
+BORDER = 0.1  # share of the image's side, on each side
 NOWHERE = (-1, -1)
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""A function from `(n, height, width)` images to `(n,)` scores of the explained class."""
 
 
 @dataclass(frozen=True)
 class AgainstChance:
-    """A figure beside what it would be if the maps knew nothing.
+    """A measurement of heatmaps and its values for uninformative maps.
 
     Attributes:
         figure: the mean over radiographs, in [0, 1].
-        chance: the same of a map that is equal everywhere: the share of the image that the region covers.
-        of_others: the same with each map laid on another radiograph: what it owes to all maps being alike,
-            in the middle of the lungs, say. NaN for a single radiograph, or a region that is the same in all.
+        chance: the value for a uniform map: the share of the image that the region covers.
+        of_others: the value with each map laid on another radiograph, which shows how much comes from all
+            maps being alike, such as bright in the middle of the lungs. NaN for a single radiograph, or if
+            the region is the same in all radiographs.
     """
 
     figure: Interval
@@ -41,27 +46,27 @@ class AgainstChance:
     of_others: float
 
     def __str__(self) -> str:
-        """`0.978 [0.946, 0.992] (chance 0.048)`."""
+        """Format as in `0.978 [0.946, 0.992] (chance 0.048)`."""
         return f"{self.figure} (chance {self.chance:.3f})"
 
     def json(self) -> dict[str, Any]:
-        """As a mapping that JSON can hold."""
+        """Return a mapping that JSON can hold."""
         others = None if np.isnan(self.of_others) else self.of_others
         return {"figure": self.figure.json(), "chance": self.chance, "of_others": others}
 
 
 @dataclass(frozen=True, eq=False)
 class PerturbationCurve:
-    """What a model says while pixels are taken away from radiographs, or given back, in a map's order.
+    """Mean score while pixels are deleted from radiographs, or inserted, in the order of their importance.
 
     Attributes:
         kind: `"deletion"` (from the radiograph to its baseline) or `"insertion"` (the other way).
-        shares: `(steps + 1,)` floats in [0, 1], the share of the pixels that was changed.
+        shares: `(steps + 1,)` floats in [0, 1], the share of pixels changed.
         scores: `(steps + 1,)` floats, the mean score over radiographs.
         control: `(steps + 1,)` floats, the same in the order of random maps as coarse as the explained layer.
         area: mean area under the curve; low is good for deletion, high for insertion.
-        control_area: of the random order.
-        gain: how much better than the random order, radiograph by radiograph: above 0 is good for both kinds.
+        control_area: mean area under the control.
+        gain: mean improvement over the control, paired by radiograph; above 0 is good for both kinds.
     """
 
     kind: str
@@ -73,25 +78,21 @@ class PerturbationCurve:
     gain: Interval
 
     def json(self) -> dict[str, Any]:
-        """As a mapping that JSON can hold."""
+        """Return a mapping that JSON can hold."""
         return {
             name: value.json() if isinstance(value, Interval) else np.asarray(value).tolist()
             for name, value in vars(self).items()
         }
 
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""From `(n, height, width)` images to `(n,)` scores of the explained class."""
-
-
 def peaks(heatmaps: np.ndarray) -> np.ndarray:
-    """Where each map is highest.
+    """Return the position of each map's maximum.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0.
 
     Returns:
-        `(n, 2)` integers, row and column; -1, -1 for a map with nothing in it.
+        `(n, 2)` integers, row and column; -1, -1 for an empty map, which is all zeros.
     """
     flat = heatmaps.reshape(len(heatmaps), -1)
     places = np.stack(np.unravel_index(flat.argmax(axis=1), heatmaps.shape[1:]), axis=1)
@@ -99,7 +100,7 @@ def peaks(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def hits(heatmaps: np.ndarray, masks: np.ndarray, *, tolerance: int = 0) -> np.ndarray:
-    """Whether each map is highest inside its mask.
+    """Return whether each map's maximum lies inside its mask.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0.
@@ -107,43 +108,45 @@ def hits(heatmaps: np.ndarray, masks: np.ndarray, *, tolerance: int = 0) -> np.n
         tolerance: pixels around a mask that count as inside.
 
     Returns:
-        `(n,)` booleans; a map with nothing in it misses.
+        `(n,)` booleans; false for an empty map.
     """
     rows, columns = peaks(heatmaps).T
-    widened = _widened(masks, tolerance)
-    return (rows >= 0) & widened[np.arange(len(masks)), rows, columns]
+    dilated = _dilated(masks, tolerance)
+    return (rows >= 0) & dilated[np.arange(len(masks)), rows, columns]
 
 
 def pointing_game(
     heatmaps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike | None = None, tolerance: int = 0
 ) -> AgainstChance:
-    """How often a map is highest inside the mask, beside how often a blind guess would be.
+    """Measure how often a map's maximum lies inside the mask, and how often a random pixel does.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0, n at least 1.
         masks: `(n, height, width)` booleans.
-        patients: `(n,)` whose radiograph each is; by default each is its own.
+        patients: `(n,)` patients; by default each radiograph is a patient of its own.
         tolerance: as for `hits`; chance takes it into account.
 
     Reference: Zhang et al. (2018), International Journal of Computer Vision 126(10), "Top-Down Neural
-    Attention by Excitation Backprop"; they allow 15 pixels, here the default allows none.
+    Attention by Excitation Backprop"; they use a tolerance of 15 pixels, here the default is none.
     """
-    figure = proportion_interval(hits(heatmaps, masks, tolerance=tolerance), _own(patients, len(masks)))
-    chance = float(_widened(masks, tolerance).mean())
+    figure = proportion_interval(
+        hits(heatmaps, masks, tolerance=tolerance), _patients_or_rows(patients, len(masks))
+    )
+    chance = float(_dilated(masks, tolerance).mean())
     return AgainstChance(
         figure, chance, _of_others(heatmaps, masks, lambda h, m: hits(h, m, tolerance=tolerance))
     )
 
 
 def energy_inside(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """The share of each map's sum that lies inside its mask.
+    """Return the share of each map's sum that lies inside its mask.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0.
         masks: `(n, height, width)` or `(height, width)` booleans.
 
     Returns:
-        `(n,)` floats in [0, 1]; NaN for a map with nothing in it.
+        `(n,)` floats in [0, 1]; NaN for an empty map.
 
     Reference: Wang et al. (2020), CVPR Workshops, "Score-CAM".
     """
@@ -155,13 +158,13 @@ def energy_inside(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def energy(
     heatmaps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike | None = None, seed: int = 0
 ) -> AgainstChance:
-    """The mean share of a map inside its mask; a map with nothing in it counts as 0.
+    """Measure the mean share of a map inside its mask; an empty map counts as 0.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0, n at least 1.
         masks: `(n, height, width)` booleans.
-        patients: `(n,)` whose radiograph each is; by default each is its own.
-        seed: of the bootstrap.
+        patients: `(n,)` patients; by default each radiograph is a patient of its own.
+        seed: seed of the bootstrap.
     """
 
     def shares(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
@@ -174,22 +177,22 @@ def energy(
 def attention_outside(
     heatmaps: np.ndarray, regions: np.ndarray, *, patients: ArrayLike | None = None, seed: int = 0
 ) -> AgainstChance:
-    """The mean share of a map outside a region, such as the thorax; maps with nothing in them are left out.
+    """Measure the mean share of a map outside a region, such as the thorax; empty maps are left out.
 
     Args:
         heatmaps: `(n, height, width)` floats from 0, n at least 1.
-        regions: `(n, height, width)` booleans, or `(height, width)` for one that is the same in all.
-        patients: `(n,)` whose radiograph each is; by default each is its own.
-        seed: of the bootstrap.
+        regions: `(n, height, width)` booleans, or `(height, width)` for the same region in all.
+        patients: `(n,)` patients; by default each radiograph is a patient of its own.
+        seed: seed of the bootstrap.
 
     Returns:
-        The share; its figure is undefined (NaN) if no map has anything in it.
+        The share; its figure is undefined (NaN) if all maps are empty.
     """
     is_same = regions.ndim == 2
     regions = np.broadcast_to(regions, heatmaps.shape)
     shares = 1 - energy_inside(heatmaps, regions)
     seen = ~np.isnan(shares)
-    figure = mean_interval(shares[seen], _own(patients, len(heatmaps))[seen], seed=seed)
+    figure = mean_interval(shares[seen], _patients_or_rows(patients, len(heatmaps))[seen], seed=seed)
     of_others = (
         float("nan")
         if is_same
@@ -199,13 +202,16 @@ def attention_outside(
 
 
 def center(size: tuple[int, int], *, border: float = BORDER) -> np.ndarray:
-    """The image without its border, where letters, tubes and collimation lie: `(height, width)` booleans.
+    """Return the image without its border, where letters, tubes and collimation lie, as a mask.
 
-    It is no thorax mask: on a radiograph that is cropped closely lungs reach into the border.
+    It is not a thorax mask: lungs reach into the border of closely cropped radiographs.
 
     Args:
         size: `(height, width)` in pixels.
-        border: width of the border on each side, as a share of the image's.
+        border: width of the border on each side, as a share of the image's side.
+
+    Returns:
+        `(height, width)` booleans, true inside.
     """
     inner = np.zeros(size, bool)
     top, left = (round(border * side) for side in size)
@@ -213,23 +219,26 @@ def center(size: tuple[int, int], *, border: float = BORDER) -> np.ndarray:
     return inner
 
 
-def baseline_of(images: np.ndarray, *, kind: str = "blur") -> np.ndarray:
-    """Radiographs without what a model could see in them, in their own gray levels.
+def baseline_of(images: np.ndarray, *, baseline: str = "blur") -> np.ndarray:
+    """Return radiographs without anything that a model could recognize, in their own gray levels.
 
     Args:
         images: `(n, height, width)` gray levels.
-        kind: `"blur"` (a Gaussian of a tenth of the width) or `"mean"` (one gray level, its own mean).
+        baseline: `"blur"` (a Gaussian of a tenth of the width) or `"mean"` (each radiograph's mean).
 
     Returns:
         `(n, height, width)` `float32`.
 
     Raises:
-        ValueError: if there is no such kind.
+        SettingsError: if there is no such baseline.
     """
-    if kind not in BASELINES:
-        raise ValueError(f"Expected one of {', '.join(BASELINES)}. Received {kind!r}.")
+    if baseline not in BASELINES:
+        raise SettingsError(
+            f"Expected `baseline` as one of {', '.join(BASELINES)}. Received {baseline!r}.",
+            parameter="baseline",
+        )
     images = np.asarray(images, np.float32)
-    if kind == "mean":
+    if baseline == "mean":
         return np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
     return np.stack([cv2.GaussianBlur(image, (0, 0), BLUR * image.shape[1]) for image in images])
 
@@ -237,35 +246,35 @@ def baseline_of(images: np.ndarray, *, kind: str = "blur") -> np.ndarray:
 def deletion_scores(
     score: Score, images: np.ndarray, heatmaps: np.ndarray, *, steps: int = 16, baseline: str = "blur"
 ) -> np.ndarray:
-    """What a model says while the pixels a map calls important give way to a baseline, most important first.
+    """Score radiographs while their pixels are replaced by a baseline, most important first.
 
     Args:
         score: the model, as a function of images.
         images: `(n, height, width)` gray levels.
-        heatmaps: `(n, height, width)` floats.
-        steps: in how many equal parts the pixels go.
+        heatmaps: `(n, height, width)` floats, the importance of the pixels.
+        steps: number of equal parts in which pixels are replaced.
         baseline: as for `baseline_of`.
 
     Returns:
-        `(n, steps + 1)` floats: the scores of the whole radiographs first, of the baselines last.
+        `(n, steps + 1)` floats, from the radiographs to the baselines.
 
     Reference: Petsiuk et al. (2018), BMVC, "RISE".
     """
-    return _replaced(score, images, baseline_of(images, kind=baseline), heatmaps, steps)
+    return _scores_between(score, images, baseline_of(images, baseline=baseline), heatmaps, steps=steps)
 
 
 def insertion_scores(
     score: Score, images: np.ndarray, heatmaps: np.ndarray, *, steps: int = 16, baseline: str = "blur"
 ) -> np.ndarray:
-    """What a model says while a baseline gets back the pixels a map calls important, most important first.
+    """Score baselines while their pixels are replaced by the radiograph's, most important first.
 
-    Arguments, result and reference as for `deletion_scores`; the baselines come first.
+    Arguments and reference are as for `deletion_scores`; scores run from the baselines to the radiographs.
     """
-    return _replaced(score, baseline_of(images, kind=baseline), images, heatmaps, steps)
+    return _scores_between(score, baseline_of(images, baseline=baseline), images, heatmaps, steps=steps)
 
 
-def _replaced(
-    score: Score, before: np.ndarray, after: np.ndarray, heatmaps: np.ndarray, steps: int
+def _scores_between(
+    score: Score, before: np.ndarray, after: np.ndarray, heatmaps: np.ndarray, *, steps: int
 ) -> np.ndarray:
     flat = heatmaps.reshape(len(heatmaps), -1)
     ranks = np.empty(flat.shape, np.int32)
@@ -280,14 +289,14 @@ def _replaced(
 
 
 def random_heatmaps(
-    count: int, size: tuple[int, int], grain: tuple[int, int], *, rng: np.random.Generator
+    count: int, *, size: tuple[int, int], grain: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Maps that know nothing, as smooth as those of a layer: a fair control, unlike single random pixels.
+    """Draw random maps as smooth as those of a layer: a fair control, unlike single random pixels.
 
     Args:
-        count: how many.
+        count: number of maps.
         size: `(height, width)` in pixels.
-        grain: rows and columns of the layer.
+        grain: rows and columns of the layer's feature map.
         rng: source of randomness.
 
     Returns:
@@ -307,20 +316,20 @@ def perturbation_curve(
     patients: ArrayLike | None = None,
     seed: int = 0,
 ) -> PerturbationCurve:
-    """Sum up the curves of many radiographs.
+    """Summarize the curves of many radiographs.
 
     Args:
         kind: `"deletion"` or `"insertion"`.
-        scores: `(n, steps + 1)` floats, in the maps' order.
-        control: `(n, steps + 1)` floats, in a random order.
-        patients: `(n,)` whose radiograph each is; by default each is its own.
-        seed: of the bootstrap.
+        scores: `(n, steps + 1)` floats, in the order of the maps.
+        control: `(n, steps + 1)` floats, in the order of random maps.
+        patients: `(n,)` patients; by default each radiograph is a patient of its own.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: if there is no such kind.
+        SettingsError: if there is no such kind.
     """
     if kind not in ("deletion", "insertion"):
-        raise ValueError(f"Expected deletion or insertion. Received {kind!r}.")
+        raise SettingsError(f"Expected `kind` deletion or insertion. Received {kind!r}.", parameter="kind")
     shares = np.linspace(0, 1, scores.shape[1])
     areas, control_areas = ((rows[:, 1:] + rows[:, :-1]).mean(axis=1) / 2 for rows in (scores, control))
     gains = control_areas - areas if kind == "deletion" else areas - control_areas
@@ -333,15 +342,15 @@ def perturbation_curve(
 
 
 def mean_interval(values: np.ndarray, patients: ArrayLike | None = None, *, seed: int = 0) -> Interval:
-    """A mean with its bootstrap interval over patients.
+    """Return a mean with its bootstrap interval over patients.
 
     Args:
         values: `(n,)` floats.
-        patients: `(n,)` whose value each is; by default each is its own.
-        seed: of the bootstrap.
+        patients: `(n,)` patients; by default each value is from a patient of its own.
+        seed: seed of the bootstrap.
 
     Returns:
-        The interval; all NaN without any value.
+        The interval; all NaN without values.
     """
     values = np.asarray(values, np.float64)
     if not values.size:
@@ -351,16 +360,19 @@ def mean_interval(values: np.ndarray, patients: ArrayLike | None = None, *, seed
         return {"mean": weights @ values / weights.sum(axis=1)}
 
     drawn = patient_bootstrap(
-        means, _own(patients, values.size), replicates=REPLICATES, rng=np.random.default_rng(seed)
+        means,
+        _patients_or_rows(patients, values.size),
+        replicates=REPLICATES,
+        rng=np.random.default_rng(seed),
     )
     return percentile_interval(float(values.mean()), drawn["mean"])
 
 
-def _own(patients: ArrayLike | None, count: int) -> np.ndarray:
+def _patients_or_rows(patients: ArrayLike | None, count: int) -> np.ndarray:
     return np.arange(count) if patients is None else np.asarray(patients)
 
 
-def _widened(masks: np.ndarray, tolerance: int) -> np.ndarray:
+def _dilated(masks: np.ndarray, tolerance: int) -> np.ndarray:
     if not tolerance:
         return masks
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance + 1, 2 * tolerance + 1))
@@ -370,9 +382,9 @@ def _widened(masks: np.ndarray, tolerance: int) -> np.ndarray:
 def _of_others(
     heatmaps: np.ndarray,
     regions: np.ndarray,
-    figures: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> float:
-    """A figure's mean with each map laid on the region of the next radiograph but some, over all shifts."""
+    """Return the mean of `measure` with each map laid on other radiographs' regions, over up to 19 shifts."""
     shifts = range(1, min(len(heatmaps), 20))
-    means = [figures(heatmaps, np.roll(regions, shift, axis=0)).mean() for shift in shifts]
+    means = [measure(heatmaps, np.roll(regions, shift, axis=0)).mean() for shift in shifts]
     return float(np.mean(means)) if means else float("nan")

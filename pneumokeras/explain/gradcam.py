@@ -1,18 +1,18 @@
 """Grad-CAM and its kin: which regions raise the score of a class.
 
 For a feature map A of a convolutional layer and the score y of a class before its sigmoid or softmax, each
-method weighs A by the gradient G = dy/dA, adds up the channels and keeps what is positive. The heatmap is
-enlarged to the radiograph and divided by its own maximum. The methods differ in the weights alone:
+method weights A by the gradient G = dy/dA, sums over the channels and keeps the positive part. The heatmap is
+resized to the radiograph and divided by its own maximum. The methods differ only in the weights:
 
-    grad-cam     the mean of G over the map, one weight a channel
-    grad-cam++   a weighted sum of the positive G over the map, one weight a channel
-    hirescam     G itself, a weight for each pixel: nothing is shown that the score does not depend on
+    grad-cam     the mean of G over the map, one weight per channel
+    grad-cam++   a weighted sum of the positive G over the map, one weight per channel
+    hirescam     G itself, one weight per pixel: only what the score depends on is shown
 
-Where the score is a dense layer on the map's global average they are one, but for Grad-CAM++'s leaving out
-channels that speak against the class. By default the first two weigh the network's last map, as their papers
-do. A cell of that map may see the whole radiograph, and nothing forces what it finds to lie where the cell
-lies; below it, where maps are finer, one weight a channel means little. So HiResCAM weighs by default the
-last map of at least 12 rows and columns: docs/explanations.md has the figures.
+If the score is a dense layer on the map's global average, all three are equal, except that Grad-CAM++ ignores
+channels that speak against the class. By default the first two explain the network's last feature map, as in
+their papers. A cell of that map may see the whole radiograph, and its evidence need not lie where the cell
+lies; in finer maps below it, one weight per channel means little. So HiResCAM by default explains the last
+map of at least 12 rows and columns: docs/explanations.md has the measurements.
 
 References: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks"; Chattopadhay
 et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "HiResCAM".
@@ -28,26 +28,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.models.averaging import members_of
 from pneumokeras.models.graph import ModelGraph, batches_of, traced
 from pneumokeras.models.parts import feature_maps
 
-OVERLAY_COLORS = cv2.COLORMAP_INFERNO
-PLACES = (1, 2)  # the axes of rows and columns
-FINE = 12
-"""Rows and columns of the coarsest map whose cells are about as small as what there is to find."""
+OVERLAY_COLORMAP = cv2.COLORMAP_INFERNO
+SPATIAL_AXES = (1, 2)  # rows and columns
+MIN_FINE_CELLS = 12
+"""Rows and columns of the coarsest map with cells about as small as an opacity."""
 
 
 def _mean_gradient(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(gradients, axis=PLACES, keepdims=True)
+    return tf.reduce_mean(gradients, axis=SPATIAL_AXES, keepdims=True)
 
 
 def _weighted_positive_gradient(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """The paper's G² / (2 G² + S G³), S the sum of the map, is 1 / (2 + S G) wherever G counts."""
-    sums = tf.reduce_sum(features, axis=PLACES, keepdims=True)
+    """Sum G / (2 + S G) over positive G: the paper's G² / (2 G² + S G³) times G, S being the map's sum."""
+    sums = tf.reduce_sum(features, axis=SPATIAL_AXES, keepdims=True)
     positive = tf.nn.relu(gradients)
-    return tf.reduce_sum(tf.math.divide_no_nan(positive, 2 + sums * gradients), axis=PLACES, keepdims=True)
+    return tf.reduce_sum(
+        tf.math.divide_no_nan(positive, 2 + sums * gradients), axis=SPATIAL_AXES, keepdims=True
+    )
 
 
 def _gradient_itself(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -59,9 +61,10 @@ METHODS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "grad-cam++": _weighted_positive_gradient,
     "hirescam": _gradient_itself,
 }
-"""By name, from a feature map and the score's gradient at it to the weights of the map."""
+"""By name, functions from a feature map and the score's gradient to the weights of the map."""
+
 METHOD = "hirescam"
-"""What is shown and checked where nobody asks for another: the one that finds phantoms' opacities."""
+"""The default of panels, reports and checks: it finds the opacities of phantoms."""
 
 
 def grad_cam(
@@ -73,40 +76,48 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Heatmaps of the regions that speak for a class.
+    """Return heatmaps of the regions that speak for a class.
 
     Args:
         model: a model of this package, before or after saving, or any functional or Sequential Keras
             classifier that ends in a dense layer. A nested backbone is explained at its output.
         images: `(n, height, width)` or `(n, height, width, channels)` raw pixels as the model takes them;
-            gray ones are repeated for a model that takes three channels.
+            gray images are repeated for a model that takes three channels.
         method: `"grad-cam"`, `"grad-cam++"` or `"hirescam"`.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
-        layer: name of the layer whose feature map is weighed; by default as `explained_layer` says, of an
-            ensemble every member's.
-        batch_size: images at a time.
+        layer: name of the layer to explain; by default the one that `explained_layer` returns, in an ensemble
+            that of every member.
+        batch_size: images per batch.
 
     Returns:
-        `(n, height, width)` `float32` in [0, 1]. Each map's maximum is 1; a map with nothing in it stays
-        all zeros.
+        `(n, height, width)` `float32` in [0, 1]. Each map's maximum is 1; an empty map stays all zeros.
 
     Raises:
-        ModelError: if there is no such method, the model has no such layer, the layer has no feature map or
-            does not lead to the output, or the model does not end in a score that can be differentiated.
+        SettingsError: if there is no such method or class.
+        ModelError: if the model has no such layer, the layer has no feature map or does not lead to the
+            output, or the model does not end in a score that can be differentiated.
+
+    Example:
+        >>> model = pk.load_model("model.keras")
+        >>> test = pk.load_splits("chest_xray").test
+        >>> images = test.pixels((32, 32))
+        >>> pk.grad_cam(model, images, method="hirescam").shape == images.shape
+        True
     """
     return heatmap_function(model, method=method, target=target, layer=layer, batch_size=batch_size)(images)
 
 
 def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> list[str]:
-    """The names of the layers whose feature maps a method weighs: one, or of an ensemble one for each member.
+    """Return the names of the layers that a method explains: one, or one for each member of an ensemble.
 
     Args:
         model: as for `grad_cam`.
         method: as for `grad_cam`.
-        layer: a name that was asked for, then the only one.
+        layer: a layer of the whole model to explain instead.
 
     Raises:
-        ModelError: as `explained_layer`.
+        SettingsError: as for `explained_layer`.
+        ModelError: as for `explained_layer`.
     """
     if layer is not None:
         return [explained_layer(model, method=method, layer=layer)]
@@ -114,28 +125,31 @@ def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str
 
 
 def explained_layer(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> str:
-    """The name of the layer whose feature map a method weighs.
+    """Return the name of the layer whose feature map a method explains.
 
     Args:
         model: as for `grad_cam`.
         method: as for `grad_cam`.
-        layer: a name that was asked for. By default the last layer that has rows, columns and channels, and
-            more than one pixel if any before it has; for HiResCAM the last of at least 12 rows and columns
-            that all of the score comes through, if there is one.
+        layer: the layer to explain. By default the last layer with rows, columns and channels, of more than
+            one pixel if there is one; for HiResCAM the last bottleneck of at least 12 rows and columns, if
+            there is one.
 
     Raises:
-        ModelError: if there is no such method, or no such layer with a feature map.
+        SettingsError: if there is no such method.
+        ModelError: if there is no such layer with a feature map.
     """
     if method not in METHODS:
-        raise ModelError(f"Expected one of {', '.join(METHODS)}. Received {method!r}.")
-    name = _fine_map(model) if layer is None and method == "hirescam" else layer
+        raise SettingsError(
+            f"Expected `method` as one of {', '.join(METHODS)}. Received {method!r}.", parameter="method"
+        )
+    name = _finest_bottleneck(model) if layer is None and method == "hirescam" else layer
     return ModelGraph.of(model).feature_map(name)
 
 
-def _fine_map(model: keras.Model) -> str | None:
-    """The last fine map that all of the score comes through; padding would shift what it shows."""
+def _finest_bottleneck(model: keras.Model) -> str | None:
+    """Return the last fine bottleneck before the score, except padding, which would shift the map."""
     try:
-        layers = {layer.name: layer for layer in model.layers}  # a cut may be an operation, such as a flip
+        layers = {layer.name: layer for layer in model.layers}  # a bottleneck may be an operation
         maps = [layers[name] for name in feature_maps(model) if name in layers]
     except ModelError:  # a Sequential model
         maps = model.layers
@@ -144,7 +158,7 @@ def _fine_map(model: keras.Model) -> str | None:
         for layer in maps
         if len(shape := tuple(layer.output.shape)) == 4
         and None not in shape[1:3]
-        and min(shape[1:3]) >= FINE
+        and min(shape[1:3]) >= MIN_FINE_CELLS
         and not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D)
     ]
     return fine[-1] if fine else None
@@ -158,7 +172,7 @@ def heatmap_function(
     layer: str | None = None,
     batch_size: int = 32,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """`grad_cam` of one model for many sets of images: built and compiled once.
+    """Return `grad_cam` for one model as a function, built and compiled once for many sets of images.
 
     Args:
         model: as for `grad_cam`.
@@ -168,85 +182,93 @@ def heatmap_function(
         batch_size: as for `grad_cam`.
 
     Returns:
-        A function from images to heatmaps, both as for `grad_cam`. It sees the model's weights as they are
-        when it is called.
+        A function from images to heatmaps, both as for `grad_cam`. It uses the model's weights at the time of
+        the call.
 
     Raises:
-        ModelError: as `grad_cam`.
+        SettingsError: as for `grad_cam`.
+        ModelError: as for `grad_cam`.
     """
-    maps = _map_function(model, method, layer, target)
+    maps = _map_function(model, method=method, layer=layer, target=target)
 
     def heatmaps_of(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
         heatmaps = np.empty(images.shape[:3], np.float32)
         coarse = (one for batch in batches_of(model, images, batch_size) for one in maps(batch).numpy())
         for heatmap, one in zip(heatmaps, coarse, strict=True):
-            heatmap[:] = _enlarged(one, images.shape[1:3])
+            heatmap[:] = _resized(one, images.shape[1:3])
         return heatmaps
 
     return heatmaps_of
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
-    """Lay a heatmap over a radiograph in colors that stay readable in gray.
+    """Lay a heatmap over a radiograph, in colors that remain readable in gray.
 
     Args:
         image: `(height, width)` gray levels 0 to 255.
         heatmap: `(height, width)` floats in [0, 1].
-        strength: how much of the heatmap's color shows where the heatmap is 1, in [0, 1].
+        strength: opacity of the colors where the heatmap is 1, in [0, 1].
 
     Returns:
         `(height, width, 3)` array of `uint8`, RGB.
 
     Raises:
-        ValueError: if the shapes differ.
+        DataError: if the shapes differ.
+
+    Example:
+        >>> image, heatmap = np.full((64, 64), 128, np.uint8), np.zeros((64, 64))
+        >>> pk.overlay(image, heatmap).shape
+        (64, 64, 3)
     """
     image, heatmap = np.asarray(image), np.asarray(heatmap, dtype=np.float32)
     if image.shape != heatmap.shape:
-        raise ValueError(
+        raise DataError(
             f"Expected image and heatmap of one shape. Received {image.shape} and {heatmap.shape}."
         )
-    colors = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLORS)[..., ::-1]
+    colors = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLORMAP)[..., ::-1]
     share = strength * heatmap[..., np.newaxis]
     blended = image[..., np.newaxis] * (1 - share) + colors * share
     return np.clip(blended, 0, 255).round().astype(np.uint8)
 
 
 def _map_function(
-    model: keras.Model, method: str, layer: str | None, target: int
+    model: keras.Model, *, method: str, layer: str | None, target: int
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A compiled function from a batch of images to coarse heatmaps, not yet enlarged and scaled."""
+    """Return a compiled function from a batch of images to heatmaps, not yet resized and scaled."""
     graph = ModelGraph.of(model)
     last, before_last = graph.calls[-1]
     explained = [graph.outputs[name] for name in explained_layers(model, method=method, layer=layer)]
     inspected = keras.Model(graph.inputs, [*explained, before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
-        raise ModelError(f"{model.name} has no class {target}. Expected 0 or 1.")
+        raise SettingsError(
+            f"Expected `target` 0 (NORMAL) or 1 (PNEUMONIA), a class of {model.name}. Received {target}.",
+            parameter="target",
+        )
 
     def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            tape.watch(images)  # in a frozen model nothing else would be recorded
+            tape.watch(images)  # a frozen model has nothing else to record
             *features, before = inspected([images], training=False)
             score = _score(_logits(last, before), target)
         gradients = tape.gradient(score, features)
-        return tf.nn.relu(
-            _added_up([_weighted(method, *pair) for pair in zip(features, gradients, strict=True)])
-        )
+        weighted = [_weighted_sum(method, *pair) for pair in zip(features, gradients, strict=True)]
+        return tf.nn.relu(_sum_of_members(weighted))
 
     return traced(model, maps)
 
 
-def _weighted(method: str, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """A feature map, its channels weighed and added up: `(n, rows, columns, 1)`, of either sign."""
+def _weighted_sum(method: str, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Return the weighted sum over a feature map's channels: `(n, rows, columns, 1)`, of either sign."""
     features, gradients = tf.cast(features, tf.float32), tf.cast(gradients, tf.float32)
     return tf.reduce_sum(METHODS[method](features, gradients) * features, axis=-1, keepdims=True)
 
 
-def _added_up(maps: list[tf.Tensor]) -> tf.Tensor:
-    """The maps of an ensemble's members on the finest one's grid: `(n, rows, columns)`.
+def _sum_of_members(maps: list[tf.Tensor]) -> tf.Tensor:
+    """Sum the maps of an ensemble's members on the grid of the finest one: `(n, rows, columns)`.
 
-    A cell's value is its part of the score. Cells are of different sizes, so it is taken per area; how much
-    a member's score moves the mean's is in the gradient already.
+    A cell's value is its part of the score. Cells differ in size, so values are taken per area; a member's
+    share in the mean score is already in the gradient.
     """
     if len(maps) == 1:
         return maps[0][..., 0]
@@ -256,7 +278,7 @@ def _added_up(maps: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _logits(last: keras.Layer, before_last: tf.Tensor) -> tf.Tensor:
-    """The scores before the model's sigmoid or softmax, which would flatten the gradient of sure calls."""
+    """Return the scores before sigmoid or softmax, which flatten the gradient of confident predictions."""
     if isinstance(last, keras.layers.Activation | keras.layers.Softmax):
         return before_last
     if isinstance(last, keras.layers.Dense):
@@ -273,8 +295,8 @@ def _score(logits: tf.Tensor, target: int) -> tf.Tensor:
     return logits[:, target]
 
 
-def _enlarged(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A coarse map at the radiograph's size and in [0, 1]; an empty one stays zeros."""
-    enlarged = np.clip(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), 0, None)
-    largest = enlarged.max()
-    return enlarged / largest if largest > 0 else enlarged
+def _resized(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a map at the radiograph's size, divided by its maximum; an empty map stays zeros."""
+    resized = np.clip(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), 0, None)
+    maximum = resized.max()
+    return resized / maximum if maximum > 0 else resized

@@ -1,4 +1,4 @@
-"""Radiographs with their heatmaps, ready to be looked at."""
+"""Radiographs with their heatmaps, at a size for viewing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pneumokeras.explain.gradcam import METHOD, heatmap_function, overlay
 from pneumokeras.models.saving import ModelDescription, description_of
 
 MIN_PANEL = 256
-"""Panels are drawn at the model's size, or at this side in pixels if that is larger."""
+"""Panels have the model's size, resized so that the shorter side has at least this many pixels."""
 
-PANELS_AT_ONCE = 64  # of 256 pixels: some 50 MB
+PANELS_AT_ONCE = 64  # about 50 MB at 256 pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Panels:
-    """Radiographs, heatmaps and one laid over the other.
+    """Radiographs, their heatmaps, and the heatmaps laid over the radiographs.
 
     Attributes:
         names: `(k,)` strings.
@@ -41,10 +41,10 @@ class Panels:
     overlays: np.ndarray
 
     def write(self, folder: str | PathLike[str]) -> list[Path]:
-        """Write each overlay as `<name>-heatmap.png`, and give back the paths in order.
+        """Write each overlay as `<name>-heatmap.png` and return the paths in order.
 
         Raises:
-            DataError: if a radiograph itself lies where its overlay would be written.
+            DataError: if an overlay would overwrite a radiograph.
         """
         paths = _overlay_paths(self.names, Path(folder))
         _write_overlays(self, paths)
@@ -52,16 +52,16 @@ class Panels:
 
 
 def read_panels(radiographs: RadiographSet, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
-    """Radiographs at the size panels are drawn at: `(k, height, width)` array of `uint8`."""
+    """Read radiographs at the size of panels: `(k, height, width)` array of `uint8`."""
     return radiographs.pixels(panel_size(image_size), pad=pad)
 
 
 def explain(model: keras.Model, radiographs: RadiographSet, *, method: str = METHOD) -> Panels:
-    """Heatmaps of PNEUMONIA for each radiograph of a set.
+    """Return panels with heatmaps of PNEUMONIA for a set of radiographs.
 
     Args:
         model: as for `grad_cam`.
-        radiographs: the set; each is read at the model's size to be explained, and larger to be looked at.
+        radiographs: the set; each is read twice, at the model's size to be explained and at the panels' size.
         method: as for `grad_cam`.
 
     Returns:
@@ -69,6 +69,7 @@ def explain(model: keras.Model, radiographs: RadiographSet, *, method: str = MET
 
     Raises:
         DataError: if a radiograph cannot be read.
+        SettingsError: if there is no such method.
         ModelError: if the model cannot be explained.
     """
     return _panels(heatmap_function(model, method=method), description_of(model), radiographs)
@@ -82,20 +83,21 @@ def write_heatmaps(
     method: str = METHOD,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Path]:
-    """Write each radiograph's overlay as `Panels.write` does, in memory that does not grow with the set.
+    """Write each radiograph's overlay as `Panels.write` does, with memory that does not grow with the set.
 
     Args:
         model: as for `grad_cam`.
         radiographs: the set.
-        folder: where to.
+        folder: the folder to write into.
         method: as for `grad_cam`.
-        progress: called now and then with the number of radiographs done.
+        progress: called after every batch with the number of radiographs done.
 
     Returns:
         The paths, in the set's order.
 
     Raises:
-        DataError: if a radiograph cannot be read, or lies where its overlay would be written.
+        DataError: if a radiograph cannot be read, or an overlay would overwrite one.
+        SettingsError: if there is no such method.
         ModelError: if the model cannot be explained.
     """
     heatmaps_of, description = heatmap_function(model, method=method), description_of(model)
@@ -113,13 +115,13 @@ def _panels(
 ) -> Panels:
     heatmaps = heatmaps_of(radiographs.pixels(description.image_size, pad=description.pad))
     images = read_panels(radiographs, description.image_size, pad=description.pad)
-    enlarged = np.stack([np.clip(resize(heatmap, images.shape[1:3]), 0, 1) for heatmap in heatmaps])
-    overlays = np.stack([overlay(image, heatmap) for image, heatmap in zip(images, enlarged, strict=True)])
-    return Panels(radiographs.names, images, enlarged, overlays)
+    resized = np.stack([np.clip(resize(heatmap, images.shape[1:3]), 0, 1) for heatmap in heatmaps])
+    overlays = np.stack([overlay(image, heatmap) for image, heatmap in zip(images, resized, strict=True)])
+    return Panels(radiographs.names, images, resized, overlays)
 
 
 def _overlay_paths(names: Iterable[str], folder: Path) -> list[Path]:
-    """One path for each radiograph, `<name>-heatmap.png`, numbered where another has it already."""
+    """Return a path for each radiograph, `<name>-heatmap.png`, numbered if the name is taken."""
     paths: dict[Path, None] = {}
     numbers: dict[str, int] = {}
     for name in names:
@@ -131,7 +133,10 @@ def _overlay_paths(names: Iterable[str], folder: Path) -> list[Path]:
         paths[path] = None
     taken = {Path(name).resolve() for name in names} & {path.resolve() for path in paths}
     if taken:
-        raise DataError(f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder.")
+        raise DataError(
+            f"{min(taken)} is one of the radiographs. Write the heatmaps into another folder.",
+            path=min(taken),
+        )
     return list(paths)
 
 
@@ -141,6 +146,6 @@ def _write_overlays(panels: Panels, paths: Sequence[Path]) -> None:
 
 
 def panel_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """The size panels of a model are drawn at."""
+    """Return the `(height, width)` of a model's panels."""
     factor = max(1, MIN_PANEL / min(image_size))
     return round(image_size[0] * factor), round(image_size[1] * factor)

@@ -1,4 +1,4 @@
-"""Radiographs as points of a plane, before and after a network: how far it pulls the classes apart."""
+"""Radiographs as points in a plane, to see how far training separates the classes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ from pneumokeras.models.averaging import members_of
 from pneumokeras.models.graph import ModelGraph, layer_outputs
 
 PERPLEXITY = 30.0
-PCA_BEFORE_TSNE = 50  # components; as van der Maaten & Hinton do, which also saves most of the time
-FEWEST = 5
+PCA_BEFORE_TSNE = 50  # components, as in van der Maaten & Hinton; it also saves most of the time
+MIN_ROWS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Radiographs as points of a plane.
+    """Radiographs as points in a plane.
 
     Attributes:
         points: `(n, 2)` floats.
-        labels: `(n,)` integers, 1 = PNEUMONIA, or `None` where nobody said.
+        labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if unlabeled.
         method: `"PCA"` or `"t-SNE"`.
         source: what was projected, such as `"pixels"` or `"features after training"`.
-        explained_variance: the share of all variance along either axis, in [0, 1]; `None` for t-SNE, whose
-            axes mean nothing.
+        explained_variance: share of the total variance along each axis, in [0, 1]; `None` for t-SNE, whose
+            axes have no meaning.
+
+    Example:
+        >>> projection = pk.pca(np.eye(6), source="identity")
+        >>> projection.method, projection.source
+        ('PCA', 'identity')
     """
 
     points: np.ndarray
@@ -40,21 +45,26 @@ class Projection:
 
 
 def pca(values: np.ndarray, *, labels: np.ndarray | None = None, source: str = "") -> Projection:
-    """The plane in which values vary most.
+    """Project values onto the plane of their two largest principal components.
 
     Args:
-        values: `(n, ...)` numbers, a row each.
-        labels: `(n,)` integers to note with the points.
+        values: `(n, ...)` numbers, one row per radiograph.
+        labels: `(n,)` integers to keep with the points.
         source: what the values are.
 
     Raises:
         DataError: if there are fewer than five rows.
 
     Reference: Pearson (1901), Philosophical Magazine 2(11).
+
+    Example:
+        >>> projection = pk.pca(np.random.default_rng(0).normal(size=(20, 8)))
+        >>> projection.points.shape
+        (20, 2)
     """
     rows = _rows(values)
     fitted = PCA(2, svd_solver="full" if min(rows.shape) < 500 else "auto", random_state=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where all rows are alike
+    with np.errstate(invalid="ignore"):  # 0 / 0 if all rows are equal
         points = fitted.fit_transform(rows)
     shares = tuple(float(share) for share in np.nan_to_num(fitted.explained_variance_ratio_))
     return Projection(points, labels, "PCA", source, shares)
@@ -68,26 +78,34 @@ def tsne(
     perplexity: float = PERPLEXITY,
     seed: int = 0,
 ) -> Projection:
-    """A plane in which neighbors stay neighbors. Distances and sizes of clusters mean nothing in it.
+    """Project values into a plane that keeps neighbors together, by t-SNE.
+
+    Distances between clusters and their sizes have no meaning.
 
     Args:
-        values: `(n, ...)` numbers, a row each; beyond 50 columns their first 50 principal components count.
-        labels: `(n,)` integers to note with the points.
+        values: `(n, ...)` numbers, one row per radiograph; more than 50 columns are reduced to their first 50
+            principal components.
+        labels: `(n,)` integers to keep with the points.
         source: what the values are.
-        perplexity: about how many neighbors a point has; at most a third of the points.
-        seed: of what is random in it.
+        perplexity: approximate number of neighbors of a point; limited to a third of the points.
+        seed: seed of PCA and t-SNE.
 
     Raises:
         DataError: if there are fewer than five rows.
 
     Reference: van der Maaten & Hinton (2008), Journal of Machine Learning Research 9.
+
+    Example:
+        >>> values = np.random.default_rng(0).normal(size=(20, 8))
+        >>> pk.tsne(values, perplexity=5, seed=1).points.shape
+        (20, 2)
     """
     rows = _rows(values)
-    if not rows.any():  # all alike: scikit-learn would give NaN
+    if not rows.any():  # all rows are equal: scikit-learn would return NaN
         return Projection(np.zeros((len(rows), 2)), labels, "t-SNE", source)
-    most = min(PCA_BEFORE_TSNE, *rows.shape)
-    if rows.shape[1] > most:
-        rows = PCA(most, random_state=seed).fit_transform(rows)
+    components = min(PCA_BEFORE_TSNE, *rows.shape)
+    if rows.shape[1] > components:
+        rows = PCA(components, random_state=seed).fit_transform(rows)
     fitted = TSNE(2, perplexity=min(perplexity, (len(rows) - 1) / 3), init="pca", random_state=seed)
     return Projection(fitted.fit_transform(rows), labels, "t-SNE", source)
 
@@ -95,25 +113,29 @@ def tsne(
 def features(
     model: keras.Model, images: np.ndarray, *, layer: str | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """What a network makes of each radiograph before its last dense layer draws a line.
+    """Return what enters the network's last dense layer, for each radiograph.
 
     Args:
         model: as for `grad_cam`.
         images: as for `grad_cam`.
-        layer: a layer whose output to take instead; its rows and columns are averaged, if it has any.
-        batch_size: images at a time.
+        layer: a layer whose output to return instead, averaged over rows and columns if it has any.
+        batch_size: images per batch.
 
     Returns:
-        `(n, channels)` `float32`; of an ensemble every member's, side by side.
+        `(n, channels)` `float32`; for an ensemble the members' features side by side.
 
     Raises:
         ModelError: if the model has no such layer, or no dense layer.
     """
     members = members_of(model) if layer is None else [model]
-    return np.concatenate([_features(member, images, layer, batch_size) for member in members], axis=1)
+    return np.concatenate(
+        [_member_features(member, images, layer=layer, batch_size=batch_size) for member in members], axis=1
+    )
 
 
-def _features(model: keras.Model, images: np.ndarray, layer: str | None, batch_size: int) -> np.ndarray:
+def _member_features(
+    model: keras.Model, images: np.ndarray, *, layer: str | None, batch_size: int
+) -> np.ndarray:
     graph = ModelGraph.of(model)
     tensor = graph.features if layer is None else graph.output(layer)
     if len(tensor.shape) == 4:
@@ -131,18 +153,17 @@ def project_radiographs(
     perplexity: float = PERPLEXITY,
     seed: int = 0,
 ) -> tuple[Projection, ...]:
-    """PCA and t-SNE of raw pixels, and of the network's features before and after its training.
+    """Project raw pixels, and the network's features before and after training, by PCA and t-SNE.
 
     Args:
         model: the trained model.
         images: as for `grad_cam`.
         labels: `(n,)` integers, 1 = PNEUMONIA, or `None`.
-        untrained: the network before its training. By default `reinitialized(model, seed=seed)`: what the
-            network would be had nothing been learnt. That is where a network trained from scratch began, but
-            for the seed; one that began with ImageNet's weights began elsewhere.
-        layer: as for `features`.
+        untrained: the network before training. By default the same network with new initial weights: training
+            from scratch starts there, except for the seed, but training from ImageNet weights does not.
+        layer: name of a layer whose output to project; by default the input of the last dense layer.
         perplexity: as for `tsne`.
-        seed: of the initial weights and of t-SNE.
+        seed: seed of the initial weights and of t-SNE.
 
     Returns:
         Six projections: of pixels, of features before training and of features after training, each by PCA
@@ -150,7 +171,14 @@ def project_radiographs(
 
     Raises:
         DataError: if there are fewer than five images.
-        ModelError: as `features`.
+        ModelError: if the model has no such layer, or no dense layer.
+
+    Example:
+        >>> model = pk.load_model("model.keras")
+        >>> test = pk.load_splits("chest_xray").test
+        >>> projections = pk.project_radiographs(model, test.pixels((32, 32)), test.labels, perplexity=5)
+        >>> projections[0].method, projections[0].source
+        ('PCA', 'pixels')
     """
     before = reinitialized(model, seed=seed) if untrained is None else untrained
     sources = {
@@ -169,10 +197,10 @@ def project_radiographs(
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
-    """Values as `(n, columns)` floats about zero, whose spread is 1 over all: tiny features are no noise."""
+    """Return values as `(n, columns)` floats, centered and scaled to a standard deviation of 1 over all."""
     rows = np.asarray(values, np.float64).reshape(len(values), -1)
-    if len(rows) < FEWEST:
-        raise DataError(f"Expected at least {FEWEST} radiographs to project. Received {len(rows)}.")
+    if len(rows) < MIN_ROWS:
+        raise DataError(f"Expected at least {MIN_ROWS} radiographs to project. Received {len(rows)}.")
     rows = np.pad(rows, ((0, 0), (0, max(0, 2 - rows.shape[1]))))  # a plane needs two columns
     rows = rows - rows.mean(axis=0)
     spread = rows.std()

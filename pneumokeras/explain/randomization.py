@@ -1,7 +1,7 @@
-"""The sanity check of saliency maps: if the weights are random, the map has to change.
+"""The randomization check of saliency maps: if the weights are random, the map has to change.
 
-A map that stays the same while the layers that it claims to explain lose what they learnt shows the
-radiograph, not the model.
+A map that stays the same while the layers that it explains lose what they learned shows the radiograph, not
+the model.
 
 Reference: Adebayo et al. (2018), NeurIPS, "Sanity Checks for Saliency Maps".
 """
@@ -23,22 +23,22 @@ from pneumokeras.explain.gradcam import heatmap_function
 from pneumokeras.models.averaging import is_area_mean
 from pneumokeras.models.weights import set_weights
 
-CHANGED = 0.5
-"""Maps have changed if the mean rank correlation with those of the trained network is below this."""
+MAX_CORRELATION = 0.5
+"""Maps have changed if their mean rank correlation with those of the trained network is below this."""
 
-SSIM_SIGMA = 1.5  # pixels at 64, in proportion at other sizes
+SSIM_SIGMA = 1.5  # pixels at a side of 64, in proportion at other sizes
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for maps in [0, 1]
 
 
 def reinitialized(model: keras.Model, *, seed: int) -> keras.Model:
-    """A copy of a model with new initial weights, drawn as its layers' initializers say.
+    """Return a copy of a model with new initial weights, drawn by its layers' initializers.
 
-    What belongs to the preprocessing stays: the mean and variance of a `Normalization` layer, and what
-    reduces radiographs to the size of an ensemble's smaller members.
+    Preprocessing layers keep their weights: the mean and variance of `Normalization`, and the layers that
+    reduce radiographs to the size of an ensemble's smaller members.
 
     Args:
         model: a flat functional or Sequential model.
-        seed: of the weights; the same seed gives the same weights.
+        seed: the same seed gives the same weights.
     """
     rng = np.random.default_rng(seed)
 
@@ -59,7 +59,7 @@ def _is_preprocessing(layer: keras.Layer) -> bool:
 
 
 def _seeded(config: Any, rng: np.random.Generator) -> Any:
-    """A layer's settings with a seed for every initializer in them."""
+    """Return a layer's configuration with a seed for each of its initializers."""
     if isinstance(config, Mapping):
         seeded = {key: _seeded(value, rng) for key, value in config.items()}
         return seeded | {"seed": int(rng.integers(2**31))} if "seed" in seeded else seeded
@@ -68,15 +68,15 @@ def _seeded(config: Any, rng: np.random.Generator) -> Any:
 
 @dataclass(frozen=True)
 class RandomizationStep:
-    """Heatmaps after the upper layers of a network lost what they learnt.
+    """Heatmaps after the upper layers of a network were randomized.
 
     Attributes:
-        layers: how many layers with weights are random, counted from the score downwards.
-        lowest: the name of the lowest of these.
+        layers: number of randomized layers with weights, counted from the score downwards.
+        lowest: name of the lowest of these layers.
         rank_correlation: mean over images of Spearman's correlation with the trained network's maps, -1 to 1;
-            0 for a map that lost all there was in it.
-        ssim: mean structural similarity with the trained network's maps, -1 to 1.
-        empty: how many maps have nothing in them.
+            0 for a map that became empty.
+        ssim: mean structural similarity to the trained network's maps, -1 to 1.
+        empty: number of maps that are all zeros.
     """
 
     layers: int
@@ -88,14 +88,14 @@ class RandomizationStep:
 
 @dataclass(frozen=True)
 class Randomization:
-    """The sanity check of one model's maps, layer by layer from the score downwards.
+    """The randomization check of one model's maps, layer by layer from the score downwards.
 
     Attributes:
         steps: from the last layer alone to the whole network.
-        unrelated: mean rank correlation of the trained network's maps with those of *other* images: what maps
-            have in common that have nothing to do with each other. NaN for a single image.
-        images: how many images the means are of: those whose trained map has something in it, for one that
-            has nothing cannot change. Without any the means are NaN, and the check is not passed.
+        unrelated: mean rank correlation of the trained network's maps with those of *other* images: how alike
+            unrelated maps are. NaN for a single image.
+        images: number of images in the means: those whose trained map is not empty, since an empty map cannot
+            change. Without images the means are NaN, and the check is not passed.
     """
 
     steps: tuple[RandomizationStep, ...]
@@ -104,11 +104,11 @@ class Randomization:
 
     @property
     def passed(self) -> bool:
-        """Whether the maps of the wholly random network are others: rank correlation below 0.5."""
-        return self.steps[-1].rank_correlation < CHANGED
+        """Whether the maps of the fully randomized network differ: rank correlation below 0.5."""
+        return self.steps[-1].rank_correlation < MAX_CORRELATION
 
     def json(self) -> dict[str, Any]:
-        """As a mapping that JSON can hold."""
+        """Return a mapping that JSON can hold."""
         return plain(asdict(self)) | {"passed": self.passed}
 
 
@@ -126,46 +126,47 @@ def randomization_check(
 
     Args:
         model: as for `grad_cam`; it is not changed.
-        images: as for `grad_cam`, at least 1.
+        images: as for `grad_cam`, at least one.
         method: as for `grad_cam`.
         target: as for `grad_cam`.
         layer: as for `grad_cam`.
-        steps: how many depths to look at, evenly spread over the layers with weights.
-        seed: of the new weights, as for `reinitialized`.
+        steps: number of depths to compare at, evenly spread over the layers with weights.
+        seed: seed of the new weights, as for `reinitialized`.
 
     Raises:
-        ModelError: as `grad_cam`.
+        SettingsError: as for `grad_cam`.
+        ModelError: as for `grad_cam`.
     """
     copy = keras.models.clone_model(model)
     set_weights(copy, model.get_weights())
     heatmaps_of = heatmap_function(copy, method=method, target=target, layer=layer)
     trained = heatmaps_of(images)
-    shown = trained.max(axis=(1, 2)) > 0
-    images, trained = np.asarray(images)[shown], trained[shown]
+    not_empty = trained.max(axis=(1, 2)) > 0
+    images, trained = np.asarray(images)[not_empty], trained[not_empty]
     fresh = reinitialized(model, seed=seed)
-    learnt = [
+    learned = [
         (own, new)
         for own, new in zip(copy.layers, fresh.layers, strict=True)
         if own.weights and not _is_preprocessing(own)
     ][::-1]
-    depths = np.unique(np.linspace(1, len(learnt), min(steps, len(learnt))).round().astype(int))
-    done, made = 0, []
+    depths = np.unique(np.linspace(1, len(learned), min(steps, len(learned))).round().astype(int))
+    done, results = 0, []
     for depth in depths:
-        for own, new in learnt[done:depth]:
+        for own, new in learned[done:depth]:
             own.set_weights(new.get_weights())
         done = int(depth)
         maps = heatmaps_of(images)
-        made.append(
+        results.append(
             RandomizationStep(
                 layers=done,
-                lowest=learnt[done - 1][0].name,
+                lowest=learned[done - 1][0].name,
                 rank_correlation=_mean(rank_correlations(trained, maps)),
                 ssim=_mean(structural_similarities(trained, maps)),
                 empty=int((maps.max(axis=(1, 2)) == 0).sum()),
             )
         )
     others = rank_correlations(trained, np.roll(trained, 1, axis=0))
-    return Randomization(tuple(made), _mean(others) if len(trained) > 1 else float("nan"), len(trained))
+    return Randomization(tuple(results), _mean(others) if len(trained) > 1 else float("nan"), len(trained))
 
 
 def _mean(values: np.ndarray) -> float:
@@ -173,11 +174,11 @@ def _mean(values: np.ndarray) -> float:
 
 
 def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of each map with its counterpart; 0 where one does not vary.
+    """Return Spearman's correlation of each map with its counterpart; 0 if one of them is constant.
 
     Args:
         ones: `(n, height, width)` floats.
-        others: as many.
+        others: floats of the same shape.
 
     Returns:
         `(n,)` floats in [-1, 1].
@@ -195,11 +196,13 @@ def rank_correlations(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def structural_similarities(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The mean structural similarity of each map in [0, 1] with its counterpart.
+    """Return the mean structural similarity of each map to its counterpart.
+
+    `tf.image.ssim` leaves out the border, which changes the mean by up to 0.1; here the border is reflected.
 
     Args:
         ones: `(n, height, width)` floats in [0, 1].
-        others: as many.
+        others: floats of the same shape.
 
     Returns:
         `(n,)` floats in [-1, 1].

@@ -1,4 +1,4 @@
-"""One model's explanations, checked: on any radiographs what needs no mask, on phantoms what does."""
+"""Check a model's heatmaps: faithfulness and randomization on any radiographs, masks on phantoms."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from pneumokeras.models.forward import compiled
 from pneumokeras.models.graph import ModelGraph, batches_of
 from pneumokeras.models.saving import ModelDescription, description_of
 
-IMAGES = 64
+MAX_IMAGES = 64
 STEPS = 16
-RANDOMISED_IMAGES = 16
+RANDOMIZATION_IMAGES = 16
 BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
 class MaskChecks:
-    """What only phantoms can tell, since only there is it known what is where.
+    """Checks against ground-truth masks, available for phantoms only.
 
-    A model that was not trained on phantoms has no reason to be right on them.
+    They say little about a model that was not trained on phantoms.
 
     Attributes:
-        pointing: how often a map is highest inside an opacity.
+        pointing: how often a map's maximum lies inside an opacity.
         energy: share of a map inside the opacities.
-        outside_thorax: share of a map outside the chest: what a shortcut such as a marker raises.
-        largest: the largest share of an image that its opacities cover.
+        outside_thorax: share of a map outside the chest, which a shortcut such as a marker raises.
+        largest: the largest share of an image covered by opacities.
     """
 
     pointing: AgainstChance
@@ -57,7 +57,7 @@ class MaskChecks:
     largest: float
 
     def json(self) -> dict[str, Any]:
-        """As a mapping that JSON can hold."""
+        """Return a mapping that JSON can hold."""
         return {
             name: value.json() if isinstance(value, AgainstChance) else value
             for name, value in vars(self).items()
@@ -66,18 +66,25 @@ class MaskChecks:
 
 @dataclass(frozen=True, eq=False)
 class ExplanationChecks:
-    """How far a model's heatmaps of PNEUMONIA can be believed, on PNEUMONIA radiographs.
+    """How far a model's heatmaps can be trusted, measured on PNEUMONIA radiographs.
 
     Attributes:
-        method: which heatmaps.
-        layer: whose feature map they weigh; of an ensemble each member's, separated by commas.
-        images: how many radiographs.
-        empty: how many maps have nothing in them.
-        deletion: what the model says while what the maps show is taken away.
-        insertion: what the model says while it is given back.
-        randomization: whether maps change when the network's weights do.
+        method: the method, as for `grad_cam`.
+        layer: the explained layer; for an ensemble those of all members, separated by commas.
+        images: number of radiographs.
+        empty: number of maps that are all zeros.
+        deletion: the model's predictions while the pixels that a map marks are removed.
+        insertion: the model's predictions while they are put back.
+        randomization: whether maps change when the network's weights are randomized.
         border: share of a map in the outer tenth of the image on each side.
-        masks: what phantoms tell; `None` for real radiographs, on which nobody drew any mask.
+        masks: checks against masks; `None` for radiographs without masks.
+
+    Example:
+        >>> model = pk.load_model("model.keras")
+        >>> test = pk.load_splits("chest_xray").test
+        >>> checks = pk.check_explanations(model, test, images=4)
+        >>> checks.method, checks.images
+        ('hirescam', 4)
     """
 
     method: str
@@ -91,7 +98,7 @@ class ExplanationChecks:
     masks: MaskChecks | None
 
     def json(self) -> dict[str, Any]:
-        """As a mapping that JSON can hold."""
+        """Return a mapping that JSON can hold."""
         parts = vars(self) | {"randomisation": self.randomization}  # report.json's name since version 0.1
         del parts["randomization"]
         return {name: value.json() if hasattr(value, "json") else value for name, value in parts.items()}
@@ -104,7 +111,7 @@ def check_explanations(
     method: str = METHOD,
     layer: str | None = None,
     masks: PhantomMasks | None = None,
-    images: int = IMAGES,
+    images: int = MAX_IMAGES,
     baseline: str = "blur",
     seed: int = 0,
 ) -> ExplanationChecks:
@@ -115,16 +122,27 @@ def check_explanations(
         radiographs: the set, labeled.
         method: as for `grad_cam`.
         layer: as for `grad_cam`.
-        masks: of the whole set, at the model's size. By default those that `write_phantoms` wrote beside the
-            radiographs, if it did.
-        images: of how many PNEUMONIA radiographs at most; they are drawn blindly.
-        baseline: what takes the place of deleted pixels, as for `baseline_of`.
-        seed: of all that is random.
+        masks: masks of the whole set, at the model's size. By default those that `write_phantoms` wrote
+            beside the radiographs, if there are any.
+        images: maximum number of PNEUMONIA radiographs, drawn at random.
+        baseline: replacement of deleted pixels: `"blur"` or `"mean"`.
+        seed: seed of all that is random.
+
+    Returns:
+        The measurements, with intervals over patients.
 
     Raises:
-        DataError: if the set has no labels or no PNEUMONIA radiographs, one cannot be read, or masks are not
-            of this set at the model's size.
-        ModelError: if the model cannot be explained, or gives more than one probability.
+        DataError: if the set has no labels or no PNEUMONIA radiographs, one cannot be read, or the masks do
+            not have the set's and the model's size.
+        SettingsError: if there is no such method or baseline.
+        ModelError: if the model cannot be explained, or has more than one output.
+
+    Example:
+        >>> model = pk.load_model("model.keras")
+        >>> test = pk.load_splits("chest_xray").test
+        >>> checks = pk.check_explanations(model, test, images=4)
+        >>> checks.masks.pointing.chance < 0.2
+        True
     """
     if model.output_shape[-1] != 1:
         raise ModelError(
@@ -135,15 +153,19 @@ def check_explanations(
         raise DataError("There is no PNEUMONIA radiograph to explain. Expected at least one.")
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(sick)[:images])
-    some, description = radiographs.subset(chosen), description_of(model)
-    known = _known_masks(masks, radiographs, chosen, description)
-    pixels = some.pixels(description.image_size, pad=description.pad)
+    subset, description = radiographs.subset(chosen), description_of(model)
+    if masks is None:
+        subset_masks = _stored_masks(subset, description)
+    else:
+        _require_shape(masks, (len(radiographs), *description.image_size))
+        subset_masks = PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
+    pixels = subset.pixels(description.image_size, pad=description.pad)
     names, outputs = explained_layers(model, method=method, layer=layer), ModelGraph.of(model).outputs
     heatmaps = heatmap_function(model, method=method, layer=layer)(pixels)
-    patients = some.patients
+    patients = subset.patients
 
     grain = max((tuple(outputs[name].shape[1:3]) for name in names), key=math.prod)
-    random = random_heatmaps(len(pixels), pixels.shape[1:], grain, rng=rng)
+    random = random_heatmaps(len(pixels), size=pixels.shape[1:], grain=grain, rng=rng)
     score = _probability_of(model)
     curves = {
         kind: perturbation_curve(
@@ -162,34 +184,30 @@ def check_explanations(
         deletion=curves["deletion"],
         insertion=curves["insertion"],
         randomization=randomization_check(
-            model, pixels[:RANDOMISED_IMAGES], method=method, layer=layer, seed=seed
+            model, pixels[:RANDOMIZATION_IMAGES], method=method, layer=layer, seed=seed
         ),
         border=attention_outside(heatmaps, center(pixels.shape[1:]), patients=patients, seed=seed),
-        masks=_mask_checks(heatmaps, known, patients, seed),
+        masks=None
+        if subset_masks is None
+        else _mask_checks(heatmaps, subset_masks, patients=patients, seed=seed),
     )
 
 
-def _known_masks(
-    masks: PhantomMasks | None, radiographs: RadiographSet, chosen: np.ndarray, description: ModelDescription
-) -> PhantomMasks | None:
-    """The masks of the chosen radiographs: the given ones, or those beside phantoms."""
-    if masks is not None:
-        expected = (len(radiographs), *description.image_size)
-        for mask in (masks.opacities, masks.thoraxes):
-            if mask.shape != expected:
-                raise DataError(f"Expected masks of shape {expected}, received {mask.shape}.")
-        return PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
-    files = radiographs.subset(chosen).images
+def _require_shape(masks: PhantomMasks, expected: tuple[int, int, int]) -> None:
+    for mask in (masks.opacities, masks.thoraxes):
+        if mask.shape != expected:
+            raise DataError(f"Expected masks of shape {expected}. Received {mask.shape}.")
+
+
+def _stored_masks(radiographs: RadiographSet, description: ModelDescription) -> PhantomMasks | None:
+    """Read the masks beside phantoms; `None` for other radiographs."""
+    files = radiographs.images
     if isinstance(files, tuple) and are_phantoms(files):
         return read_masks(files, description.image_size, pad=description.pad)
     return None
 
 
-def _mask_checks(
-    heatmaps: np.ndarray, masks: PhantomMasks | None, patients: np.ndarray, seed: int
-) -> MaskChecks | None:
-    if masks is None:
-        return None
+def _mask_checks(heatmaps: np.ndarray, masks: PhantomMasks, *, patients: np.ndarray, seed: int) -> MaskChecks:
     return MaskChecks(
         pointing=pointing_game(heatmaps, masks.opacities, patients=patients),
         energy=energy(heatmaps, masks.opacities, patients=patients, seed=seed),

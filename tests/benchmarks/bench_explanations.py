@@ -138,7 +138,7 @@ def test_hirescam_finds_the_opacities_of_phantoms_of_another_seed(honest, tmp_pa
     assert found["hirescam"].of_others < 0.5
 
 
-def test_a_learnt_marker_raises_the_attention_outside_the_thorax(honest, tmp_path):
+def test_a_learned_marker_raises_the_attention_outside_the_thorax(honest, tmp_path):
     shortcut = trained(tmp_path / "train", Nuisance(marker=1.0))
     test = drawn_anew(tmp_path / "test", Nuisance(marker=1.0))
     outside = {}

@@ -1,4 +1,4 @@
-"""A look at the folder before anything is trained on it: what would make a model's figures wrong."""
+"""Look for what would make a model's metrics wrong, before training."""
 
 from pneumokeras.data.audit.audit_data import audit
 from pneumokeras.data.audit.results import Audit

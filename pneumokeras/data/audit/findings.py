@@ -1,172 +1,256 @@
-"""From what was measured to sentences, each with how much it matters."""
+"""What an audit reports: the rules as data, then the functions that fill them in."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
 
-from pneumokeras.data.audit.types import Finding
+from pneumokeras.data.audit.types import (
+    BadFile,
+    DuplicateGroup,
+    Finding,
+    Outlier,
+    Severity,
+    SharedPatient,
+    Shift,
+    Shortcut,
+)
 from pneumokeras.data.dataset import WHOLE
 from pneumokeras.data.from_path import is_too_small
 
-if TYPE_CHECKING:
-    from pneumokeras.data.audit.results import Audit
-    from pneumokeras.data.audit.types import DuplicateGroup
+REPORTED_AUC, SERIOUS_AUC = 0.7, 0.98
+"""AUC from which a classifier that should have no information is reported, and from which it is serious."""
 
-TELLING_AUC, GIVING_AWAY_AUC = 0.7, 0.98
-"""From where a classifier that ought to know nothing is worth knowing of, and from where it is serious."""
+MAX_CLASS_RATIO = 2.0  # larger class to smaller class
 
-IMBALANCE = 2.0  # of the larger class to the smaller
+MAX_RATE_DIFFERENCE = 0.1
 
-RATE_DIFFERENCE = 0.1
+MIN_PATIENTS = 3  # one for each split
 
-FEWEST_PATIENTS = 3  # one for each split
-
-_KINDS = {"exact": "same pixels", "near": "near-duplicates"}
+Counts = Mapping[str, Mapping[str, int]]
+"""Number of radiographs by split and class."""
 
 
-def findings_of(audit: Audit) -> tuple[Finding, ...]:
-    """What an audit found, the serious first."""
-    found = [
-        *_on_files(audit),
-        *_on_counts(audit),
-        *_on_duplicates(audit),
-        *_on_patients(audit),
-        *_on_separations(audit),
-    ]
-    return tuple(sorted(found, key=lambda finding: finding.severity != "serious"))
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding.
+
+    Attributes:
+        kind: a keyword for programs.
+        severity: how much it matters.
+        text: the sentence, with names of values in braces.
+    """
+
+    kind: str
+    severity: Severity
+    text: str
+
+    def finding(self, *, severity: Severity | None = None, **values: object) -> Finding:
+        """Return the finding with its values filled in, at the rule's severity unless another is given."""
+        return Finding(severity or self.severity, self.kind, self.text.format(**values))
 
 
-def _on_files(audit: Audit) -> Iterator[Finding]:
-    if audit.bad_files:
-        problems = Counter(file.problem for file in audit.bad_files)
-        kinds = ", ".join(f"{number} {problem}" for problem, number in problems.items())
-        names = [file.name for file in audit.bad_files]
-        text = f"{_count(names, 'file')} cannot be used ({kinds}), such as {names[0]}."
-        yield Finding("serious", "bad-files", text)
-    if audit.misnamed:
-        what = f"{_have(audit.misnamed, 'file')} another format than the ending says"
-        yield Finding("worth knowing", "misnamed", f"{what}, such as {audit.misnamed[0]}.")
-    if len(audit.formats) > 1:
-        formats = ", ".join(f"{number:,} {name}" for name, number in audit.formats.items())
-        yield Finding("worth knowing", "formats", f"The files are of several kinds: {formats}.")
-    if audit.outliers:
-        first = audit.outliers[0]
-        what = f"{_count(audit.outliers, 'radiograph')} unlike the others in exposure or shape"
-        yield Finding("worth knowing", "outliers", f"{what}, such as {first.name} ({first.reason}).")
+BAD_FILES = Rule("bad-files", "serious", "{files} cannot be used ({problems}), such as {example}.")
+MISNAMED = Rule(
+    "misnamed", "worth knowing", "{files_have} another format than the ending says, such as {example}."
+)
+FORMATS = Rule("formats", "worth knowing", "The files are of several kinds: {formats}.")
+OUTLIERS = Rule(
+    "outliers",
+    "worth knowing",
+    "{radiographs} unlike the others in exposure or shape, such as {example} ({reason}).",
+)
+MISSING_CLASS = Rule("missing-class", "serious", "{subject} has no {class_name} radiographs.")
+SMALL_VAL = Rule("small-val", "worth knowing", "val has {counts}: too few to rank trials reliably.")
+IMBALANCE = Rule(
+    "imbalance", "worth knowing", "{subject} has {ratio:.1f} {larger} radiographs for each {smaller}."
+)
+CLASS_RATES = Rule(
+    "class-rates", "worth knowing", "{train:.0%} of train and {test:.0%} of test are {class_name}."
+)
+LABEL_CONFLICT = Rule(
+    "label-conflict", "serious", "{radiographs_have} copies under both classes, such as {example}."
+)
+ACROSS_SPLITS = Rule(
+    "duplicates-across-splits",
+    "serious",
+    "{radiographs} of {second} {are} also in {first} ({meaning}), such as {example}.",
+)
+WITHIN_SPLIT = Rule(
+    "duplicates-within-split",
+    "worth knowing",
+    "{radiographs_have} copies in the same split ({meaning}), such as {example}.",
+)
+FEW_PATIENTS = Rule(
+    "few-patients",
+    "serious",
+    "All {radiographs} are of {patients}: too few to split, or to judge a model by.",
+)
+SHARED_PATIENTS = Rule(
+    "patients-across-splits",
+    "serious",
+    "{patients} {are} in both {first} and {second}, such as {example}.",
+)
+SUSPECTED_PATIENTS = Rule(
+    "patients-across-splits",
+    "serious",
+    "Suspected: {patients} {are} in both {first} and {second}, such as {example} "
+    "(as far as file names tell).",
+)
+SHORTCUT = Rule(
+    "shortcut",
+    "worth knowing",
+    "Size, brightness and border statistics alone tell the classes apart with an AUC of {auc:.2f}: "
+    "the yardstick that any network must clearly beat.",
+)
+SHIFT = Rule(
+    "shift",
+    "worth knowing",
+    "{class_name} radiographs of test are told from those of train with an AUC of {auc:.2f}: "
+    "figures on val will look better than those on test.",
+)
+
+_MEANINGS = {"exact": "same pixels", "near": "near-duplicates"}
 
 
-def _on_counts(audit: Audit) -> Iterator[Finding]:
-    for split, counts in audit.counts.items():
-        for name in (name for name, count in counts.items() if not count):
-            yield Finding("serious", "missing-class", f"{_subject(split)} has no {name} radiographs.")
-    val = audit.counts.get("val")
+def file_findings(
+    *,
+    bad_files: Sequence[BadFile],
+    misnamed: Sequence[str],
+    formats: Mapping[str, int],
+    outliers: Sequence[Outlier],
+) -> Iterator[Finding]:
+    """Yield what is wrong or unusual in single files."""
+    if bad_files:
+        problems = Counter(file.problem for file in bad_files)
+        yield BAD_FILES.finding(
+            files=_count(len(bad_files), "file"),
+            problems=", ".join(f"{number} {problem}" for problem, number in problems.items()),
+            example=bad_files[0].name,
+        )
+    if misnamed:
+        yield MISNAMED.finding(files_have=_have(len(misnamed), "file"), example=misnamed[0])
+    if len(formats) > 1:
+        yield FORMATS.finding(formats=", ".join(f"{number:,} {name}" for name, number in formats.items()))
+    if outliers:
+        yield OUTLIERS.finding(
+            radiographs=_count(len(outliers), "radiograph"),
+            example=outliers[0].name,
+            reason=outliers[0].reason,
+        )
+
+
+def count_findings(counts: Counts, class_names: tuple[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong with the numbers of radiographs."""
+    for split, classes in counts.items():
+        for name in (name for name, count in classes.items() if not count):
+            yield MISSING_CLASS.finding(subject=_subject(split), class_name=name)
+    val = counts.get("val")
     if val and is_too_small(val):
-        held = ", ".join(f"{count} {name}" for name, count in val.items())
-        yield Finding("worth knowing", "small-val", f"val has {held}: too few to rank trials reliably.")
-    split, counts = next(iter(audit.counts.items()))
-    (rarer, fewer), (more_frequent, more) = sorted(counts.items(), key=lambda item: item[1])
-    if fewer and more >= IMBALANCE * fewer:
-        text = f"{_subject(split)} has {more / fewer:.1f} {more_frequent} radiographs for each {rarer}."
-        yield Finding("worth knowing", "imbalance", text)
-    if {"train", "test"} <= audit.counts.keys():
-        name = audit.class_names[1]
-        train, test = (
-            audit.counts[split][name] / sum(audit.counts[split].values()) for split in ("train", "test")
-        )
-        if abs(train - test) >= RATE_DIFFERENCE:
-            text = f"{train:.0%} of train and {test:.0%} of test are {name}."
-            yield Finding("worth knowing", "class-rates", text)
+        yield SMALL_VAL.finding(counts=", ".join(f"{count} {name}" for name, count in val.items()))
+    split, classes = next(iter(counts.items()))
+    (smaller, fewer), (larger, more) = sorted(classes.items(), key=lambda item: item[1])
+    if fewer and more >= MAX_CLASS_RATIO * fewer:
+        yield IMBALANCE.finding(subject=_subject(split), ratio=more / fewer, larger=larger, smaller=smaller)
+    if {"train", "test"} <= counts.keys():
+        name = class_names[1]
+        train, test = (counts[split][name] / sum(counts[split].values()) for split in ("train", "test"))
+        if abs(train - test) >= MAX_RATE_DIFFERENCE:
+            yield CLASS_RATES.finding(train=train, test=test, class_name=name)
 
 
-def _on_duplicates(audit: Audit) -> Iterator[Finding]:
-    conflicts = [group for group in audit.duplicates if group.conflicts]
+def duplicate_findings(
+    duplicates: Sequence[DuplicateGroup], *, splits: Sequence[str], class_names: tuple[str, str]
+) -> Iterator[Finding]:
+    """Yield which copies contradict each other, leak from one split into another, or count twice."""
+    conflicts = [group for group in duplicates if group.conflicts]
     if conflicts:
-        example = _two_of(conflicts[0], conflicts[0].classes, *audit.class_names)
-        text = f"{_have(conflicts, 'radiograph')} copies under both classes, such as {example}."
-        yield Finding("serious", "label-conflict", text)
-    for kind, meaning in _KINDS.items():
-        groups = [group for group in audit.duplicates if group.kind == kind]
-        for one, other in combinations(audit.counts, 2):
-            both = [group for group in groups if {one, other} <= set(group.splits)]
-            if both:
-                number = sum(group.splits.count(other) for group in both)
-                subject = (
-                    f"{number:,} {_plural('radiograph', number)} of {other} {'is' if number == 1 else 'are'}"
-                )
-                example = _two_of(both[0], both[0].splits, one, other)
-                text = f"{subject} also in {one} ({meaning}), such as {example}."
-                yield Finding("serious", "duplicates-across-splits", text)
-        within = [group for group in groups if len(set(group.splits)) < len(group.splits)]
-        if within:
-            what = f"{_have(within, 'radiograph')} copies in the same split ({meaning})"
-            (split, _), *_ = Counter(within[0].splits).most_common(1)
-            text = f"{what}, such as {_two_of(within[0], within[0].splits, split, split)}."
-            yield Finding("worth knowing", "duplicates-within-split", text)
-
-
-def _on_patients(audit: Audit) -> Iterator[Finding]:
-    for split, number in audit.patients.items():
-        radiographs = sum(audit.counts[split].values())
-        if number is not None and number < min(FEWEST_PATIENTS, radiographs):
-            which = "" if split == WHOLE else f" of {split}"
-            text = (
-                f"All {radiographs:,} radiographs{which} are of {number} {_plural('patient', number)}: "
-                "too few to split, or to judge a model by."
-            )
-            yield Finding("serious", "few-patients", text)
-    for one, other in combinations(audit.counts, 2):
-        shared = [patient for patient in audit.shared_patients if {one, other} <= patient.images.keys()]
-        for suspected in (False, True):
-            patients = [patient for patient in shared if patient.suspected == suspected]
-            if patients:
-                who = f"{_count(patients, 'patient')} {'is' if len(patients) == 1 else 'are'}"
-                text = f"{who} in both {one} and {other}, such as {patients[0].patient}"
-                text = f"Suspected: {text} (as far as file names tell)." if suspected else f"{text}."
-                yield Finding("serious", "patients-across-splits", text)
-
-
-def _on_separations(audit: Audit) -> Iterator[Finding]:
-    shortcut = audit.shortcut
-    if shortcut and shortcut.auc >= max(TELLING_AUC, shortcut.chance):
-        text = (
-            f"Size, brightness and border statistics alone tell the classes apart with an AUC of "
-            f"{shortcut.auc:.2f}: the yardstick that any network must clearly beat."
+        yield LABEL_CONFLICT.finding(
+            radiographs_have=_have(len(conflicts), "radiograph"),
+            example=_pair(conflicts[0], conflicts[0].classes, *class_names),
         )
-        yield Finding(_severity(shortcut.auc), "shortcut", text)
-    for shift in audit.shifts:
-        if shift.auc >= max(TELLING_AUC, shift.chance):
-            text = (
-                f"{shift.class_name} radiographs of test are told from those of train with an AUC of "
-                f"{shift.auc:.2f}: figures on val will look better than those on test."
+    for kind, meaning in _MEANINGS.items():
+        groups = [group for group in duplicates if group.kind == kind]
+        for first, second in combinations(splits, 2):
+            shared = [group for group in groups if {first, second} <= set(group.splits)]
+            if shared:
+                number = sum(group.splits.count(second) for group in shared)
+                yield ACROSS_SPLITS.finding(
+                    radiographs=_count(number, "radiograph"),
+                    are=_are(number),
+                    first=first,
+                    second=second,
+                    meaning=meaning,
+                    example=_pair(shared[0], shared[0].splits, first, second),
+                )
+        repeated = [group for group in groups if len(set(group.splits)) < len(group.splits)]
+        if repeated:
+            (split, _), *_ = Counter(repeated[0].splits).most_common(1)
+            yield WITHIN_SPLIT.finding(
+                radiographs_have=_have(len(repeated), "radiograph"),
+                meaning=meaning,
+                example=_pair(repeated[0], repeated[0].splits, split, split),
             )
-            yield Finding(_severity(shift.auc), "shift", text)
 
 
-def _severity(auc: float) -> Literal["serious", "worth knowing"]:
-    return "serious" if auc >= GIVING_AWAY_AUC else "worth knowing"
+def patient_findings(
+    shared_patients: Sequence[SharedPatient], *, patients: Mapping[str, int | None], counts: Counts
+) -> Iterator[Finding]:
+    """Yield which splits have too few patients, and which share some."""
+    for split, number in patients.items():
+        radiographs = sum(counts[split].values())
+        if number is not None and number < min(MIN_PATIENTS, radiographs):
+            of_split = "" if split == WHOLE else f" of {split}"
+            yield FEW_PATIENTS.finding(
+                radiographs=f"{radiographs:,} radiographs{of_split}", patients=_count(number, "patient")
+            )
+    for first, second in combinations(counts, 2):
+        shared = [patient for patient in shared_patients if {first, second} <= patient.images.keys()]
+        for rule, suspected in ((SHARED_PATIENTS, False), (SUSPECTED_PATIENTS, True)):
+            found = [patient for patient in shared if patient.suspected == suspected]
+            if found:
+                yield rule.finding(
+                    patients=_count(len(found), "patient"),
+                    are=_are(len(found)),
+                    first=first,
+                    second=second,
+                    example=found[0].patient,
+                )
+
+
+def separation_findings(shortcut: Shortcut | None, shifts: Sequence[Shift]) -> Iterator[Finding]:
+    """Yield which classifiers do well although they should have no information."""
+    if shortcut and shortcut.auc >= max(REPORTED_AUC, shortcut.chance):
+        yield SHORTCUT.finding(severity=_severity(shortcut.auc), auc=shortcut.auc)
+    for shift in shifts:
+        if shift.auc >= max(REPORTED_AUC, shift.chance):
+            yield SHIFT.finding(severity=_severity(shift.auc), class_name=shift.class_name, auc=shift.auc)
+
+
+def _severity(auc: float) -> Severity:
+    return "serious" if auc >= SERIOUS_AUC else "worth knowing"
 
 
 def _subject(split: str) -> str:
     return "The set" if split == WHOLE else split
 
 
-def _two_of(group: DuplicateGroup, marks: Sequence[str], one: str, other: str) -> str:
-    """The first radiograph of a group that has the first mark, and the first other one with the second."""
-    first = marks.index(one)
-    second = next(row for row, mark in enumerate(marks) if mark == other and row != first)
-    return f"{group.names[first]} and {group.names[second]}"
+def _pair(group: DuplicateGroup, marks: Sequence[str], first: str, second: str) -> str:
+    """Name two radiographs of a group: one marked `first` and another one marked `second`."""
+    one = marks.index(first)
+    other = next(row for row, mark in enumerate(marks) if mark == second and row != one)
+    return f"{group.names[one]} and {group.names[other]}"
 
 
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things):,} {_plural(noun, len(things))}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
-def _have(things: Sequence[object], noun: str) -> str:
-    return f"{_count(things, noun)} {'has' if len(things) == 1 else 'have'}"
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
-def _plural(noun: str, number: int) -> str:
-    return noun if number == 1 else f"{noun}s"
+def _have(number: int, noun: str) -> str:
+    return f"{_count(number, noun)} {'has' if number == 1 else 'have'}"

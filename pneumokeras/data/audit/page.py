@@ -1,50 +1,48 @@
-"""An audit as a page: one HTML file that holds its style and pictures, needs no network, runs no script."""
+"""An audit as a page: one HTML file with its style and pictures inside, without network or scripts."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jinja2 import Environment
 
-from pneumokeras.core.html import environment
+from pneumokeras.core.html import data_uri, environment
+from pneumokeras.data.audit.types import DuplicateGroup, Shift
 from pneumokeras.data.dataset import WHOLE
 
-if TYPE_CHECKING:
-    from pneumokeras.data.audit.results import Audit
-    from pneumokeras.data.audit.types import DuplicateGroup, Shift
-
 SHOWN_GROUPS = 12
+
 LISTED = 200
-"""Of the longer lists; all of them stand in the JSON."""
+"""Longer lists are cut; the JSON has all of them."""
 
 
-def render_page(audit: Audit) -> str:
-    """The whole page as HTML."""
-    pictures = {
-        name: f"data:image/jpeg;base64,{base64.b64encode(picture).decode('ascii')}"
-        for name, picture in audit.pictures.items()
-    }
+def render_page(audit: Mapping[str, Any]) -> str:
+    """Return the whole page as HTML.
+
+    Args:
+        audit: the attributes of an `Audit` and its findings, by name.
+    """
+    pictures = {name: data_uri("image/jpeg", picture) for name, picture in audit["pictures"].items()}
     template = _templates().get_template("audit.html.jinja")
     return template.render(
         audit=audit, pictures=pictures, listed=LISTED, shown_groups=SHOWN_GROUPS, whole=WHOLE
     )
 
 
-def render_summary(audit: Audit) -> str:
-    """Findings and counts as a piece of HTML for a notebook."""
+def render_summary(audit: Mapping[str, Any]) -> str:
+    """Return findings and counts as a piece of HTML for a notebook; the argument is as for `render_page`."""
     return _templates().get_template("summary.html.jinja").render(audit=audit)
 
 
 def names_shown(duplicates: Sequence[DuplicateGroup], shifts: Iterable[Shift]) -> set[str]:
-    """Names of the radiographs that the page shows as pictures."""
+    """Return the names of the radiographs that the page shows as pictures."""
     groups = {name for group in duplicates[:SHOWN_GROUPS] for name in members_shown(group)}
     return groups.union(*(names for shift in shifts for names in shift.examples.values()))
 
 
 def members_shown(group: DuplicateGroup) -> tuple[str, ...]:
-    """One of a group whose pixels are equal; else two, to compare."""
+    """Return the images to show: one for exact duplicates, two for near duplicates."""
     return group.names[: 1 if group.kind == "exact" else 2]
 
 

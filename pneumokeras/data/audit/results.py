@@ -1,4 +1,4 @@
-"""What an audit says: frozen dataclasses that hold names and numbers."""
+"""The result of an audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from os import PathLike
 from typing import Any
 
 from pneumokeras.core.files import write_json, write_text
-from pneumokeras.data.audit.findings import findings_of
+from pneumokeras.data.audit.findings import (
+    count_findings,
+    duplicate_findings,
+    file_findings,
+    patient_findings,
+    separation_findings,
+)
 from pneumokeras.data.audit.page import render_page, render_summary
 from pneumokeras.data.audit.types import (
     BadFile,
@@ -26,26 +32,34 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found in a set of radiographs before anything is trained on it.
+    """What an audit found in a set of radiographs.
 
     Attributes:
         source: the folder or file.
         class_names: names of class 0 and class 1.
-        counts: radiographs by split and class.
-        patients: patients by split; `None` where nobody said whose any radiograph is.
-        formats: radiographs by format and mode, such as `JPEG gray`.
-        misnamed: files whose ending is another format's.
-        heights: in pixels; `None` where nothing could be read, as with the next three.
+        counts: number of radiographs by split and class.
+        patients: number of patients by split; `None` if no patient is known.
+        formats: number of radiographs by format and mode, such as `JPEG gray`.
+        misnamed: files whose ending belongs to another format.
+        heights: in pixels; `None` if no file could be read, as with `widths` and `aspects`.
         widths: in pixels.
-        aspects: width by height.
+        aspects: width divided by height.
         brightness: mean gray levels, 0 to 255, by split and class.
         bad_files: files that cannot be trained on.
         outliers: radiographs unlike the others in exposure or shape.
-        duplicates: copies of one film, conflicts first, then those across splits.
+        duplicates: copies of one film: label conflicts first, then copies across splits.
         shared_patients: patients in more than one split.
-        shortcut: `None` where there are too few radiographs or patients to tell.
-        shifts: between train and test, a class each; empty where there are too few to tell.
+        shortcut: `None` if there are too few radiographs or patients to measure it.
+        shifts: between train and test, one per class; empty if there are too few to measure it.
         pictures: JPEG bytes of the radiographs shown on the page, by name.
+
+    Example:
+        >>> audit = pk.audit("chest_xray")
+        >>> audit.radiographs
+        96
+        >>> audit.counts["val"]
+        {'NORMAL': 8, 'PNEUMONIA': 12}
+        >>> audit.write_html("audit.html")
     """
 
     source: str
@@ -68,21 +82,33 @@ class Audit:
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What a reader has to know, a sentence each, the serious first."""
-        return findings_of(self)
+        """What to know before training, serious findings first."""
+        found = [
+            *file_findings(
+                bad_files=self.bad_files,
+                misnamed=self.misnamed,
+                formats=self.formats,
+                outliers=self.outliers,
+            ),
+            *count_findings(self.counts, self.class_names),
+            *duplicate_findings(self.duplicates, splits=tuple(self.counts), class_names=self.class_names),
+            *patient_findings(self.shared_patients, patients=self.patients, counts=self.counts),
+            *separation_findings(self.shortcut, self.shifts),
+        ]
+        return tuple(sorted(found, key=lambda finding: finding.severity != "serious"))
 
     @property
     def radiographs(self) -> int:
-        """How many there are, bad files included."""
+        """Number of radiographs, bad files included."""
         return sum(sum(classes.values()) for classes in self.counts.values())
 
     @property
     def is_serious(self) -> bool:
-        """Whether anything serious was found."""
+        """Whether any finding is serious."""
         return any(finding.severity == "serious" for finding in self.findings)
 
     def json(self) -> dict[str, Any]:
-        """All of it as JSON-ready numbers, texts, lists and mappings, without the pictures."""
+        """Return everything except the pictures as JSON-ready numbers, texts, lists and mappings."""
         content = asdict(self)
         del content["pictures"]
         findings = [asdict(finding) for finding in self.findings]
@@ -97,8 +123,12 @@ class Audit:
         write_json(path, self.json())
 
     def write_html(self, path: str | PathLike[str]) -> None:
-        """Write one page that holds its style and pictures and needs no network, whole or not at all."""
-        write_text(path, render_page(self))
+        """Write a page that needs no network and holds its style and pictures, whole or not at all."""
+        write_text(path, render_page(self._parts()))
 
     def _repr_html_(self) -> str:
-        return render_summary(self)
+        return render_summary(self._parts())
+
+    def _parts(self) -> dict[str, Any]:
+        """Return the attributes and what follows from them by name, for the page."""
+        return {name: getattr(self, name) for name in (*self.__dataclass_fields__, "findings", "radiographs")}

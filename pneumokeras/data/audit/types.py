@@ -1,30 +1,32 @@
-"""What an audit finds: plain values, without the pages and texts that show them."""
+"""What an audit finds, as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+Severity = Literal["serious", "worth knowing"]
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a reader has to know.
+    """One thing to know before training on the radiographs.
 
     Attributes:
-        severity: `serious` where figures made from these radiographs would be wrong or cannot be made,
-            else `worth knowing`.
-        kind: a word for programs, such as `label-conflict`.
-        text: a sentence or two for people.
+        severity: `serious` if metrics computed on these radiographs would be wrong or cannot be computed,
+            otherwise `worth knowing`.
+        kind: a keyword for programs, such as `label-conflict`.
+        text: one or two sentences.
     """
 
-    severity: Literal["serious", "worth knowing"]
+    severity: Severity
     kind: str
     text: str
 
 
 @dataclass(frozen=True)
 class Range:
-    """The least, the middle and the greatest of some values."""
+    """Minimum, median and maximum of some values."""
 
     low: float
     median: float
@@ -36,10 +38,10 @@ class BadFile:
     """A file that cannot be trained on.
 
     Attributes:
-        name: its path within the source.
-        split: where it stands.
+        name: its path relative to the source.
+        split: the split it belongs to.
         problem: `unreadable`, `empty`, `truncated` or `undecodable`.
-        reason: why, in a sentence or two.
+        reason: one or two sentences.
     """
 
     name: str
@@ -53,8 +55,8 @@ class DuplicateGroup:
     """Radiographs that are copies of one film.
 
     Attributes:
-        kind: `exact` where all pixels are equal, `near` where they differ as copies of a film do; then one
-            radiograph stands for those with equal pixels.
+        kind: `exact` if all pixels are equal; `near` if the images differ but show the same film, then each
+            set of exact copies is represented by one radiograph.
         names: the radiographs, two or more.
         splits: the split of each.
         classes: the class of each.
@@ -67,23 +69,23 @@ class DuplicateGroup:
 
     @property
     def crosses_splits(self) -> bool:
-        """Whether copies stand in more than one split."""
+        """Whether the copies are in more than one split."""
         return len(set(self.splits)) > 1
 
     @property
     def conflicts(self) -> bool:
-        """Whether copies have different labels."""
+        """Whether the copies have different labels."""
         return len(set(self.classes)) > 1
 
 
 @dataclass(frozen=True)
 class SharedPatient:
-    """A patient who is in more than one split.
+    """A patient with radiographs in more than one split.
 
     Attributes:
-        patient: as a manifest, the DICOM headers (hashed) or the file names have it.
-        images: radiographs of the patient by split.
-        suspected: whether the files' own names say so, which may mislead.
+        patient: as the manifest, the DICOM headers (hashed) or the file names identify the patient.
+        images: number of the patient's radiographs by split.
+        suspected: whether the patient is known only from file names, which can mislead.
     """
 
     patient: str
@@ -96,9 +98,9 @@ class Outlier:
     """A radiograph unlike the others in exposure or shape.
 
     Attributes:
-        name: its path within the source.
-        split: where it stands.
-        reason: in what, such as `aspect 3.10`.
+        name: its path relative to the source.
+        split: the split it belongs to.
+        reason: what is unusual, such as `aspect 3.10`.
     """
 
     name: str
@@ -108,14 +110,14 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well size, brightness and border alone tell the classes apart.
+    """How well size, brightness and border alone separate the classes.
 
     Attributes:
         split: the split it was measured on.
-        images: how many radiographs.
+        images: number of radiographs.
         auc: cross-validated AUC of a logistic regression; 0.5 is chance.
-        chance: what `auc` reaches in one of 40 cases where there is nothing to tell.
-        alone: AUC of the most telling statistics, each by itself.
+        chance: the AUC that 39 of 40 classifiers without any information stay below.
+        alone: AUC of the most informative statistics, each by itself.
     """
 
     split: str
@@ -127,14 +129,14 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Shift:
-    """How well train and test of one class are told apart by a coarse picture.
+    """How well a coarse picture separates train from test within one class.
 
     Attributes:
         class_name: the class.
-        images: radiographs by split.
+        images: number of radiographs by split.
         auc: cross-validated AUC of a logistic regression; 0.5 is chance.
-        chance: what `auc` reaches in one of 40 cases where there is nothing to tell.
-        examples: names of radiographs by what they are examples of.
+        chance: the AUC that 39 of 40 classifiers without any information stay below.
+        examples: names of radiographs, by what they are examples of.
     """
 
     class_name: str

@@ -1,1 +1,1 @@
-"""Synthetic radiographs with known opacities."""
+"""Phantoms: synthetic chest radiographs with known opacities."""

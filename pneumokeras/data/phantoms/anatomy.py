@@ -1,9 +1,9 @@
-"""The drawn chest: a patient's anatomy, where the patient stands, and the attenuation of each part.
+"""The drawn chest: a patient's anatomy, its projection onto the film, and the attenuation of each part.
 
 Body coordinates: the origin is the middle of the chest, x points to the image's right (the patient's left),
-y points down, and the unit is the width of the image. Heights inside the chest are also given as `level`,
-0 at the tips of the lungs and 1 at the domes of the diaphragm. Attenuation is in units of the film's
-response: a trunk without air has about 1.6.
+y points down, and the unit is the image's width. Heights inside the chest are also given as `level`: 0 at the
+apices of the lungs and 1 at the domes of the diaphragm. Attenuation is in units of the film's response: a
+trunk without air has about 1.6.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Level = TypeVar("Level", float, np.ndarray)
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
 DEPTH = 0.12
-"""From the middle of the chest to its back: it decides how far parts move apart when a patient turns."""
+"""From the middle of the chest to its back: how far parts move apart when the patient turns."""
 
 SUBPIXEL_BITS = 4
 
@@ -27,13 +27,16 @@ TRUNK = 1.6
 RIB_BACK, RIB_FRONT, RIB_EDGE = 0.25, 0.1, 1.1
 CLAVICLE, SCAPULA, HUMERUS = 0.34, 0.13, 0.35
 VERTEBRA, PEDICLE = 0.36, 0.18
-HEART, BEHIND_HEART = 0.14, 0.88  # what the heart adds, and how much of the air it takes away
-VESSEL, BREAST, WINDPIPE_AIR, STOMACH_AIR = 0.3, 0.22, 0.21, 0.38
+HEART, BEHIND_HEART = 0.14, 0.88  # the attenuation it adds, and the share of air it replaces
+VESSEL, BREAST, TRACHEA_AIR, STOMACH_AIR = 0.3, 0.22, 0.21, 0.38
 
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient: lengths are fractions of the image's width, `infancy` is 0 (adult) to 1 (infant)."""
+    """The anatomy of one patient.
+
+    Lengths are in image widths; `infancy` is 0 (adult) to 1 (infant).
+    """
 
     infancy: float
     cage_half_width: float
@@ -42,7 +45,7 @@ class Patient:
     neck_half_width: float
     shoulder_half_width: float
     arm_angle: float  # radians below the horizontal; negative where the arms are raised
-    rib_slope: float  # how far a rib descends from spine to breastbone
+    rib_slope: float  # descent of a rib from spine to sternum
     rib_thickness: float
     bone_density: float
     spine_half_width: float
@@ -54,17 +57,17 @@ class Patient:
     right_dome: float  # height of the dome above its outer angle
     left_dome: float
     breast: float
-    aeration: float  # share of the trunk's attenuation that the air in a lung takes away
+    aeration: float  # share of the trunk's attenuation that air in a lung removes
     vessels: float  # strength of the vessels, 1 = usual
     vessel_seed: int
-    infection: str  # the pneumonia this patient gets, if any: "bacteria" or "virus"
+    infection: str  # kind of pneumonia, if the patient has it: "bacteria" or "virus"
 
     def y(self, level: Level) -> Level:
-        """Height in body coordinates of a level inside the chest."""
+        """Return the height of a level in body coordinates."""
         return (level - 0.53) * self.lung_height
 
     def cage(self, level: float | np.ndarray) -> np.ndarray:
-        """Half width of the rib cage at a level: a dome that goes over into nearly parallel walls."""
+        """Return the half width of the rib cage at a level: a dome above nearly parallel walls."""
         rise = np.clip((np.asarray(level) + 0.06) / 0.86, 0.0, 1.0)
         return self.cage_half_width * (1.0 - (1.0 - rise) ** (2.5 + self.infancy * 0.5)) ** 0.55
 
@@ -112,7 +115,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
 
 @dataclass(frozen=True)
 class Projection:
-    """Where the patient stands before the film; turns body coordinates into layers of `(pixels, pixels)`."""
+    """The patient's position before the film; maps body coordinates to layers of `(pixels, pixels)`."""
 
     pixels: int
     scale: float
@@ -121,7 +124,7 @@ class Projection:
     turn: float  # radians about the long axis of the body
 
     def place(self, points: np.ndarray, depth: float | np.ndarray = 0.0) -> np.ndarray:
-        """Pixel coordinates of body points `(n, 2)`; `depth` is 1 at the chest's back, -1 at its front."""
+        """Return pixel coordinates of body points `(n, 2)`; depth is 1 at the back, -1 at the front."""
         x = points[:, 0] + self.turn * DEPTH * depth
         y = points[:, 1]
         cosine, sine = np.cos(self.tilt), np.sin(self.tilt)
@@ -129,34 +132,36 @@ class Projection:
         return (placed + np.asarray(self.shift) + 0.5) * self.pixels
 
     def fill(self, *shapes: np.ndarray, depth: float = 0.0, edge: float = 0.004) -> np.ndarray:
-        """Layer that is 1 inside the polygons and 0 outside, blurred over `edge` image widths."""
+        """Return a layer that is 1 inside the polygons and 0 outside, blurred over `edge` image widths."""
         layer = np.zeros((self.pixels, self.pixels), np.uint8)
         for shape in shapes:
-            cv2.fillPoly(layer, [_fixed(self.place(shape, depth))], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.fillPoly(layer, [_fixed_point(self.place(shape, depth))], 255, cv2.LINE_AA, SUBPIXEL_BITS)
         return self.soften(layer, edge)
 
     def stroke(
         self, layer: np.ndarray, lines: list[np.ndarray], *, thickness: float, gray: int = 255
     ) -> None:
-        """Draw lines, given in pixels, `thickness` image widths wide into an 8-bit layer."""
+        """Draw lines, given in pixels, into an 8-bit layer, `thickness` image widths wide."""
         wide = max(1, round(thickness * self.scale * self.pixels))
-        cv2.polylines(layer, [_fixed(line) for line in lines], False, gray, wide, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(
+            layer, [_fixed_point(line) for line in lines], False, gray, wide, cv2.LINE_AA, SUBPIXEL_BITS
+        )
 
     def blank(self) -> np.ndarray:
-        """An empty 8-bit layer to stroke on."""
+        """Return an empty 8-bit layer to stroke on."""
         return np.zeros((self.pixels, self.pixels), np.uint8)
 
     def soften(self, layer: np.ndarray, edge: float) -> np.ndarray:
-        """The 8-bit layer as floats in [0, 1], blurred over `edge` image widths."""
+        """Return an 8-bit layer as floats in [0, 1], blurred over `edge` image widths."""
         return cv2.GaussianBlur(layer.astype(np.float32) / 255.0, (0, 0), edge * self.scale * self.pixels)
 
 
-def _fixed(points: np.ndarray) -> np.ndarray:
+def _fixed_point(points: np.ndarray) -> np.ndarray:
     return np.round(points * 2**SUBPIXEL_BITS).astype(np.int32)
 
 
 def _smooth(points: list[tuple[float, float]]) -> np.ndarray:
-    """Closed outline with its corners cut off three times (Chaikin)."""
+    """Return a closed outline with its corners cut off three times (Chaikin)."""
     outline = np.asarray(points, dtype=np.float64)
     for _ in range(3):
         after = np.roll(outline, -1, axis=0)
@@ -172,7 +177,7 @@ def _ellipse(center: tuple[float, float], half_width: float, half_height: float)
 
 
 def trunk(patient: Patient, projection: Projection) -> np.ndarray:
-    """Attenuation of the soft tissue: neck, shoulders, arms and trunk, thinner towards the skin."""
+    """Return the attenuation of soft tissue: neck, shoulders, arms and trunk, thinner towards the skin."""
     p, top, shoulder = patient, patient.y(-0.12), patient.y(0.04)
     half = [
         (p.neck_half_width, -1.2),
@@ -187,10 +192,10 @@ def trunk(patient: Patient, projection: Projection) -> np.ndarray:
     ]
     layer = projection.blank()
     outline = _smooth(half + [(-x, y) for x, y in reversed(half)])
-    cv2.fillPoly(layer, [_fixed(projection.place(outline))], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.fillPoly(layer, [_fixed_point(projection.place(outline))], 255, cv2.LINE_AA, SUBPIXEL_BITS)
     arms = [projection.place(arm) for arm in _arms(p)]
     projection.stroke(layer, arms, thickness=0.13 + p.wall)
-    # The frame is padded so that the film's edge, where the body goes on, is not taken for skin.
+    # Padded, so that the film's edge, beyond which the body continues, is not taken for skin.
     margin = projection.pixels // 4
     framed = cv2.copyMakeBorder(layer, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform((framed > 127).astype(np.uint8), cv2.DIST_L2, 3)[
@@ -208,13 +213,13 @@ def _arms(patient: Patient) -> list[np.ndarray]:
 
 
 def lungs(patient: Patient, projection: Projection) -> np.ndarray:
-    """Share of air, 0 to 1: two lungs with their domes, without what heart and mediastinum take away."""
+    """Return the share of air, 0 to 1: two lungs, less what heart and mediastinum replace."""
     shapes = [_lung(patient, RIGHT, patient.right_dome), _lung(patient, LEFT, patient.left_dome)]
     return projection.fill(*shapes, edge=0.005) * (1.0 - BEHIND_HEART * heart(patient, projection))
 
 
 def _lung(patient: Patient, side: int, dome: float) -> np.ndarray:
-    """Outline of one lung: outer wall down to the costophrenic angle, back over the dome, up the midline."""
+    """Return a lung's outline: down the wall to the costophrenic angle, over the dome, up the midline."""
     angle_level = 1.16
     level = np.linspace(0.0, angle_level, 30)
     wall = np.stack([patient.cage(level) - 0.008, patient.y(level)], axis=1)
@@ -228,7 +233,7 @@ def _lung(patient: Patient, side: int, dome: float) -> np.ndarray:
 
 
 def heart(patient: Patient, projection: Projection) -> np.ndarray:
-    """Layer of heart, great vessels, thymus and mediastinum, 0 to 1."""
+    """Return a layer of heart, great vessels, thymus and mediastinum, 0 to 1."""
     p, wide = patient, patient.mediastinum_half_width
     left = [
         (wide * 0.8, -0.25),
@@ -258,7 +263,7 @@ def heart(patient: Patient, projection: Projection) -> np.ndarray:
 
 
 def ribs(patient: Patient, projection: Projection) -> np.ndarray:
-    """Attenuation of the ribs: bands with dense rims, densest where they turn round the chest's side."""
+    """Return the attenuation of the ribs: bands with dense rims, densest at the chest's sides."""
     back, front = projection.blank(), projection.blank()
     behind = np.linspace(0.1, 0.5, 16) * np.pi
     before = np.linspace(0.5, 0.72, 12) * np.pi
@@ -283,7 +288,7 @@ def ribs(patient: Patient, projection: Projection) -> np.ndarray:
 
 
 def _rib(patient: Patient, projection: Projection, pair: int, side: int, angle: np.ndarray) -> np.ndarray:
-    """Pixels along one rib, a tilted ring; the angle runs from 0 at the spine to pi at the breastbone."""
+    """Return pixels along one rib, a tilted ring; the angle is 0 at the spine and pi at the sternum."""
     start = patient.y(-0.06 + 0.098 * pair)
     fall = 0.5 * patient.rib_slope * min(1.0, 0.45 + 0.1 * pair)
     side_level = (start + fall) / patient.lung_height + 0.53
@@ -293,7 +298,7 @@ def _rib(patient: Patient, projection: Projection, pair: int, side: int, angle: 
 
 
 def spine(patient: Patient, projection: Projection) -> np.ndarray:
-    """Attenuation of the vertebrae, one for each pair of ribs, with darker discs and paired pedicles."""
+    """Return the attenuation of the vertebrae, one per pair of ribs, with darker discs and pedicles."""
     half, step = patient.spine_half_width, 0.098 * patient.lung_height
     bodies, pedicles = [], []
     for index in range(-6, RIB_PAIRS + 8):
@@ -309,16 +314,16 @@ def spine(patient: Patient, projection: Projection) -> np.ndarray:
 
 
 def shoulder_girdle(patient: Patient, projection: Projection) -> np.ndarray:
-    """Attenuation of collar bones, shoulder blades and upper arms; they follow the arms."""
+    """Return the attenuation of clavicles, scapulae and humeri, which follow the arms."""
     p, lift = patient, 0.05 * np.cos(patient.arm_angle) * (1 if patient.arm_angle < 0.5 else 0)
     inner, outer = p.mediastinum_half_width * 0.75, p.shoulder_half_width + 0.01
     along = np.linspace(0.0, 1.0, 16)
     rise = p.y(0.17) + (p.y(0.0) - lift - p.y(0.17)) * along + 0.018 * np.sin(2 * np.pi * along)
-    collar = np.stack([inner + (outer - inner) * along, rise], axis=1)
+    clavicle = np.stack([inner + (outer - inner) * along, rise], axis=1)
     layer = projection.blank()
-    collars = [projection.place(collar * (side, 1), depth=-0.9) for side in (RIGHT, LEFT)]
-    projection.stroke(layer, collars, thickness=p.rib_thickness * 1.1)
-    projection.stroke(layer, collars, thickness=p.rib_thickness * 0.5, gray=170)
+    clavicles = [projection.place(clavicle * (side, 1), depth=-0.9) for side in (RIGHT, LEFT)]
+    projection.stroke(layer, clavicles, thickness=p.rib_thickness * 1.1)
+    projection.stroke(layer, clavicles, thickness=p.rib_thickness * 0.5, gray=170)
     out = 0.04 + (0.03 if p.arm_angle < 0.5 else 0.0)
     blade = _smooth(
         [
@@ -335,7 +340,7 @@ def shoulder_girdle(patient: Patient, projection: Projection) -> np.ndarray:
 
 
 def vessels(patient: Patient, projection: Projection) -> np.ndarray:
-    """Layer of the hilar vessels, 0 to about 1, branching and thinning towards the edge of the lungs."""
+    """Return a layer of the hilar vessels, 0 to about 1, branching and thinning towards the periphery."""
     rng = np.random.default_rng(patient.vessel_seed)
     twigs: list[np.ndarray] = []
     branches: list[np.ndarray] = []
@@ -360,14 +365,14 @@ def vessels(patient: Patient, projection: Projection) -> np.ndarray:
 def _walk(
     rng: np.random.Generator, start: np.ndarray, angle: float, side: int, *, length: float
 ) -> np.ndarray:
-    """A wandering line of seven points away from `start`."""
+    """Draw a wandering line of seven points away from `start`."""
     angles = angle + np.cumsum(rng.normal(0.0, 0.22, 6))
     steps = np.stack([side * np.cos(angles), np.sin(angles)], axis=1) * length / 6.0
     return start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
 
 
 def breasts(patient: Patient, projection: Projection) -> np.ndarray:
-    """Attenuation of the breasts, soft rounds with a firmer lower rim; zero where there are none."""
+    """Return the attenuation of the breasts, blurred discs; 0 if the patient has none."""
     size = patient.cage_half_width * (0.35 + 0.15 * patient.breast)
     rounds = [
         _ellipse((side * patient.cage_half_width * 0.62, patient.y(0.82)), size, size)
@@ -377,13 +382,13 @@ def breasts(patient: Patient, projection: Projection) -> np.ndarray:
 
 
 def gas(patient: Patient, projection: Projection, rng: np.random.Generator) -> np.ndarray:
-    """Share of the attenuation, 0 to 1, that air takes away in the windpipe and sometimes the stomach."""
+    """Return the share of attenuation, 0 to 1, removed by air in the trachea and sometimes the stomach."""
     fork, half = patient.y(0.36), patient.spine_half_width
     tube = np.array([(0.0, -1.0), (0.0, patient.y(0.0)), (-0.12 * half, fork)])
     bronchi = [np.array([tube[-1], (side * half * 1.6, fork + 0.06)]) for side in (RIGHT, LEFT)]
-    windpipe = projection.blank()
-    projection.stroke(windpipe, [projection.place(line) for line in (tube, *bronchi)], thickness=half * 0.55)
+    trachea = projection.blank()
+    projection.stroke(trachea, [projection.place(line) for line in (tube, *bronchi)], thickness=half * 0.55)
     center = (patient.cage_half_width * rng.uniform(0.4, 0.6), patient.y(1.2) + 0.02)
     bubble = _ellipse(center, patient.cage_half_width * 0.3, patient.cage_half_width * rng.uniform(0.12, 0.2))
     stomach = max(0.0, rng.uniform(-0.8, 1.0)) * projection.fill(bubble, edge=0.008)
-    return WINDPIPE_AIR * projection.soften(windpipe, 0.006) + STOMACH_AIR * stomach
+    return TRACHEA_AIR * projection.soften(trachea, 0.006) + STOMACH_AIR * stomach

@@ -1,4 +1,4 @@
-"""Phantoms as DICOM files: uncompressed Secondary Capture images, said to be synthetic."""
+"""Phantoms as DICOM files: uncompressed Secondary Capture images, marked as synthetic."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from io import BytesIO
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 
 
 def dicom_bytes(pixels: np.ndarray, *, patient: str) -> bytes:
-    """The DICOM file of one phantom, the same bytes for the same pixels and patient.
+    """Return the DICOM file of one phantom: the same bytes for the same pixels and patient.
 
     Args:
         pixels: `(height, width)` array of `uint8`.
-        patient: for the header's PatientID.
+        patient: the header's PatientID.
 
     Returns:
         A Part 10 file: MONOCHROME2, 8 bits, Explicit VR Little Endian.
 
     Raises:
-        DataError: if pydicom is not installed.
+        SettingsError: if pydicom is not installed.
 
     Reference: DICOM PS3.3, A.8.1 (Secondary Capture Image IOD).
     """
@@ -29,8 +29,9 @@ def dicom_bytes(pixels: np.ndarray, *, patient: str) -> bytes:
         import pydicom
         from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
     except ImportError as error:
-        raise DataError(
-            "DICOM files are written by pydicom. Install it with: pip install 'pneumokeras[dicom]'"
+        raise SettingsError(
+            "Writing DICOM files needs pydicom. Install it with: pip install 'pneumokeras[dicom]'",
+            parameter="image_format",
         ) from error
     identity = [patient, sha256(pixels.tobytes()).hexdigest()]
     header = pydicom.Dataset()
@@ -47,7 +48,7 @@ def dicom_bytes(pixels: np.ndarray, *, patient: str) -> bytes:
     header.BodyPartExamined = "CHEST"
     header.BurnedInAnnotation = "NO"
     header.InstanceNumber = header.SeriesNumber = 1
-    # What has to be there but may be empty.
+    # Required by the standard, but may be empty.
     header.PatientBirthDate = header.PatientSex = header.PatientOrientation = ""
     header.StudyDate = header.StudyTime = header.StudyID = header.AccessionNumber = ""
     header.ReferringPhysicianName = ""

@@ -1,7 +1,7 @@
-"""What differs between phantoms and is no sign of disease: how they are turned, exposed and marked.
+"""Confounders of phantoms: rotation, exposure and a side marker, none of them a sign of disease.
 
-A side marker can be made to go with the class, so that learning a shortcut can be shown: train on phantoms
-where it does, test on the same phantoms where it does not.
+The marker can be correlated with the class, to demonstrate that a network learns a shortcut: train on
+phantoms where it is correlated, test on the same phantoms where it is not.
 """
 
 from __future__ import annotations
@@ -11,28 +11,34 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 
 MAX_ROTATION = 45.0  # degrees
 MAX_EXPOSURE = 1.0  # powers of two
-MARKER_SIDE = 0.12  # image widths; the plate that the letter stands on, so that it is seen on any ground
+MARKER_SIDE = 0.12  # image widths; a black plate makes the letter visible on any background
 LETTER_HEIGHT, LETTER_STROKE = 0.08, 0.018
 
 
 @dataclass(frozen=True)
 class Nuisance:
-    """How much radiographs differ, beside what `draw_phantom` varies anyway.
+    """How much phantoms vary in rotation, exposure and marking, beyond what `draw_phantom` always varies.
 
     Attributes:
-        rotation: the patient is turned in the image by up to so many degrees to either side, 0 to 45.
-        exposure: brightness and gamma are each multiplied by 2 to the power of up to so much, up or down,
-            0 to 1.
-        marker: how far a bright letter on a black plate in an upper corner goes with the class, 0 to 1: it
-            is on `(1 + marker) / 2` of the PNEUMONIA and `(1 - marker) / 2` of the NORMAL radiographs, so
-            that 0 tells nothing of the class and 1 all of it. `None`: on no radiograph.
+        rotation: largest rotation of the patient to either side, in degrees, 0 to 45.
+        exposure: brightness and gamma are each multiplied by a factor of up to 2 to this power, or divided by
+            it, 0 to 1.
+        marker: how strongly a side marker, a bright letter on a black plate in an upper corner, is associated
+            with the class, 0 to 1. It is on `(1 + marker) / 2` of the PNEUMONIA and `(1 - marker) / 2` of the
+            NORMAL radiographs: 0 tells nothing about the class and 1 everything. `None`: no markers.
 
     Raises:
-        DataError: if a number is out of its range.
+        SettingsError: if a number is out of range.
+
+    Example:
+        >>> marked = pk.Nuisance(marker=1.0)
+        >>> marked.rotation
+        0.0
+        >>> summary = pk.write_phantoms("marked", count=12, size=32, nuisance=marked)
     """
 
     rotation: float = 0.0
@@ -40,29 +46,31 @@ class Nuisance:
     marker: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value, most in (
+        for name, value, maximum in (
             ("rotation", self.rotation, MAX_ROTATION),
             ("exposure", self.exposure, MAX_EXPOSURE),
             ("marker", self.marker or 0.0, 1.0),
         ):
-            if not 0.0 <= value <= most:
-                raise DataError(f"Expected a {name} from 0 to {most:g}. Received {value}.")
+            if not 0.0 <= value <= maximum:
+                raise SettingsError(
+                    f"Expected `{name}` from 0 to {maximum:g}. Received {value}.", parameter=name
+                )
 
     def draw(self, rng: np.random.Generator, *, label: int) -> Acquisition:
-        """How one radiograph is taken; a generator of the same seed draws the same, but for the marker.
+        """Draw how one radiograph is taken.
 
         Args:
-            rng: source of all randomness.
+            rng: source of all randomness; the same seed draws the same rotation and exposure for both labels.
             label: 0 = NORMAL, 1 = PNEUMONIA.
         """
         rotation, gain, gamma = rng.uniform(-1.0, 1.0, 3) * (self.rotation, self.exposure, self.exposure)
-        chance, letter = rng.uniform(), str(rng.choice(("L", "R")))
-        share = 0.0 if self.marker is None else 0.5 + (label - 0.5) * self.marker
+        drawn, letter = rng.uniform(), str(rng.choice(("L", "R")))
+        probability = 0.0 if self.marker is None else 0.5 + (label - 0.5) * self.marker
         return Acquisition(
             rotation=float(rotation),
             gain=float(2.0**gain),
             gamma=float(2.0**gamma),
-            marker=letter if chance < share else "",
+            marker=letter if drawn < probability else "",
         )
 
 
@@ -75,8 +83,8 @@ class Acquisition:
 
     Attributes:
         rotation: degrees, clockwise.
-        gain: factor of the brightness.
-        gamma: exponent of the brightness, before the gain.
+        gain: factor on the brightness.
+        gamma: exponent of the brightness, applied before the gain.
         marker: `"L"` in the upper right corner, `"R"` in the upper left, or empty.
     """
 
@@ -85,14 +93,14 @@ class Acquisition:
     gamma: float
     marker: str
 
-    def develop(self, film: np.ndarray) -> np.ndarray:
-        """The film with its exposure and its marker.
+    def apply(self, film: np.ndarray) -> np.ndarray:
+        """Return a film with exposure and marker applied.
 
         Args:
             film: `(pixels, pixels)` floats, about 0 (black) to 1 (white).
 
         Returns:
-            A film of the same shape, 0 to 1.
+            `(pixels, pixels)` floats, 0 to 1.
         """
         film = np.clip(self.gain * np.clip(film, 0.0, 1.0) ** self.gamma, 0.0, 1.0)
         if self.marker:
@@ -103,7 +111,7 @@ class Acquisition:
 
 
 def _plate(letter: str, side: int, pixels: int) -> np.ndarray:
-    """`(side, side)` floats: a white letter, 1, on black, 0."""
+    """Return a white letter, 1, on a black plate, 0: `(side, side)` floats."""
     plate = np.zeros((side, side), np.uint8)
     font, stroke = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(LETTER_STROKE * pixels))
     (_, unit), _ = cv2.getTextSize(letter, font, 1.0, 1)

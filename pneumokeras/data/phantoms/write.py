@@ -1,4 +1,4 @@
-"""Write a folder of phantoms: patients, splits, classes, masks."""
+"""Write a folder of phantoms: splits, classes, patients and masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pneumokeras.core.errors import DataError, OutputError
+from pneumokeras.core.errors import DataError, OutputError, SettingsError
 from pneumokeras.core.files import write_csv
 from pneumokeras.data.dataset import CLASS_NAMES
 from pneumokeras.data.phantoms.anatomy import draw_patient
@@ -20,7 +20,7 @@ from pneumokeras.data.phantoms.masks import OPACITY_MASKS, THORAX_MASKS
 from pneumokeras.data.phantoms.nuisance import NO_NUISANCE, Nuisance
 from pneumokeras.data.readers.synthetic import README, README_NAME
 
-MINIMUM_COUNT = 12
+MIN_COUNT = 12
 
 SPLIT_SHARES = {"val": 0.2, "test": 0.2}  # the rest is train
 
@@ -42,9 +42,9 @@ class PhantomSummary:
     """What `write_phantoms` wrote.
 
     Attributes:
-        folder: where it lies.
-        counts: radiographs by split and class, e.g. `counts["train"]["NORMAL"]`.
-        num_patients: patients over all splits.
+        folder: the absolute path.
+        counts: number of radiographs by split and class, e.g. `counts["train"]["NORMAL"]`.
+        num_patients: number of patients in all splits.
     """
 
     folder: Path
@@ -63,52 +63,65 @@ def write_phantoms(
 ) -> PhantomSummary:
     """Write phantoms in the layout and with the file names of the Kaggle chest X-ray set.
 
-    `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg` (or `*.dcm`), about 60, 20 and 20 % of the
-    radiographs, 40 % of them NORMAL; a patient has one to four radiographs, all in one split. The masks are
-    `folder/masks/{split}/PNEUMONIA/*.png`, named as their radiographs, and those of all chests
-    `folder/thorax/{split}/{class}/*.png`. Where a nuisance is asked for, `folder/nuisance.csv` says what
-    each radiograph has of it.
+    Radiographs are `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg` (or `*.dcm`): about 60 % train, 20 %
+    val and 20 % test, 40 % of them NORMAL. A patient has one to four radiographs, all in one split. Masks of
+    opacities are `folder/masks/{split}/PNEUMONIA/*.png`, named as the radiographs, and masks of the thorax
+    `folder/thorax/{split}/{class}/*.png`. With a nuisance, `folder/nuisance.csv` lists the rotation, exposure
+    and marker of each radiograph.
 
     Args:
-        folder: a folder that is new or empty; it is filled whole or left as it was.
+        folder: a new or empty folder; it is filled completely or left as it was.
         count: number of radiographs, at least 12.
         seed: the same seed and settings give the same bytes; with another nuisance, the same patients under
             the same names.
         size: width and height in pixels, at least 32.
-        nuisance: how much radiographs may be turned, differently exposed, and marked.
+        nuisance: how much the radiographs vary in rotation, exposure and marking.
         image_format: `"jpeg"`, or `"dicom"`, which needs pydicom.
 
     Returns:
-        What was written.
+        The folder, and how many radiographs and patients are in it.
 
     Raises:
-        DataError: if the folder holds anything, the count or the size is too small, the format is unknown,
-            or pydicom is wanted and not installed.
+        DataError: if the folder is not empty.
+        SettingsError: if count or size is too small, the format is unknown, or pydicom is needed and not
+            installed.
+
+    Example:
+        >>> summary = pk.write_phantoms("phantoms", count=12, size=32)
+        >>> summary.counts["test"]
+        {'NORMAL': 1, 'PNEUMONIA': 1}
     """
     folder = Path(folder).resolve()
     check_size(size)
     if image_format not in FORMATS:
-        raise DataError(f"Expected the format {' or '.join(FORMATS)}. Received {image_format!r}.")
-    if count < MINIMUM_COUNT:
-        raise DataError(
-            f"{count} phantoms cannot fill three splits of two classes; ask for {MINIMUM_COUNT} or more."
+        raise SettingsError(
+            f"Expected `image_format` {' or '.join(FORMATS)}. Received {image_format!r}.",
+            parameter="image_format",
+        )
+    if count < MIN_COUNT:
+        raise SettingsError(
+            f"Expected `count` of {MIN_COUNT} or more phantoms, to fill three splits of two classes. "
+            f"Received {count}.",
+            parameter="count",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(
-            f"{folder} already holds something. Phantoms are written into a new or empty folder only."
+            f"{folder} already holds something. Phantoms are written into a new or empty folder only.",
+            path=folder,
         )
+    counts = _planned_counts(count)
     with _scratch_folder_beside(folder) as scratch:
         staged = Path(scratch) / folder.name
         staged.mkdir()
         (staged / README_NAME).write_text(README, encoding="utf-8")
-        drawn = _draw_all(_plan(count), np.random.default_rng(seed), size, nuisance)
+        drawn = _draw_all(counts, rng=np.random.default_rng(seed), size=size, nuisance=nuisance)
         num_patients = _write_all(
-            staged, drawn, image_format=image_format, say_nuisance=nuisance != NO_NUISANCE
+            staged, drawn, image_format=image_format, with_nuisance=nuisance != NO_NUISANCE
         )
         if folder.exists():
-            folder.rmdir()  # it is empty, or this refuses
+            folder.rmdir()  # fails if the folder is no longer empty
         staged.rename(folder)
-    return PhantomSummary(folder=folder, counts=_plan(count), num_patients=num_patients)
+    return PhantomSummary(folder=folder, counts=counts, num_patients=num_patients)
 
 
 def _scratch_folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
@@ -119,8 +132,8 @@ def _scratch_folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
         raise OutputError(error.errno, error.strerror, str(folder)) from error
 
 
-def _plan(count: int) -> dict[str, dict[str, int]]:
-    """How many radiographs go into each split and class."""
+def _planned_counts(count: int) -> dict[str, dict[str, int]]:
+    """Return the number of radiographs of each split and class."""
     normal = round(NORMAL_SHARE * count)
     totals = dict(zip(CLASS_NAMES, (normal, count - normal), strict=True))
     held_out = {
@@ -132,9 +145,9 @@ def _plan(count: int) -> dict[str, dict[str, int]]:
 
 
 def _write_all(
-    folder: Path, drawn: Iterable[tuple[Path, str, Phantom]], *, image_format: str, say_nuisance: bool
+    folder: Path, drawn: Iterable[tuple[Path, str, Phantom]], *, image_format: str, with_nuisance: bool
 ) -> int:
-    """Write what is drawn; returns the number of patients."""
+    """Write phantoms with their paths and patients, and return the number of patients."""
     patients, rows = set(), []
     for path, patient, phantom in drawn:
         image = path.with_suffix(".dcm" if image_format == "dicom" else ".jpeg")
@@ -142,27 +155,27 @@ def _write_all(
         if image_format == "dicom":
             (folder / image).write_bytes(dicom_bytes(phantom.image, patient=patient))
         else:
-            _write(folder / image, phantom.image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+            _write_image(folder / image, phantom.image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
         masks = {THORAX_MASKS: phantom.thorax} | ({OPACITY_MASKS: phantom.mask} if phantom.label == 1 else {})
         for kind, mask in masks.items():
             target = folder / kind / path.with_suffix(".png")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(target, mask)
+            _write_image(target, mask)
         patients.add(patient)
         rows.append({"path": image.as_posix(), **asdict(phantom.acquisition)})
-    if say_nuisance:
+    if with_nuisance:
         write_csv(folder / NUISANCE_NAME, NUISANCE_COLUMNS, rows)
     return len(patients)
 
 
 def _draw_all(
-    plan: dict[str, dict[str, int]], rng: np.random.Generator, size: int, nuisance: Nuisance
+    counts: dict[str, dict[str, int]], *, rng: np.random.Generator, size: int, nuisance: Nuisance
 ) -> Iterator[tuple[Path, str, Phantom]]:
-    """Each planned radiograph: its path in the folder without a suffix, its patient's name, the phantom."""
+    """Draw each planned radiograph: its path without a suffix, its patient's name, and the phantom."""
     number, patient_number = 0, 0
-    for split, classes in plan.items():
+    for split, classes in counts.items():
         for label, class_name in enumerate(CLASS_NAMES):
-            for radiographs in _patients(rng, classes[class_name]):
+            for radiographs in _radiographs_per_patient(rng, classes[class_name]):
                 patient, patient_number = draw_patient(rng), patient_number + 1
                 name = f"person{patient_number}_{patient.infection}" if label else f"IM-{patient_number:04d}"
                 for view in range(1, radiographs + 1):
@@ -172,14 +185,14 @@ def _draw_all(
                     yield Path(split, class_name, stem), name, phantom
 
 
-def _patients(rng: np.random.Generator, count: int) -> Iterator[int]:
-    """Radiographs of one patient after the other, one to four each, `count` in all."""
+def _radiographs_per_patient(rng: np.random.Generator, count: int) -> Iterator[int]:
+    """Draw the number of radiographs of one patient after another, one to four each, `count` in all."""
     while count > 0:
         radiographs = min(count, 1 + int(rng.choice(len(RADIOGRAPHS_PER_PATIENT), p=RADIOGRAPHS_PER_PATIENT)))
         yield radiographs
         count -= radiographs
 
 
-def _write(path: Path, image: np.ndarray, *settings: int) -> None:
+def _write_image(path: Path, image: np.ndarray, *settings: int) -> None:
     _, encoded = cv2.imencode(path.suffix, image, settings)
     path.write_bytes(encoded.tobytes())
