@@ -16,11 +16,11 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels
 from pneumokeras.evaluation.bootstrap import replicated_headline
-from pneumokeras.evaluation.delong import PairedTest, delong_test
+from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
-from pneumokeras.evaluation.presentation import comparison_html
-from pneumokeras.evaluation.types import Interval, Predictions, plain
+from pneumokeras.evaluation.presentation import comparison_html, describe_point
+from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
 
 COMPARISON_SCHEMA = 1
 NAMED = 3  # radiographs named in an error
@@ -33,27 +33,6 @@ SCORES = {
     "f1": metrics.f1,
     "mcc": metrics.mcc,
 }
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Whose calls are right, and whether the two models' mistakes differ in number.
-
-    Attributes:
-        both_right: images that both call rightly.
-        only_first_right: images that only the first does.
-        only_second_right: images that only the second does.
-        both_wrong: images that neither does.
-        p_value: two-sided, in (0, 1].
-        method: `"exact"`.
-    """
-
-    both_right: int
-    only_first_right: int
-    only_second_right: int
-    both_wrong: int
-    p_value: float
-    method: str = "exact"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +86,18 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        return comparison_html(self)
+        first, second = ({**side.headline, **side.chosen_result.scores} for side in (self.first, self.second))
+        return comparison_html(
+            sides={
+                name: f"{side.description}; {describe_point(side.chosen_result.point)}"
+                for name, side in (("first", self.first), ("second", self.second))
+            },
+            figures={
+                name: (first[name], second[name], difference) for name, difference in self.differences.items()
+            },
+            roc_auc=self.roc_auc,
+            mcnemar=self.mcnemar,
+        )
 
 
 def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates: int = 2000) -> Comparison:

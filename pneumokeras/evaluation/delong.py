@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,27 +14,10 @@ from scipy.stats import norm, rankdata
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
 from pneumokeras.evaluation.intervals import Z
-from pneumokeras.evaluation.types import Interval
+from pneumokeras.evaluation.types import Interval, PairedTest
 
 JUST_BELOW_1 = 1 - 1e-12  # 1 itself is one solution of Newcombe's equation for an AUC of 1, and not the one
 NO_VARIANCE = 1e-24  # below it lies only what rounding leaves, far above it whatever a pair of images can do
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two models on the same radiographs.
-
-    Attributes:
-        difference: what the second has over the first, with its 95 % interval.
-        statistic: standard normal if the two are equally good; NaN where it is undefined.
-        p_value: two-sided, in [0, 1]; NaN where it is undefined.
-        method: the test, such as `"delong"`.
-    """
-
-    difference: Interval
-    statistic: float
-    p_value: float
-    method: str
 
 
 class _Components(NamedTuple):

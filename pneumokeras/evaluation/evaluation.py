@@ -18,8 +18,8 @@ from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.net_benefit import net_benefit, predictive_values
-from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text
-from pneumokeras.evaluation.subgroups import check_columns, subgroup_results
+from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text, subgroup_lines
+from pneumokeras.evaluation.subgroups import check_columns, results_by_subgroup
 from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
 from pneumokeras.evaluation.types import (
     Curve,
@@ -104,6 +104,20 @@ class Evaluation:
         """What happens at that operating point."""
         return self.operating_points[self.chosen]
 
+    @property
+    def headline(self) -> dict[str, Interval]:
+        """ROC AUC, average precision, Brier score and calibration error, by name: they need no threshold."""
+        return {name: getattr(self, name) for name in HEADLINE_METRICS}
+
+    @property
+    def description(self) -> str:
+        """One line that says which radiographs were evaluated."""
+        run = f"{self.run}, " if self.run else ""
+        source = f" of {self.data}" if self.data else ""
+        share = f"{self.prevalence:.1%} {self.predictions.class_names[1]}"
+        images = f"{len(self.predictions)} radiographs of {self.patients} patients"
+        return f"{run}{self.split}{source}: {images} ({share})"
+
     def json(self) -> dict[str, Any]:
         """The content of report.json: plain numbers and strings, `None` for what is undefined."""
         return {
@@ -114,7 +128,7 @@ class Evaluation:
             "images": len(self.predictions),
             "patients": self.patients,
             "prevalence": self.prevalence,
-            **{name: getattr(self, name).json() for name in HEADLINE_METRICS},
+            **{name: interval.json() for name, interval in self.headline.items()},
             "operating_points": {name: result.json() for name, result in self.operating_points.items()},
             "roc_auc_delong": self.roc_auc_delong.json(),
             "stated_prevalence": self.stated_prevalence,
@@ -135,8 +149,17 @@ class Evaluation:
         """
         if point is None:
             point = self.chosen
-        self._result(point)
-        return TextReport(report_text(self, point))
+        return TextReport(
+            report_text(
+                description=self.description,
+                headline=self.headline,
+                scalings=self.calibration.scalings,
+                name=point,
+                result=self._result(point),
+                subgroups=subgroup_lines(self.subgroups, self.chosen),
+                classification_report=self.classification_report(point),
+            )
+        )
 
     def classification_report(self, point: str = "default") -> str:
         """scikit-learn's classification report at one operating point; `nan` for what is undefined.
@@ -176,7 +199,8 @@ class Evaluation:
         `low`, `high` and `method`; NaN is what is undefined.
         """
         figures: list[tuple[str, str, str, Interval]] = [
-            ("", "", name, getattr(self, name)) for name in (*HEADLINE_METRICS, "roc_auc_delong")
+            ("", "", name, interval)
+            for name, interval in {**self.headline, "roc_auc_delong": self.roc_auc_delong}.items()
         ]
         for point, result in self.operating_points.items():
             figures += [("", point, name, score) for name, score in result.scores.items()]
@@ -257,7 +281,12 @@ class Evaluation:
         return f"<Evaluation of {self.split}: {len(self.predictions)} radiographs, ROC AUC {self.roc_auc}>"
 
     def _repr_html_(self) -> str:
-        return evaluation_html(self)
+        return evaluation_html(
+            description=self.description,
+            headline=self.headline,
+            operating_points=self.operating_points,
+            subgroups=subgroup_lines(self.subgroups, self.chosen),
+        )
 
     def _require_curves(self) -> None:
         if not self.roc.x.size:
@@ -354,6 +383,22 @@ def evaluate_predictions(
         data=data,
     )
     return replace(evaluation, subgroups=subgroup_results(evaluation, columns))
+
+
+def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) -> tuple[Subgroup, ...]:
+    """Evaluate each value of each column at the evaluation's chosen operating point.
+
+    Args:
+        evaluation: of the whole set.
+        columns: as for `results_by_subgroup`.
+
+    Returns:
+        A subgroup for each value, columns in the order given, values sorted.
+
+    Raises:
+        DataError: if a column has not one value for each radiograph.
+    """
+    return results_by_subgroup(evaluation.predictions, evaluation.chosen_result.point, columns)
 
 
 def _labeled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

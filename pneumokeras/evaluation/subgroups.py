@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,17 +11,16 @@ from numpy.typing import ArrayLike
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import proportion_interval
-from pneumokeras.evaluation.types import Subgroup
-
-if TYPE_CHECKING:
-    from pneumokeras.evaluation.evaluation import Evaluation
+from pneumokeras.evaluation.types import OperatingPoint, Predictions, Subgroup
 
 SMALL_SUBGROUP = 30
 """With fewer patients of a class than this, figures say little, whatever they are."""
 
 
-def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) -> tuple[Subgroup, ...]:
-    """Results for each value of each column, at the evaluation's chosen operating point.
+def results_by_subgroup(
+    predictions: Predictions, point: OperatingPoint, columns: Mapping[str, np.ndarray]
+) -> tuple[Subgroup, ...]:
+    """Evaluate the radiographs with each value of each column at one operating point.
 
     A column such as `subtype` divides the classes themselves: no value of it has radiographs of both, for
     bacteria and virus are kinds of PNEUMONIA. Each value's radiographs are then ranked against all of the
@@ -31,7 +29,8 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     PNEUMONIA, and would differ between subgroups for that reason alone.
 
     Args:
-        evaluation: of the whole set.
+        predictions: of the whole set, with labels.
+        point: the operating point that sensitivity and specificity are given at.
         columns: by name, `(n,)` values in the predictions' order, compared as strings; radiographs with an
             empty one, `None` or NaN are in no subgroup.
 
@@ -43,8 +42,8 @@ def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) 
     """
     return tuple(
         subgroup
-        for name, values in check_columns(columns, len(evaluation.predictions)).items()
-        for subgroup in _of_column(evaluation, name, values)
+        for name, values in check_columns(columns, len(predictions)).items()
+        for subgroup in _of_column(predictions, point, name, values)
     )
 
 
@@ -70,10 +69,11 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _of_column(evaluation: Evaluation, name: str, values: np.ndarray) -> Iterator[Subgroup]:
-    predictions = evaluation.predictions
+def _of_column(
+    predictions: Predictions, point: OperatingPoint, name: str, values: np.ndarray
+) -> Iterator[Subgroup]:
     positive = predictions.require_labels() == 1
-    called = evaluation.chosen_result.point.calls(predictions.probabilities)
+    called = point.calls(predictions.probabilities)
     divides_classes = not set(values[positive]) & set(values[~positive]) - {""}
     for value in np.unique(values[values != ""]):
         inside = values == value

@@ -287,3 +287,41 @@ class Subgroup:
     def json(self) -> dict[str, Any]:
         """The fields, as report.json holds them."""
         return plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models on the same radiographs.
+
+    Attributes:
+        difference: what the second has over the first, with its 95 % interval.
+        statistic: standard normal if the two are equally good; NaN where it is undefined.
+        p_value: two-sided, in [0, 1]; NaN where it is undefined.
+        method: the test, such as `"delong"`.
+    """
+
+    difference: Interval
+    statistic: float
+    p_value: float
+    method: str
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Whose calls are right, and whether the two models' mistakes differ in number.
+
+    Attributes:
+        both_right: images that both call rightly.
+        only_first_right: images that only the first does.
+        only_second_right: images that only the second does.
+        both_wrong: images that neither does.
+        p_value: two-sided, in (0, 1].
+        method: `"exact"`.
+    """
+
+    both_right: int
+    only_first_right: int
+    only_second_right: int
+    both_wrong: int
+    p_value: float
+    method: str = "exact"
