@@ -1,4 +1,4 @@
-"""What predictions are worth: metrics, intervals, thresholds; NumPy in and out, never a model or a path."""
+"""Evaluation of predictions: metrics, intervals, thresholds. NumPy in and out, never a model or a path."""
 
 from pneumokeras.evaluation.calibration import (
     BrierDecomposition,
