@@ -125,9 +125,9 @@ def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike 
     """Return each model's components, from midranks; `None` unless both classes are present."""
     checked = [check_labeled(y_true, probabilities) for probabilities in models]
     labels = checked[0][0]
-    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
-    if whose.shape != labels.shape:
-        raise DataError(f"Expected one patient per label, received {whose.size} and {labels.size}.")
+    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    if groups.shape != labels.shape:
+        raise DataError(f"Expected one patient per label, received {groups.size} and {labels.size}.")
     if not has_both_classes(labels):
         return None
     positive = labels == 1
@@ -137,9 +137,12 @@ def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike 
         ranks = rankdata(probabilities)
         among_positives.append((ranks[positive] - rankdata(probabilities[positive])) / n)
         among_negatives.append(1 - (ranks[~positive] - rankdata(probabilities[~positive])) / m)
-    whose = np.unique(whose, return_inverse=True)[1]
+    patient_index = np.unique(groups, return_inverse=True)[1]
     return _Components(
-        np.stack(among_positives), np.stack(among_negatives), whose[positive], whose[~positive]
+        np.stack(among_positives),
+        np.stack(among_negatives),
+        patient_index[positive],
+        patient_index[~positive],
     )
 
 
@@ -149,21 +152,24 @@ def _covariance(components: _Components) -> np.ndarray:
     Obuchowski's three sums: over patients with PNEUMONIA, over patients with NORMAL, and over all patients
     for the covariance of the two classes within a patient.
     """
-    everyone = 1 + max(components.positive_patients.max(), components.negative_patients.max())
+    patients = 1 + max(components.positive_patients.max(), components.negative_patients.max())
     totals = []
     factors = []
-    for values, whose in (
+    for values, patient_index in (
         (components.positives, components.positive_patients),
         (components.negatives, components.negative_patients),
     ):
-        residuals = (values - components.areas[:, np.newaxis]) / whose.size
-        totals.append(np.stack([np.bincount(whose, weights=row, minlength=everyone) for row in residuals]))
-        factors.append(_unbiased(np.unique(whose).size))
-    shared = _unbiased(everyone) * totals[0] @ totals[1].T
+        residuals = (values - components.areas[:, np.newaxis]) / patient_index.size
+        totals.append(
+            np.stack([np.bincount(patient_index, weights=row, minlength=patients) for row in residuals])
+        )
+        factors.append(_unbiased(np.unique(patient_index).size))
+    shared = _unbiased(patients) * totals[0] @ totals[1].T
     return factors[0] * totals[0] @ totals[0].T + factors[1] * totals[1] @ totals[1].T + shared + shared.T
 
 
 def _unbiased(count: int) -> float:
+    """Return the factor that makes a variance over `count` patients unbiased; NaN for one patient."""
     return count / (count - 1) if count > 1 else math.nan
 
 

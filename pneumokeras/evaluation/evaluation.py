@@ -121,7 +121,7 @@ class Evaluation:
 
     @property
     def description(self) -> str:
-        """One line that says which radiographs were evaluated."""
+        """One line that states which radiographs were evaluated."""
         run = f"{self.run}, " if self.run else ""
         source = f" of {self.data}" if self.data else ""
         share = f"{self.prevalence:.1%} {self.predictions.class_names[1]}"

@@ -45,7 +45,7 @@ def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
 
 
 class ThresholdPolicy(Protocol):
-    """A rule that chooses an operating point; `name` is what threshold.json calls it."""
+    """A rule that chooses an operating point; `name` is its name in threshold.json."""
 
     name: ClassVar[str]
 

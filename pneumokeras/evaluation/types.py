@@ -80,7 +80,7 @@ class Predictions:
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
 
     def __post_init__(self) -> None:
-        """Convert the fields to arrays and refuse those that do not fit together."""
+        """Convert the fields to arrays and refuse those that do not match."""
         arrays = {
             "names": np.asarray(self.names, dtype=str),
             "patients": np.asarray(self.patients, dtype=str),
