@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import (
     OperatingPoint,
     PlattScaling,
@@ -66,16 +66,16 @@ def test_estimates_are_scikit_learns(evaluation):
     assert evaluation.roc_auc.estimate == sklearn_metrics.roc_auc_score(y_true, probabilities)
     assert list(evaluation.operating_points) == ["default", "validation", "oracle"]
     for result in evaluation.operating_points.values():
-        called = probabilities >= result.point.threshold
+        predicted = probabilities >= result.point.threshold
         expected = {
-            "accuracy": sklearn_metrics.accuracy_score(y_true, called),
-            "sensitivity": sklearn_metrics.recall_score(y_true, called),
-            "specificity": sklearn_metrics.recall_score(y_true, called, pos_label=0),
-            "precision": sklearn_metrics.precision_score(y_true, called),
-            "npv": sklearn_metrics.precision_score(y_true, called, pos_label=0),
-            "f1": sklearn_metrics.f1_score(y_true, called),
-            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y_true, called),
-            "mcc": sklearn_metrics.matthews_corrcoef(y_true, called),
+            "accuracy": sklearn_metrics.accuracy_score(y_true, predicted),
+            "sensitivity": sklearn_metrics.recall_score(y_true, predicted),
+            "specificity": sklearn_metrics.recall_score(y_true, predicted, pos_label=0),
+            "precision": sklearn_metrics.precision_score(y_true, predicted),
+            "npv": sklearn_metrics.precision_score(y_true, predicted, pos_label=0),
+            "f1": sklearn_metrics.f1_score(y_true, predicted),
+            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y_true, predicted),
+            "mcc": sklearn_metrics.matthews_corrcoef(y_true, predicted),
         }
         assert {name: score.estimate for name, score in result.scores.items()} == pytest.approx(expected)
 
@@ -193,7 +193,7 @@ def test_predictive_values_are_given_at_the_stated_prevalence(evaluation):
     assert f"PPV at 0.1          {values.ppv}" in str(stated.report())
     assert f"<td>{values.npv}</td>" in stated._repr_html_()
     assert "<th>NPV at 0.1</th>" in stated._repr_html_()
-    with pytest.raises(DataError, match="prevalence between 0 and 1"):
+    with pytest.raises(SettingsError, match="`prevalence` between 0 and 1"):
         evaluate_predictions(sample_predictions(), prevalence=10, replicates=20)
 
 
@@ -212,22 +212,22 @@ def test_scalings_are_fitted_on_validation_alone():
 
 
 def test_validation_of_one_class_is_refused():
-    with pytest.raises(DataError, match="both classes to fit a scaling"):
+    with pytest.raises(DataError, match=r"both classes to fit a scaling .* received 0 NORMAL and 2"):
         evaluate_predictions(sample_predictions(), validation=predictions_of([1, 1], [0.2, 0.9]))
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "error"),
     [
-        {"prevalence": 10},
-        {"columns": {"site": np.array(["a"])}},
-        {"validation": predictions_of([1, 1], [0.2, 0.9])},
+        ({"prevalence": 10}, SettingsError),
+        ({"columns": {"site": np.array(["a"])}}, SettingsError),
+        ({"validation": predictions_of([1, 1], [0.2, 0.9])}, DataError),
     ],
     ids=["prevalence", "columns", "validation"],
 )
-def test_what_is_wrong_is_said_before_the_bootstrap(wrong, monkeypatch):
+def test_wrong_arguments_are_refused_before_the_bootstrap(wrong, error, monkeypatch):
     monkeypatch.setattr("pneumokeras.evaluation.evaluation.patient_bootstrap", None)
-    with pytest.raises(DataError):
+    with pytest.raises(error):
         evaluate_predictions(sample_predictions(), **wrong)
 
 
@@ -262,7 +262,7 @@ def test_the_frame_is_the_rows(evaluation, monkeypatch):
     assert isinstance(frame, pandas.DataFrame)
     assert frame.to_dict("records")[0] == evaluation.rows()[0]
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DataError, match=r"rows\(\) gives the same without"):
+    with pytest.raises(DataError, match=r"rows\(\) gives the same without pandas"):
         evaluation.frame()
 
 
@@ -279,7 +279,7 @@ def test_an_evaluation_draws_itself_into_axes_of_the_callers(evaluation):
         assert ax.get_title(loc="left")
     assert axes[2].get_title(loc="left") == "Threshold 0.3"
     assert evaluation.plot_roc().figure_ is not figure
-    with pytest.raises(DataError, match="received 'best'"):
+    with pytest.raises(SettingsError, match="Received 'best'"):
         evaluation.plot_confusion_matrix("best")
 
 
@@ -346,8 +346,9 @@ def test_an_empty_set_is_refused():
     "taken", [{"oracle": VALIDATION}, {"default": VALIDATION}, {"default": OperatingPoint(0.4)}]
 )
 def test_a_given_point_cannot_take_the_place_of_default_or_oracle(taken):
-    with pytest.raises(DataError, match="Expected no operating point named 'oracle'"):
+    with pytest.raises(SettingsError, match="Expected no operating point named 'oracle'") as refused:
         evaluate_predictions(sample_predictions(), operating_points=taken)
+    assert refused.value.parameter == "operating_points"
 
 
 def test_the_points_of_a_threshold_file_can_be_given_as_they_are():
@@ -373,18 +374,33 @@ def test_without_a_validation_point_the_report_is_at_the_default():
 
 
 def test_the_classification_report_is_scikit_learns(evaluation):
-    called = evaluation.predictions.probabilities >= 0.5
     names = ["NORMAL", "PNEUMONIA"]
-    expected = sklearn_metrics.classification_report(
-        evaluation.predictions.labels, called, target_names=names
-    )
-    assert evaluation.classification_report() == expected
+    for point, threshold in (("default", 0.5), ("validation", 0.3)):
+        predicted = evaluation.predictions.probabilities >= threshold
+        expected = sklearn_metrics.classification_report(
+            evaluation.predictions.labels, predicted, target_names=names
+        )
+        assert evaluation.classification_report(point) == expected
+
+
+def test_everything_at_an_operating_point_is_at_the_chosen_one_by_default(evaluation):
+    assert evaluation.chosen == "validation"
+    assert str(evaluation.report()) == str(evaluation.report("validation"))
+    assert evaluation.classification_report() == evaluation.classification_report("validation")
+    mistakes, expected = evaluation.misclassified(), evaluation.misclassified("validation")
+    assert mistakes.false_negatives.tolist() == expected.false_negatives.tolist()
+    assert mistakes.false_positives.tolist() == expected.false_positives.tolist()
+    assert mistakes.false_positives.size != evaluation.misclassified("default").false_positives.size
+    assert evaluation.plot_confusion_matrix().result is evaluation.operating_points["validation"]
 
 
 def test_an_unknown_operating_point_is_refused_with_the_known_ones(evaluation):
     for method in (evaluation.report, evaluation.classification_report, evaluation.misclassified):
-        with pytest.raises(DataError, match=r"\['default', 'validation', 'oracle'\], received 'best'"):
+        with pytest.raises(
+            SettingsError, match=r"\['default', 'validation', 'oracle'\]\. Received 'best'"
+        ) as refused:
             method("best")
+        assert refused.value.parameter == "point"
 
 
 def test_the_table_says_where_each_threshold_was_chosen(evaluation):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pneumokeras.evaluation import Curve, Interval, OperatingPoint, OperatingPointResult
 from pneumokeras.evaluation.displays.curves import (
     ConfusionMatrixDisplay,
+    LabeledRocCurve,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
@@ -62,9 +63,14 @@ def pictures(count=3, side=16):
     return np.random.default_rng(0).integers(0, 256, (count, side, side), dtype=np.uint8)
 
 
+def roc_curve_of(evaluation, name):
+    return LabeledRocCurve(name, evaluation.roc, evaluation.roc_auc, evaluation.chosen_result)
+
+
 CURVE = Curve(np.array([0, 0.25, 1]), np.array([0, 0.95, 1]), np.array([np.inf, 0.5, 0.1]))
 POINTS = {"default": result(), "validation": result(0.3), "oracle": result(0.4)}
 EVALUATION = scattered(columns={"ward": np.array(["east", "west"])[np.arange(60) % 2]})
+OTHER = compared(EVALUATION).comparison.first
 CHARTS = [
     ClassDistributionDisplay({"train": {"NORMAL": 1214, "PNEUMONIA": 3496}, "test": {"NORMAL": 117}}),
     ConfusionMatrixDisplay(result()),
@@ -76,7 +82,7 @@ CHARTS = [
     ReliabilityDisplay(EVALUATION.calibration.bins, EVALUATION.calibration_error),
     NetBenefitDisplay(EVALUATION.net_benefit),
     SubgroupsDisplay(EVALUATION.subgroups),
-    RocComparisonDisplay(compared(EVALUATION).comparison, ("other", "this")),
+    RocComparisonDisplay(roc_curve_of(OTHER, "other"), roc_curve_of(EVALUATION, "this")),
     PerturbationDisplay("deletion", np.linspace(0, 1, 5), np.linspace(1, 0.2, 5), np.linspace(1, 0.4, 5)),
     ProjectionDisplay(np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2),
 ]
@@ -249,7 +255,7 @@ def test_a_subgroup_of_few_patients_is_hollow():
 
 
 def test_compared_curves_are_named_with_their_areas_and_differ_in_dashes():
-    display = RocComparisonDisplay(compared(EVALUATION).comparison, ("other $", "this")).plot()
+    display = RocComparisonDisplay(roc_curve_of(OTHER, "other $"), roc_curve_of(EVALUATION, "this")).plot()
     lines = [line for line in display.ax_.lines if "AUC" in str(line.get_label())]
     assert [line.get_label().split(",")[0] for line in lines] == [r"other \$", "this"]
     assert len({line.get_linestyle() for line in lines}) == 2

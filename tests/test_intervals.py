@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation import intervals, metrics
 
 
@@ -144,7 +144,7 @@ def test_the_bootstrap_is_the_same_in_one_piece_and_in_many(monkeypatch):
 
 
 def test_a_bootstrap_without_replicates_is_refused():
-    with pytest.raises(DataError, match="at least 1 bootstrap replicate, received 0"):
+    with pytest.raises(SettingsError, match=r"`replicates` of at least 1\. Received 0"):
         intervals.patient_bootstrap(lambda weights: {}, [1], replicates=0, rng=np.random.default_rng(0))
 
 

@@ -61,14 +61,15 @@ def test_log_loss_is_scikit_learns_and_stays_finite_for_a_saturated_mistake():
 @given(labeled_and_weighted())
 def test_weighted_metrics_are_scikit_learns_on_the_same_weights(sample):
     y_true, probabilities, weights = sample
+    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
     pairs = [
-        (metrics.weighted_roc_auc, sklearn_metrics.roc_auc_score),
-        (metrics.weighted_average_precision, sklearn_metrics.average_precision_score),
-        (metrics.weighted_brier_score, sklearn_metrics.brier_score_loss),
+        (roc_auc, sklearn_metrics.roc_auc_score),
+        (average_precision, sklearn_metrics.average_precision_score),
+        (metrics.weighted_brier_score(y_true, probabilities, weights), sklearn_metrics.brier_score_loss),
     ]
     for ours, theirs in pairs:
         expected = [theirs(y_true, probabilities, sample_weight=row) for row in weights]
-        np.testing.assert_allclose(ours(y_true, probabilities, weights), expected, atol=1e-12)
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
 @quick
@@ -76,10 +77,16 @@ def test_weighted_metrics_are_scikit_learns_on_the_same_weights(sample):
 def test_a_weight_of_three_is_the_image_three_times(sample):
     y_true, probabilities, weights = sample
     drawn = [np.repeat(np.arange(y_true.size), row.astype(int)) for row in weights]
-    for name in ("roc_auc", "average_precision", "brier_score", "expected_calibration_error"):
-        plain, weighted = getattr(metrics, name), getattr(metrics, f"weighted_{name}")
+    roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
+    calibration_error = metrics.weighted_expected_calibration_error(y_true, probabilities, weights)
+    for plain, weighted in (
+        (metrics.roc_auc, roc_auc),
+        (metrics.average_precision, average_precision),
+        (metrics.brier_score, metrics.weighted_brier_score(y_true, probabilities, weights)),
+        (metrics.expected_calibration_error, calibration_error),
+    ):
         expected = [plain(y_true[rows], probabilities[rows]) for rows in drawn]
-        np.testing.assert_allclose(weighted(y_true, probabilities, weights), expected, atol=1e-12)
+        np.testing.assert_allclose(weighted, expected, atol=1e-12)
     weighted_counts = metrics.weighted_confusion_counts(y_true, probabilities, 0.5, weights)
     expected_counts = [metrics.confusion_counts(y_true[rows], probabilities[rows], 0.5) for rows in drawn]
     np.testing.assert_array_equal(np.transpose(weighted_counts), expected_counts)
@@ -89,16 +96,16 @@ def test_a_weight_of_three_is_the_image_three_times(sample):
 @given(labeled(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_scores_of_counts_are_scikit_learns(sample, threshold):
     y_true, probabilities = sample
-    called = probabilities >= threshold
+    predicted = probabilities >= threshold
     counts = metrics.confusion_counts(y_true, probabilities, threshold)
-    assert counts == tuple(sklearn_metrics.confusion_matrix(y_true, called).ravel())
-    assert metrics.sensitivity(counts) == pytest.approx(sklearn_metrics.recall_score(y_true, called))
+    assert counts == tuple(sklearn_metrics.confusion_matrix(y_true, predicted).ravel())
+    assert metrics.sensitivity(counts) == pytest.approx(sklearn_metrics.recall_score(y_true, predicted))
     assert metrics.specificity(counts) == pytest.approx(
-        sklearn_metrics.recall_score(y_true, called, pos_label=0)
+        sklearn_metrics.recall_score(y_true, predicted, pos_label=0)
     )
-    assert metrics.f1(counts) == pytest.approx(sklearn_metrics.f1_score(y_true, called))
-    assert metrics.mcc(counts) == pytest.approx(sklearn_metrics.matthews_corrcoef(y_true, called))
-    balanced = sklearn_metrics.balanced_accuracy_score(y_true, called)
+    assert metrics.f1(counts) == pytest.approx(sklearn_metrics.f1_score(y_true, predicted))
+    assert metrics.mcc(counts) == pytest.approx(sklearn_metrics.matthews_corrcoef(y_true, predicted))
+    balanced = sklearn_metrics.balanced_accuracy_score(y_true, predicted)
     assert metrics.balanced_accuracy(counts) == pytest.approx(balanced)
 
 
@@ -114,11 +121,11 @@ def test_scores_of_many_counts_are_the_scores_of_each():
         np.testing.assert_allclose(score(many), each)
 
 
-def test_a_probability_at_the_threshold_is_called():
+def test_a_probability_at_the_threshold_is_predicted_positive():
     assert metrics.confusion_counts([0, 1], [0.5, 0.5], 0.5) == (0, 1, 0, 1)
 
 
-def test_a_float32_probability_just_below_the_threshold_is_not_called():
+def test_a_float32_probability_just_below_the_threshold_is_predicted_negative():
     lower = np.float32(0.7)
     upper = np.nextafter(lower, np.float32(1))
     between = (float(lower) + float(upper)) / 2
@@ -138,8 +145,7 @@ def test_with_one_class_what_needs_both_is_nan(label):
     assert np.isnan(
         [metrics.roc_auc(y_true, probabilities), metrics.average_precision(y_true, probabilities)]
     ).all()
-    assert np.isnan(metrics.weighted_roc_auc(y_true, probabilities, weights)).all()
-    assert np.isnan(metrics.weighted_average_precision(y_true, probabilities, weights)).all()
+    assert np.isnan(metrics.weighted_ranking(y_true, probabilities, weights)).all()
     assert np.isnan([metrics.balanced_accuracy(counts), metrics.mcc(counts)]).all()
     assert metrics.roc_curve(y_true, probabilities).x.size == 0
     assert metrics.precision_recall_curve(y_true, probabilities).x.size == 0

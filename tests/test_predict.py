@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import OperatingPoint, TemperatureScaling
 from pneumokeras.models.forward import forward
@@ -85,7 +85,7 @@ def test_scalings_are_fitted_on_the_validation_radiographs_given(brightness, gra
 )
 def test_what_is_wrong_is_said_before_anything_is_predicted(brightness, grays, wrong, monkeypatch):
     monkeypatch.setattr("pneumokeras.training.evaluate.predict", None)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError if "validation" in wrong else SettingsError):
         evaluate(brightness, grays, **wrong)
 
 

@@ -309,9 +309,9 @@ class TestAFileOfYourOwn:
             (changed('policy = "balanced_accuracy"', "policy = ['youden']"), "Unknown threshold policy"),
             (
                 changed('among = "sweep"', "sensitivity_floor = 95"),
-                "sensitivity_floor in [0, 1], received 95",
+                "`sensitivity_floor` in [0, 1]. Received 95",
             ),
-            (changed('among = "sweep"', "among = [0.5, 50]"), "among in [0, 1], received 50"),
+            (changed('among = "sweep"', "among = [0.5, 50]"), "`among` in [0, 1]. Received 50"),
             (changed("views = 1", "augmentation = 3"), "augmentation in as_published as a table"),
             (changed("views = 1", "augmentation = { zoom_range = 'x' }"), "zoom_range in augmentation"),
             (changed("views = 1", "search = 3"), "Expected search as a table"),

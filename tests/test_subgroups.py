@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation import (
     SMALL_SUBGROUP,
     OperatingPoint,
@@ -55,9 +55,9 @@ def test_a_kind_of_pneumonia_is_ranked_against_all_normal(evaluation, normal):
     ranked = (SUBTYPES == "virus") | (Y_TRUE == 0)
     virus = groups["virus"]
     assert virus.roc_auc == delong_interval(Y_TRUE[ranked], probabilities[ranked], PATIENTS[ranked])
-    called = probabilities >= 0.4
-    mine = SUBTYPES == "virus"
-    assert virus.scores["sensitivity"] == proportion_interval(called[mine], PATIENTS[mine])
+    predicted = probabilities >= 0.4
+    inside = SUBTYPES == "virus"
+    assert virus.scores["sensitivity"] == proportion_interval(predicted[inside], PATIENTS[inside])
     assert math.isnan(virus.scores["specificity"].estimate)
     if normal:
         assert groups["none"].roc_auc == delong_interval(Y_TRUE, probabilities, PATIENTS)
@@ -73,8 +73,10 @@ def test_a_value_with_both_classes_stands_for_itself(evaluation):
     probabilities = evaluation.predictions.probabilities[inside]
     assert south.roc_auc == delong_interval(Y_TRUE[inside], probabilities, PATIENTS[inside])
     healthy = Y_TRUE[inside] == 0
-    cleared = probabilities < 0.4
-    assert south.scores["specificity"] == proportion_interval(cleared[healthy], PATIENTS[inside][healthy])
+    predicted_negative = probabilities < 0.4
+    assert south.scores["specificity"] == proportion_interval(
+        predicted_negative[healthy], PATIENTS[inside][healthy]
+    )
 
 
 def test_a_site_with_one_class_only_has_no_area(evaluation):
@@ -117,5 +119,8 @@ def test_what_is_missing_is_no_value(evaluation, missing):
 
 
 def test_a_column_of_another_length_is_refused(evaluation):
-    with pytest.raises(DataError, match="one value of 'site' for each of 160 radiographs, received 2"):
+    with pytest.raises(
+        SettingsError, match="one value of 'site' for each of 160 radiographs, received 2"
+    ) as refused:
         subgroup_results(evaluation, {"site": np.array(["a", "b"])})
+    assert refused.value.parameter == "columns"

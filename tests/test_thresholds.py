@@ -1,4 +1,4 @@
-"""A threshold parts what it was chosen to part, keeps its floor, and survives JSON."""
+"""A threshold separates what it was chosen to separate, keeps its floor, and survives JSON."""
 
 import json
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import metrics, thresholds
 from pneumokeras.evaluation.types import OperatingPoint
 
@@ -33,28 +33,28 @@ def scores_at(sample, threshold):
 
 @quick
 @given(hnp.arrays(np.float64, st.integers(1, 25), elements=probabilities_of))
-def test_each_candidate_calls_one_more_distinct_probability_than_the_next(probabilities):
+def test_each_candidate_predicts_one_more_distinct_probability_positive_than_the_next(probabilities):
     distinct = np.unique(probabilities)
     candidates = json.loads(json.dumps(thresholds.candidate_thresholds(probabilities).tolist()))
-    called = [int((distinct >= candidate).sum()) for candidate in candidates]
-    assert called == list(range(distinct.size, 0, -1))
+    positives = [int((distinct >= candidate).sum()) for candidate in candidates]
+    assert positives == list(range(distinct.size, 0, -1))
 
 
 def test_candidates_are_zero_and_the_midpoints():
     assert thresholds.candidate_thresholds([0.75, 0.25, 0.5, 0.25]).tolist() == [0, 0.375, 0.625]
 
 
-def test_neighbors_with_no_number_between_them_are_parted():
+def test_neighbors_with_no_number_between_them_are_separated():
     lower = 0.3
     upper = np.nextafter(lower, 1)
     assert thresholds.candidate_thresholds([lower, upper]).tolist() == [0, upper]
 
 
-def test_neighboring_float32_probabilities_are_parted():
+def test_neighboring_float32_probabilities_are_separated():
     lower = np.float32(0.3)
     probabilities = np.array([lower, np.nextafter(lower, np.float32(1))])
     point = thresholds.choose_operating_point([0, 1], probabilities)
-    assert point.calls(probabilities).tolist() == [False, True]
+    assert point.predicted_positive(probabilities).tolist() == [False, True]
 
 
 @quick
@@ -70,14 +70,14 @@ def test_the_chosen_threshold_keeps_the_floor_and_no_lower_or_better_one_does(sa
             assert candidate >= point.threshold or balanced_accuracy < chosen - 1e-12
 
 
-def test_equals_go_to_the_lowest_threshold():
+def test_ties_go_to_the_lowest_threshold():
     # 0.25 and 0.75 both give balanced accuracy 0.75; the sensitivities are 1 and 0.5.
     y_true, probabilities = [0, 1, 0, 1], [0.0, 0.5, 0.5, 1.0]
     assert scores_at((y_true, probabilities), 0.25)[1] == scores_at((y_true, probabilities), 0.75)[1]
     assert thresholds.choose_operating_point(y_true, probabilities, sensitivity_floor=0).threshold == 0.25
 
 
-def test_a_floor_that_only_calling_everything_reaches_is_reached():
+def test_a_floor_that_only_predicting_all_positive_reaches_is_reached():
     point = thresholds.choose_operating_point([1, 0, 1], [0.2, 0.5, 0.9], sensitivity_floor=1)
     assert point.threshold == 0
 
@@ -94,7 +94,7 @@ def test_the_point_records_how_it_was_chosen():
     assert point == OperatingPoint(0.4, "val", "balanced_accuracy", 0.9, 2)
 
 
-def test_the_oracle_says_that_it_cannot_be_had():
+def test_the_oracle_says_that_it_is_not_achievable():
     assert (
         thresholds.oracle_point([0, 1], [0.2, 0.6]).chosen_on == "test (not achievable; for comparison only)"
     )
@@ -114,8 +114,18 @@ def test_one_class_chooses_no_threshold(y_true, said):
 
 @pytest.mark.parametrize("floor", [-0.1, 1.1, np.nan])
 def test_a_floor_outside_0_to_1_is_refused(floor):
-    with pytest.raises(DataError, match="sensitivity_floor"):
+    with pytest.raises(SettingsError, match="`sensitivity_floor` in") as refused:
         thresholds.choose_operating_point([0, 1], [0.2, 0.6], sensitivity_floor=floor)
+    assert refused.value.parameter == "sensitivity_floor"
+
+
+@pytest.mark.parametrize(
+    ("field", "point"), [("threshold", {"threshold": 50}), ("sensitivity_floor", {"sensitivity_floor": 95})]
+)
+def test_an_operating_point_out_of_range_is_refused(field, point):
+    with pytest.raises(SettingsError, match=f"`{field}` in .* Received") as refused:
+        OperatingPoint(**{"threshold": 0.5} | point)
+    assert refused.value.parameter == field
 
 
 def test_choose_operating_point_is_balanced_accuracy_with_a_floor():
@@ -186,8 +196,9 @@ def test_the_point_names_the_policy_that_chose_it(name):
     ],
 )
 def test_a_policy_out_of_range_is_refused_before_anything_is_trained_for_it(policy, settings):
-    with pytest.raises(DataError, match="in \\[0, 1\\]"):
+    with pytest.raises(SettingsError, match="in \\[0, 1\\]") as refused:
         policy(**settings)
+    assert [refused.value.parameter] == list(settings)
 
 
 def counted(tn, fp, fn, tp):

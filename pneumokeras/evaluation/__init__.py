@@ -1,4 +1,4 @@
-"""What predictions are worth: metrics, intervals, thresholds; NumPy in and out, never a model or a path."""
+"""Evaluation of predictions: metrics, intervals, thresholds. NumPy in and out, never a model or a path."""
 
 from pneumokeras.evaluation.calibration import (
     BrierDecomposition,
@@ -13,9 +13,9 @@ from pneumokeras.evaluation.calibration import (
     fit_scalings,
     reliability,
 )
-from pneumokeras.evaluation.comparison import Comparison, McNemar, compare, mcnemar, require_same_set
-from pneumokeras.evaluation.delong import PairedTest, delong_interval, delong_test
-from pneumokeras.evaluation.evaluation import Evaluation, evaluate_predictions
+from pneumokeras.evaluation.comparison import Comparison, compare, mcnemar, require_same_set
+from pneumokeras.evaluation.delong import delong_interval, delong_test
+from pneumokeras.evaluation.evaluation import Evaluation, evaluate_predictions, subgroup_results
 from pneumokeras.evaluation.intervals import (
     design_effect,
     patient_bootstrap,
@@ -42,7 +42,7 @@ from pneumokeras.evaluation.metrics import (
 )
 from pneumokeras.evaluation.net_benefit import DECISION_THRESHOLDS, net_benefit, predictive_values
 from pneumokeras.evaluation.presentation import TextReport
-from pneumokeras.evaluation.subgroups import SMALL_SUBGROUP, subgroup_results
+from pneumokeras.evaluation.subgroups import SMALL_SUBGROUP
 from pneumokeras.evaluation.thresholds import (
     DEFAULT_POINT,
     POLICIES,
@@ -63,10 +63,12 @@ from pneumokeras.evaluation.thresholds import (
 from pneumokeras.evaluation.types import (
     Curve,
     Interval,
+    McNemar,
     Misclassified,
     NetBenefit,
     OperatingPoint,
     OperatingPointResult,
+    PairedTest,
     Predictions,
     PredictiveValues,
     ReliabilityBin,

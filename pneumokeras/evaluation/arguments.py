@@ -1,18 +1,21 @@
-"""What the arrays of an evaluation must be, checked once at the door and apart from the maths."""
+"""Checks of the arguments of an evaluation, apart from the maths."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 
 
 def check_probabilities(probabilities: ArrayLike) -> np.ndarray:
-    """Probabilities as `(n,)` float64.
+    """Return probabilities as `(n,)` float64.
 
     float64 matters: NumPy compares a float32 array with a Python float in float32, where a threshold half-way
-    between two neighboring probabilities falls back onto one of them.
+    between two neighboring probabilities is rounded to one of them.
 
     Raises:
         DataError: if the shape is not `(n,)` or a value is not a finite number in [0, 1].
@@ -30,7 +33,7 @@ def check_probabilities(probabilities: ArrayLike) -> np.ndarray:
 
 
 def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Labels as `(n,)` int64, 1 = PNEUMONIA.
+    """Return labels as `(n,)` int64, 1 = PNEUMONIA.
 
     Raises:
         DataError: if the shape is not `(n,)` or a label is neither 0 nor 1.
@@ -48,10 +51,10 @@ def check_labels(labels: ArrayLike) -> np.ndarray:
 
 
 def check_labeled(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities of the same radiographs, each checked.
+    """Return the labels and probabilities of the same radiographs, each checked.
 
     Raises:
-        DataError: as `check_labels` and `check_probabilities`, or if the lengths differ.
+        DataError: as for `check_labels` and `check_probabilities`, or if the lengths differ.
     """
     labels, values = check_labels(y_true), check_probabilities(probabilities)
     if labels.size != values.size:
@@ -62,17 +65,59 @@ def check_labeled(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarr
     return labels, values
 
 
-def check_prevalence(prevalence: float) -> float:
-    """A share of PNEUMONIA that predictive values can be stated at.
+def check_columns(columns: Mapping[str, ArrayLike], images: int) -> dict[str, np.ndarray]:
+    """Return columns as `(images,)` strings, empty where a value is missing (`None` or NaN).
 
     Raises:
-        DataError: if it does not lie strictly between 0 and 1.
+        SettingsError: if a column does not have one value for each radiograph.
+    """
+    objects = {name: np.asarray(values, dtype=object) for name, values in columns.items()}
+    for name, values in objects.items():
+        if values.shape != (images,):
+            raise SettingsError(
+                f"Expected one value of {name!r} for each of {images} radiographs, received {values.size}."
+                " Check `columns`.",
+                parameter="columns",
+            )
+    return {
+        name: np.array(["" if _is_missing(value) else str(value) for value in values], dtype=str)
+        for name, values in objects.items()
+    }
+
+
+def check_prevalence(prevalence: float) -> float:
+    """Return a prevalence for which predictive values can be stated.
+
+    Raises:
+        SettingsError: unless it lies strictly between 0 and 1.
     """
     if not 0 < prevalence < 1:
-        raise DataError(f"Expected a prevalence between 0 and 1, such as 0.1, received {prevalence}.")
+        raise SettingsError(
+            f"Expected `prevalence` between 0 and 1, such as 0.1. Received {prevalence}.",
+            parameter="prevalence",
+        )
     return prevalence
 
 
+def check_unit_interval(name: str, *numbers: float) -> None:
+    """Refuse a setting with a number outside [0, 1].
+
+    Args:
+        name: the setting.
+        *numbers: its values.
+
+    Raises:
+        SettingsError: if one lies outside [0, 1].
+    """
+    for number in numbers:
+        if not 0 <= number <= 1:
+            raise SettingsError(f"Expected `{name}` in [0, 1]. Received {number}.", parameter=name)
+
+
 def has_both_classes(y_true: np.ndarray) -> bool:
-    """Whether NORMAL and PNEUMONIA are both there, among `(n,)` checked labels."""
+    """Return whether `(n,)` checked labels hold both NORMAL and PNEUMONIA."""
     return bool(0 < y_true.sum() < y_true.size)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,4 +1,4 @@
-"""Bootstrap intervals, over patients, of figures that have no closed form."""
+"""Replicates of the figures whose intervals are bootstrapped over patients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ BOOTSTRAPPED_SCORES = {"f1": metrics.f1, "balanced_accuracy": metrics.balanced_a
 def replicated_headline(
     y_true: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The figures that need no threshold for each row of `(replicates, n)` weights, `(replicates,)` each."""
+    """Return the figures that need no threshold for each row of weights: `(replicates,)` floats each.
+
+    Args:
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+        weights: `(replicates, n)` floats.
+    """
     roc_auc, average_precision = metrics.weighted_ranking(y_true, probabilities, weights)
     return {
         "roc_auc": roc_auc,
@@ -35,7 +41,7 @@ def replicated_headline(
 def bootstrapped_figures(
     y_true: np.ndarray, probabilities: np.ndarray, points: Mapping[str, OperatingPoint], weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Every figure that is bootstrapped, `(replicates,)` floats each; those at a point as `point/score`."""
+    """Return every bootstrapped figure, `(replicates,)` floats each; those at a point as `point/score`."""
     figures = replicated_headline(y_true, probabilities, weights)
     for name, point in points.items():
         counts = metrics.weighted_confusion_counts(y_true, probabilities, point.threshold, weights)

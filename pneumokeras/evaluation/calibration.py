@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and what scaling them on validation would mend.
+"""Calibration: reliability, the Brier score's parts, and scalings fitted on validation.
 
 The bins are those of the calibration error: equal width, [0, 0.1), [0.1, 0.2), ... [0.9, 1].
 """
@@ -33,15 +33,15 @@ TEMPERATURES = (0.01, 100.0)
 
 @dataclass(frozen=True)
 class BrierDecomposition:
-    """A Brier score in its parts: `reliability - resolution + uncertainty + within_bins`.
+    """A Brier score decomposed: `reliability - resolution + uncertainty + within_bins`.
 
     Attributes:
-        reliability: mean squared distance of a bin's mean probability from its share of PNEUMONIA: 0 is best.
-        resolution: mean squared distance of a bin's share of PNEUMONIA from the prevalence: the more the
+        reliability: mean squared distance of a bin's mean probability from its share of PNEUMONIA; lower is
             better.
-        uncertainty: prevalence * (1 - prevalence), what the set gives and no model changes.
-        within_bins: what the probabilities that differ within a bin add, or if they tell the classes apart
-            there take away; 0 where each bin holds one probability.
+        resolution: mean squared distance of a bin's share of PNEUMONIA from the prevalence; higher is better.
+        uncertainty: prevalence * (1 - prevalence), the same for every model.
+        within_bins: contribution of probabilities that differ within a bin, negative if they separate the
+            classes there; 0 if each bin holds one probability only.
     """
 
     reliability: float
@@ -54,24 +54,24 @@ class Scaling(Protocol):
     """A monotone map of probabilities."""
 
     def __call__(self, probabilities: ArrayLike) -> np.ndarray:
-        """Scaled probabilities, `(n,)` floats in [0, 1]."""
+        """Return the scaled probabilities, `(n,)` floats in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class NoScaling:
-    """Probabilities as the model gives them."""
+    """The identity: probabilities as the model predicts them."""
 
     def __call__(self, probabilities: ArrayLike) -> np.ndarray:
-        """The probabilities themselves, checked."""
+        """Return the probabilities unchanged, but checked."""
         return check_probabilities(probabilities)
 
 
 @dataclass(frozen=True)
 class TemperatureScaling:
-    """Logits divided by a temperature: 0.5 stays, above 1 the others move toward it.
+    """Temperature scaling: divide the logits by a temperature, which leaves a probability of 0.5 as it is.
 
     Attributes:
-        temperature: in [0.01, 100].
+        temperature: in [0.01, 100]; above 1 it moves probabilities toward 0.5.
 
     Reference: Guo, Pleiss, Sun & Weinberger (2017), ICML 34.
     """
@@ -80,16 +80,16 @@ class TemperatureScaling:
 
     @classmethod
     def fit(cls, y_true: ArrayLike, probabilities: ArrayLike) -> Self:
-        """Find the temperature of highest likelihood.
+        """Fit the temperature by maximum likelihood.
 
-        Labels are drawn in as in `PlattScaling.fit`, so that perfect predictions give a finite temperature.
+        Labels are smoothed as in `PlattScaling.fit`, so that perfect predictions give a finite temperature.
 
         Args:
             y_true: `(n,)` integers, 1 = PNEUMONIA.
             probabilities: `(n,)` floats in [0, 1], of the validation split.
 
         Raises:
-            DataError: if a class is missing or the arrays do not fit together.
+            DataError: if a class is missing or the arrays do not match.
         """
         targets, logits = _targets_and_logits(y_true, probabilities)
         if not logits.any():
@@ -103,17 +103,17 @@ class TemperatureScaling:
         return cls(math.exp(found.x))
 
     def __call__(self, probabilities: ArrayLike) -> np.ndarray:
-        """Scaled probabilities; see `Scaling`."""
+        """Return the scaled probabilities; see `Scaling`."""
         return expit(logit(unsaturated(check_probabilities(probabilities))) / self.temperature)
 
 
 @dataclass(frozen=True)
 class PlattScaling:
-    """A logistic regression of the class on the logit.
+    """Platt scaling: a logistic regression of the class on the logit.
 
     Attributes:
-        slope: 1 leaves the logits' distances; negative where high probabilities speak against PNEUMONIA.
-        intercept: what is added to each logit, as where PNEUMONIA is rarer than in training.
+        slope: factor of each logit; negative if high probabilities indicate NORMAL.
+        intercept: added to each logit, negative for example where PNEUMONIA is rarer than in training.
 
     Reference: Platt (1999), Advances in Large Margin Classifiers; Lin, Lin & Weng (2007), Machine Learning
     68(3).
@@ -124,17 +124,17 @@ class PlattScaling:
 
     @classmethod
     def fit(cls, y_true: ArrayLike, probabilities: ArrayLike) -> Self:
-        """Find slope and intercept of highest likelihood.
+        """Fit slope and intercept by maximum likelihood.
 
-        With m PNEUMONIA and n NORMAL, labels count as (m + 1) / (m + 2) and 1 / (n + 2), Platt's way of
-        staying finite where the predictions are perfect.
+        With m PNEUMONIA and n NORMAL, the labels are smoothed to (m + 1) / (m + 2) and 1 / (n + 2) as Platt
+        proposed, so that perfect predictions give finite parameters.
 
         Args:
             y_true: `(n,)` integers, 1 = PNEUMONIA.
             probabilities: `(n,)` floats in [0, 1], of the validation split.
 
         Raises:
-            DataError: if a class is missing or the arrays do not fit together.
+            DataError: if a class is missing or the arrays do not match.
         """
         targets, logits = _targets_and_logits(y_true, probabilities)
 
@@ -147,20 +147,20 @@ class PlattScaling:
         return cls(*map(float, found.x))
 
     def __call__(self, probabilities: ArrayLike) -> np.ndarray:
-        """Scaled probabilities; see `Scaling`."""
+        """Return the scaled probabilities; see `Scaling`."""
         logits = logit(unsaturated(check_probabilities(probabilities)))
         return expit(self.slope * logits + self.intercept)
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a scaling makes of the evaluated set.
+    """Scores of the evaluated set after a scaling of its probabilities.
 
     Attributes:
         scaling: fitted on validation.
-        brier: Brier score after it.
-        calibration_error: expected calibration error after it.
-        log_loss: mean cross-entropy after it, in nats.
+        brier: Brier score.
+        calibration_error: expected calibration error.
+        log_loss: mean cross-entropy in nats.
     """
 
     scaling: Scaling
@@ -171,12 +171,12 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether the probabilities of a set mean what they say.
+    """Calibration of a set's probabilities.
 
     Attributes:
         bins: the reliability curve, empty bins included.
         decomposition: of the Brier score, in the same bins.
-        scalings: `none`, and `temperature` and `platt` where there were validation predictions to fit on.
+        scalings: `none`, and if there were validation predictions to fit on, `temperature` and `platt`.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -184,7 +184,7 @@ class Calibration:
     scalings: Mapping[str, Scaled]
 
     def json(self) -> dict[str, Any]:
-        """All of it, as report.json holds it."""
+        """Return the fields as report.json holds them."""
         return plain(asdict(self))
 
 
@@ -195,16 +195,16 @@ def calibration_of(
     *,
     scalings: Mapping[str, Scaling] | None = None,
 ) -> Calibration:
-    """Reliability, Brier score in its parts, and what scalings would make of them.
+    """Measure the calibration of probabilities, as they are and after scalings.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        patients: `(n,)` whose radiograph each is; by default each is its own.
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
         scalings: fitted on other radiographs, by name; `none` is added.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not match.
     """
     return Calibration(
         bins=reliability(y_true, probabilities, patients),
@@ -222,10 +222,10 @@ def calibration_of(
 
 
 def fit_scalings(y_true: ArrayLike, probabilities: ArrayLike) -> dict[str, Scaling]:
-    """Both scalings, fitted on the validation split.
+    """Fit temperature scaling and Platt scaling to the validation split.
 
     Raises:
-        DataError: if a class is missing or the arrays do not fit together.
+        DataError: if a class is missing or the arrays do not match.
     """
     return {
         "temperature": TemperatureScaling.fit(y_true, probabilities),
@@ -240,24 +240,24 @@ def reliability(
     *,
     bins: int = CALIBRATION_BINS,
 ) -> tuple[ReliabilityBin, ...]:
-    """The reliability curve: in bins of equal width, what is said and what is seen.
+    """Return the reliability curve: mean probability and share of PNEUMONIA in bins of equal width.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        patients: `(n,)` whose radiograph each is; by default each is its own.
-        bins: how many.
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
+        bins: number of bins, at least 1.
 
     Returns:
-        Every bin from 0 to 1, the empty ones too.
+        All bins from 0 to 1, empty ones included.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not match.
 
     Reference: DeGroot & Fienberg (1983), The Statistician 32(1/2).
     """
     labels, values = check_labeled(y_true, probabilities)
-    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
+    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
     bin_of = probability_bins(values, bins)
     members = [bin_of == index for index in range(bins)]
     return tuple(
@@ -266,7 +266,7 @@ def reliability(
             high=(index + 1) / bins,
             images=int(inside.sum()),
             mean_probability=float(values[inside].mean()) if inside.any() else math.nan,
-            observed=proportion_interval(labels[inside], whose[inside]),
+            observed=proportion_interval(labels[inside], groups[inside]),
         )
         for index, inside in enumerate(members)
     )
@@ -275,21 +275,21 @@ def reliability(
 def brier_decomposition(
     y_true: ArrayLike, probabilities: ArrayLike, *, bins: int = CALIBRATION_BINS
 ) -> BrierDecomposition:
-    """The Brier score in its parts, which add up to it exactly.
+    """Decompose the Brier score into parts that add up to it exactly.
 
-    Murphy's three parts do so only where each bin holds one probability; the fourth is what is left, the
-    variance of the probabilities within bins less twice their covariance with the class.
+    Murphy's three parts do so only if each bin holds one probability. The fourth is the remainder: the
+    variance of the probabilities within bins minus twice their covariance with the class.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        bins: of equal width, how many.
+        bins: number of bins of equal width, at least 1.
 
     Returns:
         `BrierDecomposition`; all NaN without any radiograph.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not match.
 
     References: Murphy (1973), Journal of Applied Meteorology 12(4); Stephenson, Coelho & Jolliffe (2008),
     Weather and Forecasting 23(4).
@@ -298,15 +298,15 @@ def brier_decomposition(
     if not labels.size:
         return BrierDecomposition(math.nan, math.nan, math.nan, math.nan)
     _, bin_of, images = np.unique(probability_bins(values, bins), return_inverse=True, return_counts=True)
-    said = np.bincount(bin_of, weights=values) / images
-    seen = np.bincount(bin_of, weights=labels) / images
+    predicted = np.bincount(bin_of, weights=values) / images
+    observed = np.bincount(bin_of, weights=labels) / images
     prevalence = labels.mean()
-    within_said, within_seen = values - said[bin_of], labels - seen[bin_of]
+    probability_residuals, label_residuals = values - predicted[bin_of], labels - observed[bin_of]
     return BrierDecomposition(
-        reliability=float(np.average((said - seen) ** 2, weights=images)),
-        resolution=float(np.average((seen - prevalence) ** 2, weights=images)),
+        reliability=float(np.average((predicted - observed) ** 2, weights=images)),
+        resolution=float(np.average((observed - prevalence) ** 2, weights=images)),
         uncertainty=float(prevalence * (1 - prevalence)),
-        within_bins=float((within_said**2 - 2 * within_said * within_seen).mean()),
+        within_bins=float((probability_residuals**2 - 2 * probability_residuals * label_residuals).mean()),
     )
 
 
@@ -314,7 +314,7 @@ def _targets_and_logits(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np
     labels, values = check_labeled(y_true, probabilities)
     if not has_both_classes(labels):
         raise DataError(
-            "Expected radiographs of both classes to fit a scaling of probabilities on,"
+            "Expected radiographs of both classes to fit a scaling of probabilities to,"
             f" received {labels.size - labels.sum()} NORMAL and {labels.sum()} PNEUMONIA."
         )
     positives, negatives = labels.sum(), labels.size - labels.sum()

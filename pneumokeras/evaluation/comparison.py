@@ -1,4 +1,4 @@
-"""Two models on the same radiographs: is one better, by how much, and where do they disagree."""
+"""Comparison of two models on the same radiographs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels
 from pneumokeras.evaluation.bootstrap import replicated_headline
-from pneumokeras.evaluation.delong import PairedTest, delong_test
+from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
-from pneumokeras.evaluation.presentation import comparison_html
-from pneumokeras.evaluation.types import Interval, Predictions, plain
+from pneumokeras.evaluation.presentation import comparison_html, describe_point
+from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
 
 COMPARISON_SCHEMA = 1
-NAMED = 3  # radiographs named in an error
+NAMES_SHOWN = 3  # radiographs named in an error
 
 SCORES = {
     "sensitivity": metrics.sensitivity,
@@ -35,41 +35,27 @@ SCORES = {
 }
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Whose calls are right, and whether the two models' mistakes differ in number.
-
-    Attributes:
-        both_right: images that both call rightly.
-        only_first_right: images that only the first does.
-        only_second_right: images that only the second does.
-        both_wrong: images that neither does.
-        p_value: two-sided, in (0, 1].
-        method: `"exact"`.
-    """
-
-    both_right: int
-    only_first_right: int
-    only_second_right: int
-    both_wrong: int
-    p_value: float
-    method: str = "exact"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Two models on the same radiographs; every difference is the second's less the first's.
+    """Comparison of two models on the same radiographs; differences are the second's minus the first's.
 
     Attributes:
-        first: what the second is compared with.
-        second: its predictions in the first's order.
+        first: evaluation of the first model, the reference.
+        second: evaluation of the second model, its predictions in the first's order.
         roc_auc: paired DeLong test.
         differences: of `roc_auc`, `average_precision`, `brier`, `calibration_error`, and of `sensitivity`,
-            `specificity`, `accuracy`, `balanced_accuracy`, `f1`, `mcc` at each one's chosen operating point;
-            intervals by bootstrap over patients, both models on the same draws.
-        mcnemar: of the calls at each one's chosen operating point.
-        disagreements: `(k,)` indices into the predictions where these calls differ, the largest difference
-            of probability first.
+            `specificity`, `accuracy`, `balanced_accuracy`, `f1`, `mcc` at each model's chosen operating
+            point; intervals by bootstrap over patients, both models on the same resamples.
+        mcnemar: McNemar's test of the predicted classes at each model's chosen operating point.
+        disagreements: `(k,)` indices of the radiographs whose predicted classes differ, the largest
+            difference of probabilities first.
+
+    Example:
+        >>> test = pk.load_splits("chest_xray").test
+        >>> evaluation = pk.evaluate(pk.load_model("model.keras"), test)
+        >>> comparison = pk.compare(evaluation, evaluation)
+        >>> comparison.roc_auc.p_value, comparison.disagreements.size
+        (1.0, 0)
     """
 
     first: Evaluation
@@ -80,7 +66,7 @@ class Comparison:
     disagreements: np.ndarray
 
     def json(self) -> dict[str, Any]:
-        """Plain numbers and strings, `None` for what is undefined."""
+        """Return plain numbers and strings, `None` for undefined figures."""
         return {
             "schema": COMPARISON_SCHEMA,
             **{
@@ -100,44 +86,65 @@ class Comparison:
         }
 
     def __repr__(self) -> str:
-        """One line: how many radiographs, and the difference of the ROC AUCs."""
+        """Return one line with the number of radiographs and the difference of the ROC AUCs."""
         return (
             f"<Comparison on {len(self.first.predictions)} radiographs,"
             f" difference of ROC AUC {self.roc_auc.difference}>"
         )
 
     def _repr_html_(self) -> str:
-        return comparison_html(self)
+        first, second = ({**side.headline, **side.chosen_result.scores} for side in (self.first, self.second))
+        return comparison_html(
+            sides={
+                name: f"{side.description}; {describe_point(side.chosen_result.point)}"
+                for name, side in (("first", self.first), ("second", self.second))
+            },
+            figures={
+                name: (first[name], second[name], difference) for name, difference in self.differences.items()
+            },
+            roc_auc=self.roc_auc,
+            mcnemar=self.mcnemar,
+        )
 
 
 def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates: int = 2000) -> Comparison:
     """Compare two models evaluated on the same radiographs.
 
     Args:
-        first: what the second is compared with.
-        second: evaluated on the same radiographs, in any order.
-        seed: of the bootstrap over patients.
-        replicates: how many bootstrap samples.
+        first: evaluation of the first model, the reference.
+        second: evaluation of the second model on the same radiographs, in any order.
+        seed: seed of the bootstrap over patients.
+        replicates: number of bootstrap samples, at least 1.
 
     Returns:
         `Comparison`.
 
     Raises:
         DataError: if the two were not evaluated on the same radiographs; the message says what differs.
+        SettingsError: if `replicates` is less than 1.
+
+    Example:
+        >>> test = pk.load_splits("chest_xray").test
+        >>> first = pk.evaluate(pk.load_model("model.keras"), test)
+        >>> second = pk.evaluate(pk.load_run("tuner_runs/first").model, test)
+        >>> pk.compare(first, second)
+        <Comparison on ... radiographs, difference of ROC AUC ...>
     """
     second = replace(second, predictions=require_same_set(first.predictions, second.predictions))
     sides = (first, second)
     y_true, patients = first.predictions.require_labels(), first.predictions.patients
     probabilities = [side.predictions.probabilities for side in sides]
     points = [side.chosen_result.point for side in sides]
-    calls = [point.calls(values) for point, values in zip(points, probabilities, strict=True)]
+    predicted = [
+        point.predicted_positive(values) for point, values in zip(points, probabilities, strict=True)
+    ]
     difference = partial(
         _differences, y_true, list(zip(probabilities, (point.threshold for point in points), strict=True))
     )
     replicated = patient_bootstrap(
         difference, patients, replicates=replicates, rng=np.random.default_rng(seed)
     )
-    differ = np.flatnonzero(calls[0] != calls[1])
+    differ = np.flatnonzero(predicted[0] != predicted[1])
     gap = np.abs(probabilities[1] - probabilities[0])[differ]
     return Comparison(
         first=first,
@@ -147,61 +154,61 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates:
             name: percentile_interval(float(values[0]), replicated[name])
             for name, values in difference(np.ones((1, len(first.predictions)))).items()
         },
-        mcnemar=mcnemar(y_true, calls[0], calls[1], patients),
+        mcnemar=mcnemar(y_true, predicted[0], predicted[1], patients),
         disagreements=differ[np.argsort(-gap, kind="stable")],
     )
 
 
 def mcnemar(
-    y_true: ArrayLike, calls_a: ArrayLike, calls_b: ArrayLike, patients: ArrayLike | None = None
+    y_true: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, patients: ArrayLike | None = None
 ) -> McNemar:
-    """McNemar's exact test of two models' calls, patients allowed for.
+    """Test whether two models misclassify equally often: McNemar's exact test, over patients.
 
-    If the models are equally good, which of the two is right where only one is might as well be the other, in
-    a patient's radiographs all at once. So each patient's net number of images that only the first calls
-    rightly has its sign flipped by a fair coin, and the p-value is the exact chance of a total as far from 0
-    as the one found. With one radiograph for each patient that is McNemar's exact binomial test; the usual
-    large-sample version for clusters is Durkalski's.
+    If the models are equally good, they can be exchanged, for all radiographs of a patient at once. So for
+    each patient the number of images that only the first model classifies correctly, minus the number that
+    only the second does, has its sign flipped by a fair coin, and the p-value is the exact probability of a
+    total at least as far from 0 as the observed one. With one radiograph per patient this is McNemar's exact
+    binomial test; the usual large-sample version for clusters is Durkalski's.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
-        calls_a: `(n,)` booleans, what the first calls PNEUMONIA.
-        calls_b: `(n,)` booleans, what the second does.
-        patients: `(n,)` whose radiograph each is; by default each is its own.
+        predicted_a: `(n,)` booleans, which radiographs the first model predicts positive.
+        predicted_b: `(n,)` booleans, the same for the second model.
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
 
     Raises:
-        DataError: if the lengths differ or a label or call is neither 0 nor 1.
+        DataError: if the lengths differ or a label or prediction is neither 0 nor 1.
 
     References: McNemar (1947), Psychometrika 12(2); Fisher (1935), The Design of Experiments, section 21
     (flipping signs); Durkalski, Palesch, Lipsitz & Rust (2003), Statistics in Medicine 22(15).
     """
-    labels, first, second = check_labels(y_true), check_labels(calls_a), check_labels(calls_b)
-    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
-    if not labels.size == first.size == second.size == whose.size:
-        sizes = f"{labels.size}, {first.size}, {second.size} and {whose.size}"
-        raise DataError(f"Expected a label, two calls and a patient per image, received {sizes}.")
+    labels, first, second = check_labels(y_true), check_labels(predicted_a), check_labels(predicted_b)
+    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    if not labels.size == first.size == second.size == groups.size:
+        sizes = f"{labels.size}, {first.size}, {second.size} and {groups.size}"
+        raise DataError(f"Expected a label, two predictions and a patient per image, received {sizes}.")
     first_right, second_right = first == labels, second == labels
     balance = first_right.astype(int) - second_right
-    _, whose = np.unique(whose, return_inverse=True)
+    _, patient_index = np.unique(groups, return_inverse=True)
     return McNemar(
         both_right=int((first_right & second_right).sum()),
         only_first_right=int((first_right & ~second_right).sum()),
         only_second_right=int((~first_right & second_right).sum()),
         both_wrong=int((~first_right & ~second_right).sum()),
-        p_value=_sign_flip_p_value(np.bincount(whose, weights=balance).astype(int)),
+        p_value=_sign_flip_p_value(np.bincount(patient_index, weights=balance).astype(int)),
     )
 
 
 def require_same_set(first: Predictions, second: Predictions) -> Predictions:
-    """The second's predictions in the first's order.
+    """Return the second model's predictions in the first's order.
 
     Args:
-        first: whose order it is.
-        second: predictions of the same radiographs.
+        first: labeled predictions that determine the order.
+        second: labeled predictions for the same radiographs.
 
     Raises:
-        DataError: if class names, number, names, patients or labels of the radiographs differ, or a name
-            that occurs twice leaves their order open; the message names what differs.
+        DataError: if class names, number, names, patients or labels of the radiographs differ, or a name that
+            occurs twice makes their order ambiguous; the message says what differs.
     """
     if first.class_names != second.class_names:
         raise _different(f"classes {first.class_names} and {second.class_names}")
@@ -242,14 +249,14 @@ def _different(what: str) -> DataError:
 
 
 def _some(names: list[str]) -> str:
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _differences(
     y_true: np.ndarray, sides: list[tuple[np.ndarray, float]], weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What the second side has over the first, `(replicates,)` floats for each figure."""
+    """Return the second model's figures minus the first's, `(replicates,)` floats each."""
     first, second = (_figures(y_true, *side, weights) for side in sides)
     return {name: second[name] - first[name] for name in first}
 
@@ -264,12 +271,12 @@ def _figures(
 
 
 def _sign_flip_p_value(balance: np.ndarray) -> float:
-    """The exact chance that, with signs by fair coins, the sum of integers lies as far from 0 as it does."""
+    """Return the exact probability that the sum, under random signs, lies at least as far from 0."""
     sizes, patients = np.unique(np.abs(balance[balance != 0]), return_counts=True)
-    chances = np.ones(1)
+    probabilities = np.ones(1)
     for size, count in zip(sizes.tolist(), patients.tolist(), strict=True):
         flips = np.zeros(2 * size * count + 1)
         flips[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = np.convolve(chances, flips)
-    totals = np.arange(chances.size) - chances.size // 2
-    return min(1.0, float(chances[np.abs(totals) >= abs(balance.sum())].sum()))
+        probabilities = np.convolve(probabilities, flips)
+    totals = np.arange(probabilities.size) - probabilities.size // 2
+    return min(1.0, float(probabilities[np.abs(totals) >= abs(balance.sum())].sum()))

@@ -1,9 +1,8 @@
-"""DeLong's interval of an AUC and test of two, for patients with one radiograph or with several."""
+"""DeLong's interval of a ROC AUC and paired test of two, for patients with one or several radiographs."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,37 +14,20 @@ from scipy.stats import norm, rankdata
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
 from pneumokeras.evaluation.intervals import Z
-from pneumokeras.evaluation.types import Interval
+from pneumokeras.evaluation.types import Interval, PairedTest
 
-JUST_BELOW_1 = 1 - 1e-12  # 1 itself is one solution of Newcombe's equation for an AUC of 1, and not the one
-NO_VARIANCE = 1e-24  # below it lies only what rounding leaves, far above it whatever a pair of images can do
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two models on the same radiographs.
-
-    Attributes:
-        difference: what the second has over the first, with its 95 % interval.
-        statistic: standard normal if the two are equally good; NaN where it is undefined.
-        p_value: two-sided, in [0, 1]; NaN where it is undefined.
-        method: the test, such as `"delong"`.
-    """
-
-    difference: Interval
-    statistic: float
-    p_value: float
-    method: str
+JUST_BELOW_1 = 1 - 1e-12  # for an AUC of 1, 1 solves Newcombe's equation too, but is not its lower end
+NO_VARIANCE = 1e-24  # smaller variances are rounding errors; a single discordant pair gives far more
 
 
 class _Components(NamedTuple):
-    """Structural components of AUCs: how each radiograph ranks among those of the other class.
+    """Structural components of ROC AUCs: how each radiograph ranks among those of the other class.
 
     Attributes:
         positives: `(models, m)` floats, for each PNEUMONIA the share of NORMAL below it.
         negatives: `(models, n)` floats, for each NORMAL the share of PNEUMONIA above it.
-        positive_patients: `(m,)` integers, whose radiograph it is.
-        negative_patients: `(n,)` integers.
+        positive_patients: `(m,)` integers, the patient of each PNEUMONIA.
+        negative_patients: `(n,)` integers, the patient of each NORMAL.
     """
 
     positives: np.ndarray
@@ -55,33 +37,33 @@ class _Components(NamedTuple):
 
     @property
     def areas(self) -> np.ndarray:
-        """The AUCs, `(models,)`."""
+        """The ROC AUCs, `(models,)` floats."""
         return self.positives.mean(axis=1)
 
 
 def delong_interval(
     y_true: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None
 ) -> Interval:
-    """ROC AUC with DeLong's interval, on the logit scale, so that it stays in [0, 1].
+    """Return the ROC AUC with DeLong's interval on the logit scale, which keeps it in [0, 1].
 
     With patients, the variance is Obuchowski's, which sums the structural components of each patient; with
-    one radiograph each it is DeLong's.
+    one radiograph per patient it is DeLong's.
 
-    Where that variance is 0, as at an AUC of 1, or a class has one patient only, the radiographs do not show
-    how sure the AUC is; then the interval is Newcombe's, a score interval that holds there, on the numbers of
-    patients (a patient's radiographs wholly alike, the worst that can be). One discordant pair is enough for
-    DeLong's to take over, and with so few it is too narrow.
+    If that variance is 0, as at an AUC of 1, or a class has one patient only, the radiographs do not show how
+    uncertain the AUC is. The interval is then Newcombe's score interval, which is valid there, at the numbers
+    of patients (as if the radiographs of a patient were identical, the worst case). With one discordant pair
+    DeLong's applies again; with so few it is too narrow.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        patients: `(n,)` whose radiograph each is; by default each is its own.
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
 
     Returns:
-        `Interval` of method `"delong"` or `"newcombe"`; all NaN unless both classes are there.
+        `Interval` of method `"delong"` or `"newcombe"`; all NaN unless both classes are present.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not match.
 
     References: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3); Obuchowski (1997), Biometrics 53(2);
     Pepe (2003), The Statistical Evaluation of Medical Tests, chapter 5 (logit scale); Newcombe (2006),
@@ -109,15 +91,15 @@ def delong_test(
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         a: `(n,)` floats in [0, 1], the first model's probabilities.
         b: `(n,)` floats in [0, 1], the second's.
-        patients: `(n,)` whose radiograph each is; by default each is its own. With them, the variance is
-            Obuchowski's.
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own. With
+            patients, the variance is Obuchowski's.
 
     Returns:
-        `PairedTest` of AUC(b) - AUC(a), its interval symmetric and cut off at -1 and 1. Where the difference
-        has no variance, there is neither interval nor statistic; the p-value is 1 if it is 0, else undefined.
+        `PairedTest` of AUC(b) - AUC(a), its interval symmetric and cut off at -1 and 1. If the difference has
+        no variance, interval and statistic are NaN; the p-value is 1 for a difference of 0, NaN otherwise.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not match.
 
     References: DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3); Obuchowski (1997), Biometrics 53(2);
     Sun & Xu (2014), IEEE Signal Processing Letters 21(11), for the algorithm.
@@ -140,12 +122,12 @@ def delong_test(
 
 
 def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike | None) -> _Components | None:
-    """The components of each model's AUC, from midranks; `None` unless both classes are there."""
+    """Return each model's components, from midranks; `None` unless both classes are present."""
     checked = [check_labeled(y_true, probabilities) for probabilities in models]
     labels = checked[0][0]
-    whose = np.arange(labels.size) if patients is None else np.asarray(patients)
-    if whose.shape != labels.shape:
-        raise DataError(f"Expected one patient per label, received {whose.size} and {labels.size}.")
+    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    if groups.shape != labels.shape:
+        raise DataError(f"Expected one patient per label, received {groups.size} and {labels.size}.")
     if not has_both_classes(labels):
         return None
     positive = labels == 1
@@ -155,43 +137,49 @@ def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike 
         ranks = rankdata(probabilities)
         among_positives.append((ranks[positive] - rankdata(probabilities[positive])) / n)
         among_negatives.append(1 - (ranks[~positive] - rankdata(probabilities[~positive])) / m)
-    whose = np.unique(whose, return_inverse=True)[1]
+    patient_index = np.unique(groups, return_inverse=True)[1]
     return _Components(
-        np.stack(among_positives), np.stack(among_negatives), whose[positive], whose[~positive]
+        np.stack(among_positives),
+        np.stack(among_negatives),
+        patient_index[positive],
+        patient_index[~positive],
     )
 
 
 def _covariance(components: _Components) -> np.ndarray:
-    """Covariance of the AUCs, `(models, models)`; NaN where a class has one patient only.
+    """Return the covariance of the ROC AUCs, `(models, models)`; NaN if a class has one patient only.
 
-    Obuchowski's three sums: over patients with a PNEUMONIA, over those with a NORMAL, and over all for what
-    the two classes of one patient share.
+    Obuchowski's three sums: over patients with PNEUMONIA, over patients with NORMAL, and over all patients
+    for the covariance of the two classes within a patient.
     """
-    everyone = 1 + max(components.positive_patients.max(), components.negative_patients.max())
+    patients = 1 + max(components.positive_patients.max(), components.negative_patients.max())
     totals = []
     factors = []
-    for values, whose in (
+    for values, patient_index in (
         (components.positives, components.positive_patients),
         (components.negatives, components.negative_patients),
     ):
-        residuals = (values - components.areas[:, np.newaxis]) / whose.size
-        totals.append(np.stack([np.bincount(whose, weights=row, minlength=everyone) for row in residuals]))
-        factors.append(_unbiased(np.unique(whose).size))
-    shared = _unbiased(everyone) * totals[0] @ totals[1].T
+        residuals = (values - components.areas[:, np.newaxis]) / patient_index.size
+        totals.append(
+            np.stack([np.bincount(patient_index, weights=row, minlength=patients) for row in residuals])
+        )
+        factors.append(_unbiased(np.unique(patient_index).size))
+    shared = _unbiased(patients) * totals[0] @ totals[1].T
     return factors[0] * totals[0] @ totals[0].T + factors[1] * totals[1] @ totals[1].T + shared + shared.T
 
 
 def _unbiased(count: int) -> float:
+    """Return the factor that makes a variance over `count` patients unbiased; NaN for one patient."""
     return count / (count - 1) if count > 1 else math.nan
 
 
 def _newcombe(area: float, positives: int, negatives: int) -> Interval:
-    """Newcombe's score interval: the AUCs from which the one found lies no more than 1.96 errors away."""
-    low = _lowest(area, positives, negatives)
-    return Interval(area, low, 1 - _lowest(1 - area, positives, negatives), "newcombe")
+    """Return Newcombe's score interval: the AUCs at most 1.96 of their standard errors from `area`."""
+    low = _newcombe_low(area, positives, negatives)
+    return Interval(area, low, 1 - _newcombe_low(1 - area, positives, negatives), "newcombe")
 
 
-def _lowest(area: float, positives: int, negatives: int) -> float:
+def _newcombe_low(area: float, positives: int, negatives: int) -> float:
     if area == 0:
         return 0.0
     balanced = (positives + negatives) / 2 - 1

@@ -1,4 +1,4 @@
-"""From predictions to everything a report says of them: figures with intervals, curves, operating points."""
+"""Evaluation of predictions: figures with intervals, curves, operating points."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.arguments import check_prevalence, has_both_classes
+from pneumokeras.evaluation.arguments import check_columns, check_prevalence, has_both_classes
 from pneumokeras.evaluation.bootstrap import BOOTSTRAPPED_SCORES, HEADLINE_METRICS, bootstrapped_figures
 from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_scalings
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.net_benefit import net_benefit, predictive_values
-from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text
-from pneumokeras.evaluation.subgroups import check_columns, subgroup_results
+from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text, subgroup_lines
+from pneumokeras.evaluation.subgroups import results_by_subgroup
 from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
 from pneumokeras.evaluation.types import (
     Curve,
@@ -48,30 +48,40 @@ REPORT_SCHEMA = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """How good a model's predictions of one set are.
+    """Evaluation of a model's predictions for one set; in a notebook it shows itself as a table.
 
     Attributes:
-        split: which set, such as `"test"`.
-        predictions: what was evaluated.
-        operating_points: what happens at `default` (0.5), at each given point, and at `oracle`, chosen on
-            these very predictions and so no result; without `oracle` where a class is missing.
+        split: name of the set, such as `"test"`.
+        predictions: the predictions evaluated.
+        operating_points: results at `default` (0.5), at each given point, and at `oracle`, which is chosen on
+            these very predictions and therefore not achievable; no `oracle` if a class is missing.
         roc_auc: area under the ROC curve.
-        roc_auc_delong: the same with DeLong's interval, patients allowed for.
-        average_precision: of PNEUMONIA.
+        roc_auc_delong: the same with DeLong's interval, adjusted for patients.
+        average_precision: average precision of PNEUMONIA.
         brier: mean squared error of the probabilities.
         calibration_error: expected calibration error, 10 bins.
-        calibration: reliability curve, Brier score in its parts, what scaling on validation would mend.
+        calibration: reliability curve, decomposition of the Brier score, scores after scaling on validation.
         roc: ROC curve.
         precision_recall: precision-recall curve.
         net_benefit: decision curve.
-        sweep: what happens at 0.30 to 0.80 by 0.05.
-        subgroups: results for each value of the columns given.
+        sweep: scores at thresholds from 0.30 to 0.80 by 0.05.
+        subgroups: results for each value of the given columns.
         patients: number of patients.
         prevalence: share of PNEUMONIA, in [0, 1].
-        stated_prevalence: the share of PNEUMONIA, in (0, 1), that each operating point's `predictive_values`
-            are for, if one was stated.
-        run: the run folder's name, if there is one.
-        data: the path of the radiographs, if they are not the run's own.
+        stated_prevalence: the share of PNEUMONIA, in (0, 1), of each operating point's `predictive_values`;
+            `None` if none was stated.
+        run: name of the run folder; `None` if there is none.
+        data: path of the radiographs; `None` if they are the run's own.
+
+    Example:
+        >>> evaluation = pk.evaluate(pk.load_model("model.keras"), pk.load_splits("chest_xray").test)
+        >>> evaluation.operating_points["default"].point
+        OperatingPoint(threshold=0.5, chosen_on='fixed', ...)
+        >>> evaluation.roc_auc
+        Interval(estimate=..., low=..., high=..., method='bootstrap')
+        >>> print(evaluation.report())
+        test: ... radiographs of ... patients (... PNEUMONIA)
+        ...
     """
 
     split: str
@@ -96,16 +106,30 @@ class Evaluation:
 
     @property
     def chosen(self) -> str:
-        """Name of the operating point to speak of first: `validation` if there is one, else `default`."""
+        """Name of the operating point shown by default: `validation` if there is one, otherwise `default`."""
         return "validation" if "validation" in self.operating_points else "default"
 
     @property
     def chosen_result(self) -> OperatingPointResult:
-        """What happens at that operating point."""
+        """Result at the operating point `chosen`."""
         return self.operating_points[self.chosen]
 
+    @property
+    def headline(self) -> dict[str, Interval]:
+        """ROC AUC, average precision, Brier score and calibration error, by name: they need no threshold."""
+        return {name: getattr(self, name) for name in HEADLINE_METRICS}
+
+    @property
+    def description(self) -> str:
+        """One line that states which radiographs were evaluated."""
+        run = f"{self.run}, " if self.run else ""
+        source = f" of {self.data}" if self.data else ""
+        share = f"{self.prevalence:.1%} {self.predictions.class_names[1]}"
+        images = f"{len(self.predictions)} radiographs of {self.patients} patients"
+        return f"{run}{self.split}{source}: {images} ({share})"
+
     def json(self) -> dict[str, Any]:
-        """The content of report.json: plain numbers and strings, `None` for what is undefined."""
+        """Return the content of report.json: plain numbers and strings, `None` for undefined figures."""
         return {
             "schema": REPORT_SCHEMA,
             "run": self.run,
@@ -114,7 +138,7 @@ class Evaluation:
             "images": len(self.predictions),
             "patients": self.patients,
             "prevalence": self.prevalence,
-            **{name: getattr(self, name).json() for name in HEADLINE_METRICS},
+            **{name: interval.json() for name, interval in self.headline.items()},
             "operating_points": {name: result.json() for name, result in self.operating_points.items()},
             "roc_auc_delong": self.roc_auc_delong.json(),
             "stated_prevalence": self.stated_prevalence,
@@ -125,58 +149,72 @@ class Evaluation:
         }
 
     def report(self, point: str | None = None) -> TextReport:
-        """Headline figures, scores and scikit-learn's report at one operating point, as a text.
+        """Return the headline figures, scores and scikit-learn's report at one operating point as text.
 
         Args:
             point: name of the operating point; by default `chosen`.
 
         Raises:
-            DataError: if there is no such point.
+            SettingsError: if there is no such operating point.
         """
-        if point is None:
-            point = self.chosen
-        self._result(point)
-        return TextReport(report_text(self, point))
+        return TextReport(
+            report_text(
+                description=self.description,
+                headline=self.headline,
+                scalings=self.calibration.scalings,
+                name=self.chosen if point is None else point,
+                result=self._result(point),
+                subgroups=subgroup_lines(self.subgroups, self.chosen),
+                classification_report=self.classification_report(point),
+            )
+        )
 
-    def classification_report(self, point: str = "default") -> str:
-        """scikit-learn's classification report at one operating point; `nan` for what is undefined.
+    def classification_report(self, point: str | None = None) -> str:
+        """Return scikit-learn's classification report at one operating point; undefined scores are `nan`.
+
+        Args:
+            point: name of the operating point; by default `chosen`.
 
         Raises:
-            DataError: if there is no such point.
+            SettingsError: if there is no such operating point.
         """
-        called = self._result(point).point.calls(self.predictions.probabilities)
+        predicted = self._result(point).point.predicted_positive(self.predictions.probabilities)
         return sklearn_metrics.classification_report(
             self.predictions.labels,
-            called.astype(int),
+            predicted.astype(int),
             labels=[0, 1],
             target_names=self.predictions.class_names,
             zero_division=np.nan,
         )
 
-    def misclassified(self, point: str = "default") -> Misclassified:
-        """Which radiographs are called wrong at one operating point, the most confident mistake first.
+    def misclassified(self, point: str | None = None) -> Misclassified:
+        """Return the misclassified radiographs at one operating point, the most confident mistake first.
+
+        Args:
+            point: name of the operating point; by default `chosen`.
 
         Raises:
-            DataError: if there is no such point.
+            SettingsError: if there is no such operating point.
         """
         probabilities = self.predictions.probabilities
-        called = self._result(point).point.calls(probabilities)
+        predicted = self._result(point).point.predicted_positive(probabilities)
         positive = self.predictions.labels == 1
         rising = np.argsort(probabilities, kind="stable")
         falling = np.argsort(-probabilities, kind="stable")
         return Misclassified(
-            false_negatives=rising[(positive & ~called)[rising]],
-            false_positives=falling[(~positive & called)[falling]],
+            false_negatives=rising[(positive & ~predicted)[rising]],
+            false_positives=falling[(~positive & predicted)[falling]],
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every figure with its interval, a row each.
+        """Return every figure with its interval, one row each.
 
-        Each row has `subgroup` and `operating_point` (empty where a figure has none), `figure`, `estimate`,
-        `low`, `high` and `method`; NaN is what is undefined.
+        Each row has `subgroup` and `operating_point` (empty if the figure has none), `figure`, `estimate`,
+        `low`, `high` and `method`; undefined values are NaN.
         """
         figures: list[tuple[str, str, str, Interval]] = [
-            ("", "", name, getattr(self, name)) for name in (*HEADLINE_METRICS, "roc_auc_delong")
+            ("", "", name, interval)
+            for name, interval in {**self.headline, "roc_auc_delong": self.roc_auc_delong}.items()
         ]
         for point, result in self.operating_points.items():
             figures += [("", point, name, score) for name, score in result.scores.items()]
@@ -187,31 +225,31 @@ class Evaluation:
                     for name in ("ppv", "npv")
                 ]
         for subgroup in self.subgroups:
-            whose = f"{subgroup.column}={subgroup.value}"
-            figures.append((whose, "", "roc_auc_delong", subgroup.roc_auc))
-            figures += [(whose, self.chosen, name, score) for name, score in subgroup.scores.items()]
+            group = f"{subgroup.column}={subgroup.value}"
+            figures.append((group, "", "roc_auc_delong", subgroup.roc_auc))
+            figures += [(group, self.chosen, name, score) for name, score in subgroup.scores.items()]
         return [
-            {"subgroup": whose, "operating_point": point, "figure": name, **asdict(interval)}
-            for whose, point, name, interval in figures
+            {"subgroup": group, "operating_point": point, "figure": name, **asdict(interval)}
+            for group, point, name, interval in figures
         ]
 
     def frame(self) -> pandas.DataFrame:
-        """`rows()` as a pandas table.
+        """Return `rows()` as a pandas table.
 
         Raises:
-            DataError: if pandas is not installed; pneumokeras does without it.
+            DataError: if pandas, an optional dependency, is not installed.
         """
         try:
             import pandas
         except ImportError as error:
             raise DataError(
                 "Expected pandas for a frame, which is not installed: pip install pandas."
-                " rows() gives the same without it."
+                " rows() gives the same without pandas."
             ) from error
         return pandas.DataFrame(self.rows())
 
     def plot_roc(self, ax: Axes | None = None) -> RocCurveDisplay:
-        """Draw the ROC curve with the operating points, into `ax` or a figure of its own.
+        """Draw the ROC curve with the operating points into `ax` or a new figure.
 
         Raises:
             DataError: if a class is missing.
@@ -222,7 +260,7 @@ class Evaluation:
         return RocCurveDisplay(self.roc, self.roc_auc, self.operating_points).plot(ax)
 
     def plot_precision_recall(self, ax: Axes | None = None) -> PrecisionRecallDisplay:
-        """Draw the precision-recall curve with the operating points, into `ax` or a figure of its own.
+        """Draw the precision-recall curve with the operating points into `ax` or a new figure.
 
         Raises:
             DataError: if a class is missing.
@@ -237,36 +275,45 @@ class Evaluation:
     def plot_confusion_matrix(
         self, point: str | None = None, ax: Axes | None = None
     ) -> ConfusionMatrixDisplay:
-        """Draw the counts at one operating point, into `ax` or a figure of its own.
+        """Draw the confusion matrix at one operating point into `ax` or a new figure.
 
         Args:
             point: name of the operating point; by default `chosen`.
-            ax: axes to draw into.
+            ax: axes to draw into; by default those of a new figure.
 
         Raises:
-            DataError: if there is no such point.
+            SettingsError: if there is no such operating point.
         """
         from pneumokeras.evaluation.displays.curves import ConfusionMatrixDisplay
 
-        result = self._result(self.chosen if point is None else point)
+        result = self._result(point)
         title = f"Threshold {result.point.threshold:.4g}"
         return ConfusionMatrixDisplay(result, self.predictions.class_names, title).plot(ax)
 
     def __repr__(self) -> str:
-        """One line: the set and its ROC AUC."""
+        """Return one line with the set and its ROC AUC."""
         return f"<Evaluation of {self.split}: {len(self.predictions)} radiographs, ROC AUC {self.roc_auc}>"
 
     def _repr_html_(self) -> str:
-        return evaluation_html(self)
+        return evaluation_html(
+            description=self.description,
+            headline=self.headline,
+            operating_points=self.operating_points,
+            subgroups=subgroup_lines(self.subgroups, self.chosen),
+        )
 
     def _require_curves(self) -> None:
         if not self.roc.x.size:
             raise DataError("Expected radiographs of both classes to draw a curve, received one class only.")
 
-    def _result(self, point: str) -> OperatingPointResult:
+    def _result(self, point: str | None) -> OperatingPointResult:
+        """Return the result at a named operating point, or at `chosen` for `None`."""
+        if point is None:
+            return self.chosen_result
         if point not in self.operating_points:
-            raise DataError(
-                f"Expected one of the operating points {list(self.operating_points)}, received {point!r}."
+            raise SettingsError(
+                f"Expected `point` as one of {list(self.operating_points)}. Received {point!r}.",
+                parameter="point",
             )
         return self.operating_points[point]
 
@@ -287,26 +334,28 @@ def evaluate_predictions(
     """Evaluate a model's predictions of a labeled set, each figure with its 95 % interval.
 
     Args:
-        predictions: at least one radiograph, with labels. If only one class is there, what needs both is NaN.
+        predictions: at least one radiograph, with labels. If a class is missing, figures that need both
+            are NaN.
         operating_points: thresholds chosen elsewhere, by name, such as `validation`. `default` (0.5) is
-            added, and where both classes are there `oracle`, chosen on these very predictions.
-        split: which set this is, for the record.
-        run: the run folder's name, for the record.
-        data: the path of the radiographs, for the record, if they are not the run's own.
-        validation: the same model's predictions of the validation split, to fit scalings on.
-        columns: what divides the radiographs into subgroups, by name: `(n,)` values in the predictions'
-            order.
-        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        seed: of the bootstrap over patients.
-        replicates: how many bootstrap samples.
+            added, and if both classes are present `oracle`, chosen on these very predictions.
+        split: name of the set, for the record.
+        run: name of the run folder, for the record.
+        data: path of the radiographs, for the record, if they are not the run's own.
+        validation: the same model's predictions for the validation split, to fit scalings to.
+        columns: columns that divide the radiographs into subgroups, by name: `(n,)` values in the
+            predictions' order.
+        prevalence: share of PNEUMONIA, in (0, 1), for which to state predictive values.
+        seed: seed of the bootstrap over patients.
+        replicates: number of bootstrap samples, at least 1.
 
     Returns:
         `Evaluation`.
 
     Raises:
-        DataError: if there are no labels, no radiographs, a given point takes a name that is not its own,
-            validation lacks a class, a column has not one value for each radiograph, or the prevalence does
-            not lie between 0 and 1.
+        DataError: if there are no labels or no radiographs, or validation lacks a class.
+        SettingsError: if a given operating point is named `oracle`, or `default` at another threshold than
+            0.5, if a column does not have one value for each radiograph, if the prevalence does not lie
+            between 0 and 1, or if `replicates` is less than 1.
     """
     y_true, probabilities = _labeled(predictions)
     columns = check_columns(columns or {}, len(predictions))
@@ -329,11 +378,13 @@ def evaluate_predictions(
         split=split,
         predictions=predictions,
         operating_points={
-            name: _at_point(
+            name: _result_at(
                 point,
-                _scores(name, point, y_true, probabilities, patients, replicated),
-                metrics.confusion_counts(y_true, probabilities, point.threshold),
-                prevalence,
+                y_true,
+                probabilities,
+                patients,
+                replicated={score: replicated[f"{name}/{score}"] for score in BOOTSTRAPPED_SCORES},
+                prevalence=prevalence,
             )
             for name, point in points.items()
         },
@@ -356,6 +407,22 @@ def evaluate_predictions(
     return replace(evaluation, subgroups=subgroup_results(evaluation, columns))
 
 
+def subgroup_results(evaluation: Evaluation, columns: Mapping[str, np.ndarray]) -> tuple[Subgroup, ...]:
+    """Evaluate each value of each column at the evaluation's chosen operating point.
+
+    Args:
+        evaluation: evaluation of the whole set.
+        columns: by name, `(n,)` values in the predictions' order; see `results_by_subgroup`.
+
+    Returns:
+        A subgroup for each value, columns in the order given, values sorted.
+
+    Raises:
+        SettingsError: if a column does not have one value for each radiograph.
+    """
+    return results_by_subgroup(evaluation.predictions, evaluation.chosen_result.point, columns)
+
+
 def _labeled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     labels = predictions.require_labels()
     if not len(predictions):
@@ -366,12 +433,13 @@ def _labeled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 def _all_points(
     y_true: np.ndarray, probabilities: np.ndarray, given: Mapping[str, OperatingPoint], split: str
 ) -> dict[str, OperatingPoint]:
-    """`default`, the given points, `oracle`, in that order."""
+    """Return `default`, the given points and `oracle`, in that order."""
     if "oracle" in given or given.get("default", DEFAULT_POINT) != DEFAULT_POINT:
-        raise DataError(
-            "Expected no operating point named 'oracle', and 'default' at 0.5 only; received "
-            + ", ".join(f"{name!r} at {point.threshold:g}" for name, point in given.items())
-            + ". Give it another name."
+        received = ", ".join(f"{name!r} at {point.threshold:g}" for name, point in given.items())
+        raise SettingsError(
+            "Expected no operating point named 'oracle', and 'default' at 0.5 only."
+            f" Received {received}. Choose another name in `operating_points`.",
+            parameter="operating_points",
         )
     points = {"default": DEFAULT_POINT, **given}
     if has_both_classes(y_true):
@@ -379,44 +447,36 @@ def _all_points(
     return points
 
 
-def _at_point(
+def _result_at(
     point: OperatingPoint,
-    scores: Mapping[str, Interval],
-    counts: metrics.ConfusionCounts[int],
+    y_true: np.ndarray,
+    probabilities: np.ndarray,
+    patients: np.ndarray,
+    *,
+    replicated: Mapping[str, np.ndarray],
     prevalence: float | None,
 ) -> OperatingPointResult:
+    counts = metrics.confusion_counts(y_true, probabilities, point.threshold)
+    scores = _proportions(y_true == 1, point.predicted_positive(probabilities), patients) | {
+        score: percentile_interval(float(function(counts)), replicated[score])
+        for score, function in BOOTSTRAPPED_SCORES.items()
+    }
     stated = None
     if prevalence is not None:
         stated = predictive_values(scores["sensitivity"], scores["specificity"], prevalence)
     return OperatingPointResult(point, *counts, scores=scores, predictive_values=stated)
 
 
-def _scores(
-    name: str,
-    point: OperatingPoint,
-    y_true: np.ndarray,
-    probabilities: np.ndarray,
-    patients: np.ndarray,
-    replicated: Mapping[str, np.ndarray],
-) -> dict[str, Interval]:
-    counts = metrics.confusion_counts(y_true, probabilities, point.threshold)
-    return _proportions(y_true == 1, point.calls(probabilities), patients) | {
-        score: percentile_interval(float(function(counts)), replicated[f"{name}/{score}"])
-        for score, function in BOOTSTRAPPED_SCORES.items()
-    }
-
-
-def _proportions(positive: np.ndarray, called: np.ndarray, patients: np.ndarray) -> dict[str, Interval]:
-    """The scores that are a share of images: of which images, and what is counted among them."""
-    everyone = np.ones_like(positive)
-    questions = {
-        "accuracy": (everyone, called == positive),
-        "sensitivity": (positive, called),
-        "specificity": (~positive, ~called),
-        "precision": (called, positive),
-        "npv": (~called, ~positive),
+def _proportions(positive: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, Interval]:
+    """Return the scores that are proportions: of which images, and which are counted among them."""
+    proportions = {
+        "accuracy": (np.ones_like(positive), predicted == positive),
+        "sensitivity": (positive, predicted),
+        "specificity": (~positive, ~predicted),
+        "precision": (predicted, positive),
+        "npv": (~predicted, ~positive),
     }
     return {
         name: proportion_interval(counted[among], patients[among])
-        for name, (among, counted) in questions.items()
+        for name, (among, counted) in proportions.items()
     }

@@ -1,7 +1,7 @@
-"""95 % intervals that know that radiographs of one patient are not independent.
+"""95 % intervals that allow for several radiographs of one patient.
 
-Proportions: Wilson, on the number of images divided by the patients' design effect. The rest: bootstrap over
-patients, percentiles.
+Proportions: Wilson, at the number of images divided by the patients' design effect. Other figures: percentile
+bootstrap over patients.
 """
 
 from __future__ import annotations
@@ -12,60 +12,60 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation.types import Interval
 
 PERCENTILES = (2.5, 97.5)
 Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
-KISH_EVENTS = 2.0  # how many independent events Kish's design effect counts for beside the linearized one
+KISH_EVENTS = 2.0  # weight of Kish's design effect beside the linearized one, in independent events
 WEIGHTS_AT_ONCE = 500_000  # float64 weights held at a time by the bootstrap: 4 MB, and a few copies
 
 
 def wilson(successes: float, n: float, effective_n: float | None = None) -> Interval:
-    """Wilson's score interval of a proportion.
+    """Return Wilson's score interval of a proportion.
 
     Args:
-        successes: how many of the n, 0..n.
-        n: how many images the proportion is of.
-        effective_n: how many independent images they are worth, `n` over the design effect; by default `n`.
+        successes: number of successes, from 0 to n.
+        n: number of images.
+        effective_n: effective sample size, `n` divided by the design effect; by default `n`.
 
     Returns:
-        `Interval` in [0, 1] around successes / n; all NaN where n is 0.
+        `Interval` in [0, 1] around successes / n; all NaN if n is 0.
 
     Reference: Wilson (1927), Journal of the American Statistical Association 22(158).
     """
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, "wilson")
     proportion = successes / n
-    worth = n if effective_n is None else effective_n
-    center = (proportion + Z**2 / (2 * worth)) / (1 + Z**2 / worth)
+    size = n if effective_n is None else effective_n
+    center = (proportion + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half_width = (
-        Z * math.sqrt(proportion * (1 - proportion) / worth + (Z / (2 * worth)) ** 2) / (1 + Z**2 / worth)
+        Z * math.sqrt(proportion * (1 - proportion) / size + (Z / (2 * size)) ** 2) / (1 + Z**2 / size)
     )
     return Interval(proportion, max(0.0, center - half_width), min(1.0, center + half_width), "wilson")
 
 
 def design_effect(values: ArrayLike, patients: ArrayLike) -> float:
-    """How many times patients with several images inflate the variance of a proportion.
+    """Return the factor by which patients with several images inflate the variance of a proportion.
 
-    The proportion is a ratio of two sums over patients (images with a 1, images). Linearized, its variance
-    goes with the sum over patients of (total residual)²; were the images independent, with the sum over
-    images of residual². The linearized effect is the one over the other, and at least 1.
+    The proportion is a ratio of two sums over patients (images with a 1, images). Its linearized variance is
+    proportional to the sum over patients of (total residual)²; if the images were independent, to the sum
+    over images of residual². The linearized effect is the ratio of the two, and at least 1.
 
-    Near 0 or 1 few residuals show how alike the images of a patient are; at 0 or 1, or of one patient, none
-    does. Kish's effect for images wholly alike (correlation 1 inside patients), sum(m²) / sum(m) over the
-    patients' numbers of images m, is the worst that can be, and the linearized one is believed only as far as
-    there is evidence: with k the rarer of successes and failures, worth k / kish independent events,
+    Near 0 or 1, few residuals show how alike the images of a patient are; at 0 or 1, or with one patient,
+    none do. Kish's effect for identical images (correlation 1 within patients), sum(m²) / sum(m) over the
+    patients' numbers of images m, is the upper bound. The linearized effect is shrunk toward it as far as
+    evidence is missing: with k the rarer of successes and failures, worth k / kish independent events,
 
         effect = (k / kish * linearized + c * kish) / (k / kish + c), c = `KISH_EVENTS` = 2.
 
-    So 195 of 195 images of 80 patients say less than 195 of 195 patients, and one more mistake does not raise
-    the lower end: without the second term, 194 of 195 would read better than 195 of 195. A smaller c lets it
-    rise, a larger one widens intervals for nothing.
+    So 195 of 195 images of 80 patients have a wider interval than 195 of 195 patients, and one more mistake
+    does not raise the lower end: without the second term, that of 194 of 195 would lie above that of 195 of
+    195. A smaller c lets it rise; a larger one widens intervals needlessly.
 
     Args:
         values: `(n,)` 0/1 or booleans.
-        patients: `(n,)` whose image each is.
+        patients: `(n,)` the patient of each image.
 
     Returns:
         Float from 1 to the largest number of images of one patient; NaN without any image.
@@ -88,29 +88,30 @@ def design_effect(values: ArrayLike, patients: ArrayLike) -> float:
 
 
 def proportion_interval(values: ArrayLike, patients: ArrayLike) -> Interval:
-    """Share of 1 among values, with Wilson's interval on as many images as the patients' are worth.
+    """Return a proportion with Wilson's interval at the effective sample size (design effect of patients).
 
     Args:
         values: `(n,)` 0/1 or booleans.
-        patients: `(n,)` whose image each is.
+        patients: `(n,)` the patient of each image.
 
     Returns:
         `Interval` in [0, 1]; all NaN without any image.
     """
     values = np.asarray(values)
-    return wilson(float(values.sum()), values.size, values.size / design_effect(values, patients))
+    effective_n = values.size / design_effect(values, patients)
+    return wilson(float(values.sum()), values.size, effective_n=effective_n)
 
 
 def patient_weights(patients: ArrayLike, *, replicates: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each image is drawn when as many patients as there are are drawn with replacement.
+    """Return bootstrap weights: how often each image occurs in a resample of the patients.
 
     Args:
-        patients: `(n,)` whose image each is.
-        replicates: how many times to draw.
+        patients: `(n,)` the patient of each image.
+        replicates: number of resamples.
         rng: source of randomness.
 
     Returns:
-        `(replicates, n)` floats, whole numbers, equal for all images of one patient.
+        `(replicates, n)` floats, whole numbers, the same for all images of one patient.
 
     Reference: Efron & Tibshirani (1993), An Introduction to the Bootstrap.
     """
@@ -128,22 +129,24 @@ def patient_bootstrap(
     replicates: int,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Values of statistics on bootstrap samples of the patients, all on the same samples, in bounded memory.
+    """Compute statistics on bootstrap samples of the patients, all on the same samples, in bounded memory.
 
     Args:
-        statistics: takes `(some, n)` weights, gives `(some,)` floats for each name.
-        patients: `(n,)` whose image each is, n at least 1.
-        replicates: how many samples.
+        statistics: maps `(k, n)` weights to `(k,)` floats for each name.
+        patients: `(n,)` the patient of each image, n at least 1.
+        replicates: number of samples.
         rng: source of randomness.
 
     Returns:
         `(replicates,)` floats for each name.
 
     Raises:
-        DataError: if replicates is less than 1.
+        SettingsError: if `replicates` is less than 1.
     """
     if replicates < 1:
-        raise DataError(f"Expected at least 1 bootstrap replicate, received {replicates}.")
+        raise SettingsError(
+            f"Expected `replicates` of at least 1. Received {replicates}.", parameter="replicates"
+        )
     _, patient_index = np.unique(np.asarray(patients), return_inverse=True)
     at_once = max(1, WEIGHTS_AT_ONCE // patient_index.size)
     parts = [
@@ -154,18 +157,18 @@ def patient_bootstrap(
 
 
 def percentile_interval(estimate: float, replicate_values: np.ndarray) -> Interval:
-    """Percentile bootstrap interval: the middle 95 % of the replicates.
+    """Return the percentile bootstrap interval: the middle 95 % of the replicates.
 
-    The ends are the replicates' own: an estimate that resampling shifts (the calibration error) may lie near
-    one, or past it. Replicates that do not vary (an AUC of 1, a single patient) are no sign of certainty:
-    resampling cannot see what did not happen, and there is no interval.
+    The ends are not corrected for bias: an estimate that resampling shifts (the calibration error) may lie
+    near one of them, or beyond it. Replicates that do not vary (an AUC of 1, a single patient) do not mean
+    certainty, because resampling cannot show what did not happen; then there is no interval.
 
     Args:
         estimate: the figure on the set itself.
-        replicate_values: `(replicates,)` floats; those that are NaN, undefined, are left out.
+        replicate_values: `(replicates,)` floats; undefined ones (NaN) are left out.
 
     Returns:
-        `Interval`, its ends NaN if half of the replicates or more are undefined, or they do not vary.
+        `Interval`; its ends are NaN if at least half of the replicates are undefined, or none vary.
 
     Reference: Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
     """
@@ -180,15 +183,15 @@ def percentile_interval(estimate: float, replicate_values: np.ndarray) -> Interv
 
 
 def hanley_mcneil(roc_auc: float, *, negatives: int, positives: int) -> Interval:
-    """The interval of an area under the ROC curve of which only the area and the two numbers are known.
+    """Return the interval of a published ROC AUC from the area and the class sizes alone.
 
     Args:
-        roc_auc: in [0, 1], as somebody printed it.
-        negatives: how many NORMAL images it is of.
-        positives: how many PNEUMONIA images.
+        roc_auc: in [0, 1].
+        negatives: number of NORMAL images.
+        positives: number of PNEUMONIA images.
 
     Returns:
-        `Interval` in [0, 1] with method `"hanley-mcneil"`; each image counts as independent.
+        `Interval` in [0, 1] with method `"hanley-mcneil"`; images are taken to be independent.
 
     Reference: Hanley and McNeil (1982), Radiology 143(1).
     """
@@ -203,12 +206,12 @@ def hanley_mcneil(roc_auc: float, *, negatives: int, positives: int) -> Interval
 
 
 def mean_of_two(first: Interval, second: Interval) -> Interval:
-    """The interval of the mean of two independent figures, from the interval of each.
+    """Return the interval of the mean of two independent figures from their intervals.
 
-    Such as a balanced accuracy of which only sensitivity and specificity are known.
+    For example a balanced accuracy, if only sensitivity and specificity are known.
 
     Returns:
-        `Interval` with method `"mover"`; its ends are NaN if one of the two has none.
+        `Interval` with method `"mover"`; its ends are NaN if one of the two has no interval.
 
     Reference: Zou and Donner (2008), Statistics in Medicine 27(10).
     """

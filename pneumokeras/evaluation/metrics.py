@@ -1,7 +1,7 @@
-"""Metrics of labels and probabilities, undefined ones NaN.
+"""Metrics of labels and probabilities; undefined ones are NaN.
 
-Each metric has one form for the set itself and a `weighted_` form for the bootstrap, which takes
-`(replicates, n)` weights (how often each radiograph was drawn) and gives `(replicates,)` values, vectorized.
+The `weighted_` forms are for the bootstrap: they take `(replicates, n)` weights (how often each radiograph
+was drawn) and return `(replicates,)` values, vectorized.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Count = TypeVar("Count", int, np.ndarray)
 
 
 class ConfusionCounts(NamedTuple, Generic[Count]):
-    """Images by truth and call, in scikit-learn's order.
+    """A confusion matrix, in scikit-learn's order.
 
     Attributes:
-        tn: NORMAL, not called PNEUMONIA.
-        fp: NORMAL, called PNEUMONIA.
-        fn: PNEUMONIA, not called.
-        tp: PNEUMONIA, called.
+        tn: NORMAL predicted NORMAL.
+        fp: NORMAL predicted PNEUMONIA.
+        fn: PNEUMONIA predicted NORMAL.
+        tp: PNEUMONIA predicted PNEUMONIA.
     """
 
     tn: Count
@@ -41,7 +41,7 @@ AnyCounts = ConfusionCounts[int] | ConfusionCounts[np.ndarray]
 
 
 def confusion_counts(y_true: ArrayLike, probabilities: ArrayLike, threshold: float) -> ConfusionCounts[int]:
-    """Count images by truth and call; PNEUMONIA is called if and only if p >= threshold.
+    """Count images by true and predicted class; PNEUMONIA is predicted if and only if p >= threshold.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
@@ -61,67 +61,67 @@ def confusion_counts(y_true: ArrayLike, probabilities: ArrayLike, threshold: flo
 def weighted_confusion_counts(
     y_true: ArrayLike, probabilities: ArrayLike, threshold: float, weights: np.ndarray
 ) -> ConfusionCounts[np.ndarray]:
-    """`confusion_counts` for each row of `(replicates, n)` weights: four `(replicates,)` arrays."""
+    """Return `confusion_counts` for each row of `(replicates, n)` weights: four `(replicates,)` arrays."""
     tn, fp, fn, tp = _weighted_totals(_cells(y_true, probabilities, threshold), weights)
     return ConfusionCounts(tn, fp, fn, tp)
 
 
 def accuracy(counts: AnyCounts) -> np.ndarray:
-    """Share of right calls, (tp + tn) / all: one float or `(replicates,)`; NaN without any image."""
+    """Return the accuracy, (tp + tn) / all: one float or `(replicates,)`; NaN if there are no images."""
     return _ratio(counts.tp + counts.tn, counts.tp + counts.tn + counts.fp + counts.fn)
 
 
 def precision(counts: AnyCounts) -> np.ndarray:
-    """Share of calls that are right, tp / (tp + fp): one float or `(replicates,)`; NaN without any."""
+    """Return the precision, tp / (tp + fp): one float or `(replicates,)`; NaN without predicted positives."""
     return _ratio(counts.tp, counts.tp + counts.fp)
 
 
 def sensitivity(counts: AnyCounts) -> np.ndarray:
-    """Share of PNEUMONIA that is called, tp / (tp + fn): one float or `(replicates,)`; NaN without any."""
+    """Return the sensitivity, tp / (tp + fn): one float or `(replicates,)`; NaN without PNEUMONIA."""
     return _ratio(counts.tp, counts.tp + counts.fn)
 
 
 def specificity(counts: AnyCounts) -> np.ndarray:
-    """Share of NORMAL that is not called, tn / (tn + fp): one float or `(replicates,)`; NaN without any."""
+    """Return the specificity, tn / (tn + fp): one float or `(replicates,)`; NaN without NORMAL."""
     return _ratio(counts.tn, counts.tn + counts.fp)
 
 
 def balanced_accuracy(counts: AnyCounts) -> np.ndarray:
-    """Mean of sensitivity and specificity: one float or `(replicates,)`; NaN where a class is missing."""
+    """Return the mean of sensitivity and specificity: one float or `(replicates,)`; NaN without a class."""
     return (sensitivity(counts) + specificity(counts)) / 2
 
 
 def f1(counts: AnyCounts) -> np.ndarray:
-    """F1 of PNEUMONIA, 2 tp / (2 tp + fp + fn): one float or `(replicates,)`.
+    """Return the F1 of PNEUMONIA, 2 tp / (2 tp + fp + fn): one float or `(replicates,)`.
 
-    NaN where there is no PNEUMONIA and none is called.
+    NaN if no image is PNEUMONIA and none is predicted PNEUMONIA.
     """
     return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
 
 
 def mcc(counts: AnyCounts) -> np.ndarray:
-    """Matthews correlation coefficient of truth and call, in [-1, 1]: one float or `(replicates,)`.
+    """Return the Matthews correlation coefficient, in [-1, 1]: one float or `(replicates,)`.
 
-    NaN unless both classes are there; 0, its limit, where both are and every call is the same.
+    NaN unless both classes are present; 0, its limit, if they are and every image is predicted the same.
 
     Reference: Matthews (1975), Biochimica et Biophysica Acta 405(2).
     """
     tn, fp, fn, tp = (np.asarray(count, dtype=np.float64) for count in counts)
-    positives, negatives, called, not_called = tp + fn, tn + fp, tp + fp, tn + fn
-    # Counts are whole, so 1 only stands in for 0: where every call is the same the numerator is 0 already.
-    spread = np.sqrt(np.maximum(called * not_called, 1))
+    positives, negatives, predicted_positive, predicted_negative = tp + fn, tn + fp, tp + fp, tn + fn
+    # Counts are whole, so 1 only replaces 0, and the numerator is 0 already if all predictions are the same.
+    spread = np.sqrt(np.maximum(predicted_positive * predicted_negative, 1))
     return _ratio(tp * tn - fp * fn, np.sqrt(positives * negatives) * spread)
 
 
 def roc_auc(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a PNEUMONIA scores above a NORMAL, ties counting half.
+    """Return the area under the ROC curve: the chance that PNEUMONIA scores above NORMAL, ties counting half.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        Float in [0, 1]; NaN unless both classes are there.
+        Float in [0, 1]; NaN unless both classes are present.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -134,22 +134,17 @@ def roc_auc(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     return float(sklearn_metrics.roc_auc_score(y_true, probabilities))
 
 
-def weighted_roc_auc(y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """`roc_auc` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    return weighted_ranking(y_true, probabilities, weights)[0]
-
-
 def average_precision(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """Average precision of PNEUMONIA: precision at each distinct probability, by the recall gained there.
+    """Return the average precision: precision at each distinct probability, weighted by the gain in recall.
 
-    scikit-learn's step definition: no interpolation.
+    This is scikit-learn's definition, without interpolation.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        Float in [0, 1]; a model that knows nothing gets the prevalence; NaN unless both classes are there.
+        Float in [0, 1]; NaN unless both classes are present. A random model gets the prevalence.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -160,26 +155,19 @@ def average_precision(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     return float(sklearn_metrics.average_precision_score(y_true, probabilities))
 
 
-def weighted_average_precision(
-    y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
-) -> np.ndarray:
-    """`average_precision` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
-    return weighted_ranking(y_true, probabilities, weights)[1]
-
-
 def weighted_ranking(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`roc_auc` and `average_precision` for each row of `(replicates, n)` weights, in one pass over them.
+    """Return `roc_auc` and `average_precision` for each row of `(replicates, n)` weights, in one pass.
 
     Returns:
         Two `(replicates,)` arrays.
     """
     tp_step, fp_step = _weights_by_probability(y_true, probabilities, weights)
     tp = np.cumsum(tp_step, axis=1)
-    called = tp + np.cumsum(fp_step, axis=1)
-    positives, negatives = tp[:, -1], called[:, -1] - tp[:, -1]
-    precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+    predicted_positive = tp + np.cumsum(fp_step, axis=1)
+    positives, negatives = tp[:, -1], predicted_positive[:, -1] - tp[:, -1]
+    precision = np.divide(tp, predicted_positive, out=np.zeros_like(tp), where=predicted_positive > 0)
     gained = np.einsum("rk,rk->r", tp_step, precision)
     concordant = np.einsum("rk,rk->r", fp_step, tp) - np.einsum("rk,rk->r", fp_step, tp_step) / 2
     return (
@@ -189,7 +177,7 @@ def weighted_ranking(
 
 
 def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """Brier score: mean squared error of a probability.
+    """Return the Brier score: the mean squared error of the probabilities.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
@@ -207,18 +195,18 @@ def brier_score(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def weighted_brier_score(y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """`brier_score` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
+    """Return `brier_score` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
     y_true, probabilities = check_labeled(y_true, probabilities)
     (squared_error,) = _weighted_totals((probabilities - y_true)[np.newaxis] ** 2, weights)
     return _ratio(squared_error, weights.sum(axis=1))
 
 
 def expected_calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """Expected calibration error: how far the probabilities lie from the share of PNEUMONIA, on average.
+    """Return the expected calibration error: the mean gap of probabilities and observed share of PNEUMONIA.
 
-    The probabilities fall into 10 bins of equal width, [0, 0.1), [0.1, 0.2), ... [0.9, 1]; the gaps between a
-    bin's mean probability and its share of PNEUMONIA are averaged, each bin counting by its number of images.
-    Chance alone opens gaps, so on a small set even a calibrated model reads above 0.
+    The probabilities are binned into 10 bins of equal width, [0, 0.1), [0.1, 0.2), ... [0.9, 1]. The gaps
+    between a bin's mean probability and its share of PNEUMONIA are averaged, weighted by the number of
+    images. Chance alone opens gaps, so that even a calibrated model has an error above 0 on a small set.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
@@ -238,7 +226,7 @@ def expected_calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> f
 def weighted_expected_calibration_error(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> np.ndarray:
-    """`expected_calibration_error` for each row of `(replicates, n)` weights: `(replicates,)` floats."""
+    """Return `expected_calibration_error` for each row of `(replicates, n)` weights: `(replicates,)`."""
     y_true, probabilities = check_labeled(y_true, probabilities)
     bins = probability_bins(probabilities, CALIBRATION_BINS)
     residual_by_bin = np.zeros((CALIBRATION_BINS, y_true.size))
@@ -248,22 +236,22 @@ def weighted_expected_calibration_error(
 
 
 def probability_bins(probabilities: np.ndarray, bins: int) -> np.ndarray:
-    """Which bin of equal width each probability falls into, `(n,)` integers from 0; 1 falls into the last."""
+    """Return the bin of equal width of each probability, `(n,)` integers from 0; 1 is in the last bin."""
     return np.minimum((probabilities * bins).astype(int), bins - 1)
 
 
 def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean cross-entropy in nats.
+    """Return the mean cross-entropy in nats.
 
-    Probabilities of exactly 0 or 1 count as `SATURATED` away from it: the float32 sigmoid of a model says 1
-    of whatever has a logit above 17, and one such mistake would make the loss infinite.
+    Probabilities are clipped to at least `SATURATED` from 0 and 1: a float32 sigmoid is exactly 1 for every
+    logit above 17, and one such mistake would make the loss infinite.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        Float from 0; lower is better; NaN without any image.
+        Float of at least 0; lower is better; NaN without any image.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -273,24 +261,25 @@ def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     y_true, probabilities = check_labeled(y_true, probabilities)
     if not y_true.size:
         return np.nan
-    said = unsaturated(probabilities)
-    return float(-np.log(np.where(y_true == 1, said, 1 - said)).mean())
+    # Not training's `val_loss`, which clips to 1e-7 as Keras does and is NaN for a diverged model.
+    clipped = unsaturated(probabilities)
+    return float(-np.log(np.where(y_true == 1, clipped, 1 - clipped)).mean())
 
 
 def unsaturated(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities at least `SATURATED` away from 0 and 1, so that each has a logit."""
+    """Return probabilities clipped to at least `SATURATED` from 0 and 1, so that each has a finite logit."""
     return np.clip(probabilities, SATURATED, 1 - SATURATED)
 
 
 def roc_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
-    """ROC curve by scikit-learn: x = false positive rate, y = true positive rate.
+    """Return scikit-learn's ROC curve: x = false positive rate, y = true positive rate.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        `Curve` from (0, 0) to (1, 1), thresholds falling from infinity; empty unless both classes are there.
+        `Curve` from (0, 0) to (1, 1), thresholds falling from infinity; empty if a class is missing.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -302,15 +291,15 @@ def roc_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
 
 
 def precision_recall_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve:
-    """Precision-recall curve of PNEUMONIA by scikit-learn: x = recall, y = precision.
+    """Return scikit-learn's precision-recall curve of PNEUMONIA: x = recall, y = precision.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        `Curve` from recall 1 to recall 0, where nothing is called and precision is set to 1, thresholds
-        rising to infinity; empty unless both classes are there.
+        `Curve` from recall 1 to recall 0, where no image is predicted positive and precision is set to 1,
+        thresholds rising to infinity; empty if a class is missing.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -323,25 +312,27 @@ def precision_recall_curve(y_true: ArrayLike, probabilities: ArrayLike) -> Curve
 
 
 def _cells(y_true: ArrayLike, probabilities: ArrayLike, threshold: float) -> np.ndarray:
-    """Which radiographs are tn, fp, fn, tp: `(4, n)` booleans."""
+    """Return which radiographs are tn, fp, fn and tp: `(4, n)` booleans."""
     y_true, probabilities = check_labeled(y_true, probabilities)
-    positive, called = y_true == 1, probabilities >= threshold
-    return np.stack([~positive & ~called, ~positive & called, positive & ~called, positive & called])
+    positive, predicted = y_true == 1, probabilities >= threshold
+    return np.stack(
+        [~positive & ~predicted, ~positive & predicted, positive & ~predicted, positive & predicted]
+    )
 
 
 def _weighted_totals(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Total of each row of `(k, n)` values under each row of `(replicates, n)` weights: `(k, replicates)`."""
-    # Not `@`: threaded BLAS stalls where other work keeps the cores busy (2 s became 88 s for 20,000 images).
+    """Return the totals of `(k, n)` values under `(replicates, n)` weights: `(k, replicates)` floats."""
+    # Not `@`: threaded BLAS stalls while other work keeps the cores busy (2 s became 88 s for 20,000 images).
     return np.einsum("kn,rn->kr", values.astype(np.float64), weights)
 
 
 def _weights_by_probability(
     y_true: ArrayLike, probabilities: ArrayLike, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of PNEUMONIA and of NORMAL at each distinct probability, the highest first.
+    """Return the weights of PNEUMONIA and of NORMAL at each distinct probability, the highest first.
 
     Returns:
-        Two `(replicates, k)` arrays for k distinct probabilities: tied radiographs enter together.
+        Two `(replicates, k)` arrays for k distinct probabilities; tied radiographs are summed.
     """
     y_true, probabilities = check_labeled(y_true, probabilities)
     order = np.argsort(-probabilities, kind="stable")
@@ -355,7 +346,7 @@ def _weights_by_probability(
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
-    """Elementwise ratio, NaN where the denominator is 0; a float for two numbers."""
+    """Divide elementwise, NaN where the denominator is 0; return a float for two numbers."""
     denominator = np.asarray(denominator, dtype=np.float64)
     undefined = np.full(denominator.shape, np.nan)
     return np.divide(numerator, denominator, out=undefined, where=denominator != 0)[()]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
-from pneumokeras.evaluation.types import Interval, OperatingPoint, OperatingPointResult
-
-if TYPE_CHECKING:
-    from pneumokeras.evaluation.calibration import Calibration
-    from pneumokeras.evaluation.comparison import Comparison
-    from pneumokeras.evaluation.evaluation import Evaluation
+from pneumokeras.evaluation.calibration import Scaled
+from pneumokeras.evaluation.types import (
+    Interval,
+    McNemar,
+    OperatingPoint,
+    OperatingPointResult,
+    PairedTest,
+    Subgroup,
+)
 
 INTERVALS_NOTE = (
     "Brackets hold 95 % intervals, patients with several radiographs allowed for: Wilson for proportions,"
@@ -58,16 +60,33 @@ class TextReport:
         return f"<pre>{escape(self.text)}</pre>"
 
 
-def report_text(evaluation: Evaluation, name: str) -> str:
-    """Headline figures, then the scores and scikit-learn's report at the operating point `name`."""
-    result = evaluation.operating_points[name]
-    subgroups = _subgroup_lines(evaluation)
+def report_text(
+    *,
+    description: str,
+    headline: Mapping[str, Interval],
+    scalings: Mapping[str, Scaled],
+    name: str,
+    result: OperatingPointResult,
+    subgroups: Sequence[str],
+    classification_report: str,
+) -> str:
+    """Write the headline figures, then the scores and scikit-learn's report at one operating point.
+
+    Args:
+        description: which radiographs were evaluated, in one line.
+        headline: the figures that need no threshold, by name.
+        scalings: what each scaling of the probabilities would give, by name.
+        name: of the operating point.
+        result: at that point.
+        subgroups: lines, as `subgroup_lines` makes them.
+        classification_report: scikit-learn's, at that point.
+    """
     return "\n".join(
         [
-            set_line(evaluation),
+            description,
             "",
-            *_aligned(headline(evaluation)),
-            *_scaling_lines(evaluation.calibration),
+            *_aligned((score_name(key), figure) for key, figure in headline.items()),
+            *_scaling_lines(scalings),
             "",
             f"Operating point {name!r}: {describe_point(result.point)}",
             f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
@@ -76,16 +95,29 @@ def report_text(evaluation: Evaluation, name: str) -> str:
             *_aligned(stated_values(result)),
             "",
             *([*subgroups, ""] if subgroups else []),
-            evaluation.classification_report(name),
-            _notes(evaluation),
+            classification_report,
+            _notes(stated=result.predictive_values is not None, subgroups=bool(subgroups)),
         ]
     )
 
 
-def evaluation_html(evaluation: Evaluation) -> str:
-    """One compact table: headline figures above, a row for each operating point below."""
-    figures = " · ".join(f"{label} {interval}" for label, interval in headline(evaluation))
-    stated = [label for label, _ in stated_values(evaluation.chosen_result)]
+def evaluation_html(
+    *,
+    description: str,
+    headline: Mapping[str, Interval],
+    operating_points: Mapping[str, OperatingPointResult],
+    subgroups: Sequence[str],
+) -> str:
+    """Write one compact table: headline figures above, a row for each operating point below.
+
+    Args:
+        description: which radiographs were evaluated, in one line.
+        headline: the figures that need no threshold, by name.
+        operating_points: results by name, at least one.
+        subgroups: lines, as `subgroup_lines` makes them.
+    """
+    figures = " · ".join(f"{score_name(key)} {figure}" for key, figure in headline.items())
+    stated = [label for label, _ in stated_values(next(iter(operating_points.values())))]
     header = ["operating point", "threshold", "chosen on", *map(score_name, TABLE_SCORES), *stated]
     rows = [
         [
@@ -95,14 +127,15 @@ def evaluation_html(evaluation: Evaluation) -> str:
             *(str(result.scores[score]) for score in TABLE_SCORES),
             *(str(interval) for _, interval in stated_values(result)),
         ]
-        for name, result in evaluation.operating_points.items()
+        for name, result in operating_points.items()
     ]
     return (
         "<table>"
-        f"<caption>{escape(set_line(evaluation))}<br>{escape(figures)}</caption>"
+        f"<caption>{escape(description)}<br>{escape(figures)}</caption>"
         f"<thead>{_html_row(header, 'th')}</thead>"
         f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table>{_paragraphs(_subgroup_lines(evaluation))}<p>{escape(_notes(evaluation))}</p>"
+        f"</table>{_paragraphs(subgroups)}"
+        f"<p>{escape(_notes(stated=bool(stated), subgroups=bool(subgroups)))}</p>"
     )
 
 
@@ -114,55 +147,49 @@ def stated_values(result: OperatingPointResult) -> list[tuple[str, Interval]]:
     return [(f"PPV at {stated.prevalence:.3g}", stated.ppv), (f"NPV at {stated.prevalence:.3g}", stated.npv)]
 
 
-def comparison_html(comparison: Comparison) -> str:
-    """A table of the differences, then whose calls are right."""
-    test, calls = comparison.roc_auc, comparison.mcnemar
-    rows = [
-        [
-            score_name(name),
-            *(str(_figure(side, name)) for side in (comparison.first, comparison.second)),
-            str(difference),
-        ]
-        for name, difference in comparison.differences.items()
-    ]
-    told = (
-        f"ROC AUC: paired DeLong, {test.difference}, p {_p_value(test.p_value)}."
-        f" Calls: both right {calls.both_right}, only the first {calls.only_first_right}, only the second"
-        f" {calls.only_second_right}, neither {calls.both_wrong}; McNemar, exact over patients,"
-        f" p {_p_value(calls.p_value)}."
+def comparison_html(
+    *,
+    sides: Mapping[str, str],
+    figures: Mapping[str, tuple[Interval, Interval, Interval]],
+    roc_auc: PairedTest,
+    mcnemar: McNemar,
+) -> str:
+    """Write a table of the differences between two models, then the two tests.
+
+    Args:
+        sides: what `first` and `second` are, a line each.
+        figures: by name, that of the first, of the second, and the difference.
+        roc_auc: the test of both areas.
+        mcnemar: the test of both models' predicted classes.
+    """
+    rows = [[score_name(name), *map(str, values)] for name, values in figures.items()]
+    tests = (
+        f"ROC AUC: paired DeLong, {roc_auc.difference}, p {_p_value(roc_auc.p_value)}."
+        f" Calls: both right {mcnemar.both_right}, only the first {mcnemar.only_first_right}, only the second"
+        f" {mcnemar.only_second_right}, neither {mcnemar.both_wrong}; McNemar, exact over patients,"
+        f" p {_p_value(mcnemar.p_value)}."
     )
-    caption = "<br>".join(
-        f"{which}: {escape(set_line(side))}; {escape(describe_point(side.chosen_result.point))}"
-        for which, side in (("first", comparison.first), ("second", comparison.second))
-    )
-    header = ["figure", "first", "second", "second less first"]
+    caption = "<br>".join(f"{side}: {escape(line)}" for side, line in sides.items())
+    header = ["figure", *sides, "second less first"]
     return (
         f"<table><caption>{caption}</caption>"
         f"<thead>{_html_row(header, 'th')}</thead>"
         f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table><p>{escape(told)}</p><p>{escape(INTERVALS_NOTE)}</p>"
+        f"</table><p>{escape(tests)}</p><p>{escape(INTERVALS_NOTE)}</p>"
     )
 
 
-def headline(evaluation: Evaluation) -> list[tuple[str, Interval]]:
-    """The figures that need no threshold, with the names a reader knows."""
-    return [
-        ("ROC AUC", evaluation.roc_auc),
-        ("average precision", evaluation.average_precision),
-        ("Brier score", evaluation.brier),
-        ("calibration error", evaluation.calibration_error),
-    ]
-
-
-def set_line(evaluation: Evaluation) -> str:
-    """Say which radiographs were evaluated, in one line."""
-    run = f"{evaluation.run}, " if evaluation.run else ""
-    share = f"{evaluation.prevalence:.1%} {evaluation.predictions.class_names[1]}"
-    images = len(evaluation.predictions)
-    source = f" of {evaluation.data}" if evaluation.data else ""
-    return (
-        f"{run}{evaluation.split}{source}: {images} radiographs of {evaluation.patients} patients ({share})"
-    )
+def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
+    """Write a heading that names the operating point, then a line for each subgroup; nothing without any."""
+    lines = []
+    for group in subgroups:
+        figures = {"roc_auc": group.roc_auc, **group.scores}
+        defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
+        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
+        warning = f" ({FEW_PATIENTS})" if group.small else ""
+        counted = f"{group.images} radiographs of {group.patients} patients"
+        lines.append(f"{group.column} {group.value}: {counted}{warning}: {told}")
+    return [f"Subgroups at {point!r}:", *lines] if lines else []
 
 
 def describe_point(point: OperatingPoint) -> str:
@@ -189,38 +216,18 @@ def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
     return [f"{label:<20}{interval}" for label, interval in figures]
 
 
-def _subgroup_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each subgroup at the chosen operating point, headed; nothing without any."""
-    lines = []
-    for group in evaluation.subgroups:
-        figures = {"roc_auc": group.roc_auc, **group.scores}
-        defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
-        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
-        warning = f" ({FEW_PATIENTS})" if group.small else ""
-        counted = f"{group.images} radiographs of {group.patients} patients"
-        lines.append(f"{group.column} {group.value}: {counted}{warning}: {told}")
-    return [f"Subgroups at {evaluation.chosen!r}:", *lines] if lines else []
-
-
-def _scaling_lines(calibration: Calibration) -> list[str]:
+def _scaling_lines(scalings: Mapping[str, Scaled]) -> list[str]:
     """What each scaling fitted on validation would mend, a line each."""
     return [
         f"{name} scaling fitted on validation would give Brier score {scaled.brier:.3f},"
         f" calibration error {scaled.calibration_error:.3f}"
-        for name, scaled in calibration.scalings.items()
+        for name, scaled in scalings.items()
         if name != "none"
     ]
 
 
-def _figure(evaluation: Evaluation, name: str) -> Interval:
-    scores = evaluation.chosen_result.scores
-    return scores[name] if name in scores else getattr(evaluation, name)
-
-
-def _notes(evaluation: Evaluation) -> str:
-    stated = [] if evaluation.stated_prevalence is None else [STATED_NOTE]
-    subgroups = [SUBGROUPS_NOTE] if evaluation.subgroups else []
-    return " ".join([INTERVALS_NOTE, *stated, *subgroups])
+def _notes(*, stated: bool, subgroups: bool) -> str:
+    return " ".join([INTERVALS_NOTE, *[STATED_NOTE] * stated, *[SUBGROUPS_NOTE] * subgroups])
 
 
 def _paragraphs(lines: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Operating points: which thresholds there are to choose from, how one is chosen, how it is kept."""
+"""Operating points: candidate thresholds, policies that choose one, and threshold.json."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.arguments import check_labeled, check_probabilities
+from pneumokeras.evaluation.arguments import check_labeled, check_probabilities, check_unit_interval
 from pneumokeras.evaluation.types import OperatingPoint
 
 DEFAULT_POINT = OperatingPoint(0.5, "fixed")
@@ -23,16 +23,17 @@ SWEEP = tuple(hundredths / 100 for hundredths in range(30, 81, 5))
 
 
 def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
-    """One threshold for each way in which PNEUMONIA can be called on at least one of these radiographs.
+    """Return one threshold for each non-empty set of radiographs that a threshold can predict positive.
 
-    0, which calls all of them, then the midpoints between neighboring distinct probabilities. Where
-    no number lies between two neighbors it is the higher one, so that `p >= threshold` always parts them.
+    The first is 0, at which all radiographs are predicted positive; then follow the midpoints of neighboring
+    distinct probabilities. If no float lies between two neighbors, the higher one is used, so that
+    `p >= threshold` always separates them.
 
     Args:
         probabilities: `(n,)` floats in [0, 1].
 
     Returns:
-        `(k,)` rising float64 for k distinct probabilities; 0 alone where there are none.
+        `(k,)` rising float64 for k distinct probabilities; only 0 if there are none.
 
     Raises:
         DataError: if a probability lies outside [0, 1].
@@ -44,7 +45,7 @@ def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
 
 
 class ThresholdPolicy(Protocol):
-    """A rule that chooses an operating point; `name` is what threshold.json calls it."""
+    """A rule that chooses an operating point; `name` is its name in threshold.json."""
 
     name: ClassVar[str]
 
@@ -56,22 +57,22 @@ class ThresholdPolicy(Protocol):
         Args:
             y_true: `(n,)` integers, 1 = PNEUMONIA.
             probabilities: `(n,)` floats in [0, 1].
-            chosen_on: what these radiographs are, for the record.
+            chosen_on: name of this split, for the record.
 
         Raises:
-            DataError: if a class is missing or the arrays do not fit together.
+            DataError: if a class is missing or the arrays do not match.
         """
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """The same threshold whatever the radiographs say.
+    """A fixed threshold.
 
     Attributes:
         threshold: in [0, 1].
 
     Raises:
-        DataError: if it lies outside.
+        SettingsError: if the threshold lies outside [0, 1].
     """
 
     name: ClassVar[str] = "fixed"
@@ -79,26 +80,28 @@ class Fixed:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_in_unit("threshold", self.threshold)
+        check_unit_interval("threshold", self.threshold)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
-        """That threshold, chosen on nothing; see `ThresholdPolicy`."""
+        """Return the fixed threshold, whatever the radiographs; see `ThresholdPolicy`."""
         return OperatingPoint(self.threshold, "fixed")
 
 
 @dataclass(frozen=True)
 class BalancedAccuracy:
-    """The highest balanced accuracy whose sensitivity reaches a floor; of equals the lowest threshold.
+    """The threshold with the highest balanced accuracy among those reaching a sensitivity floor.
+
+    Ties go to the lowest threshold.
 
     Attributes:
-        sensitivity_floor: the least sensitivity allowed, in [0, 1].
-        among: the thresholds to choose from, such as `SWEEP`; the lowest where none reaches the floor. By
-            default all there are, of which the lowest calls every radiograph.
+        sensitivity_floor: the lowest sensitivity allowed, in [0, 1].
+        among: the thresholds to choose from, such as `SWEEP`; if none reaches the floor, the lowest is
+            chosen. By default all candidates; at the lowest every radiograph is predicted positive.
 
     Raises:
-        DataError: if a number lies outside [0, 1].
+        SettingsError: if a number lies outside [0, 1].
     """
 
     name: ClassVar[str] = "balanced_accuracy"
@@ -107,13 +110,13 @@ class BalancedAccuracy:
     among: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        _require_in_unit("sensitivity_floor", self.sensitivity_floor)
-        _require_in_unit("among", *self.among)
+        check_unit_interval("sensitivity_floor", self.sensitivity_floor)
+        check_unit_interval("among", *self.among)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
-        """Choose it; see `ThresholdPolicy`."""
+        """Choose the threshold; see `ThresholdPolicy`."""
         choices = _choices(y_true, probabilities, self.among)
         chosen = choices.best(choices.balanced_accuracy, self.sensitivity_floor)
         return OperatingPoint(chosen, chosen_on, self.name, self.sensitivity_floor, choices.images)
@@ -121,13 +124,15 @@ class BalancedAccuracy:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The highest specificity whose sensitivity reaches a target; of equals the lowest threshold.
+    """The threshold with the highest specificity among those reaching a target sensitivity.
+
+    Ties go to the lowest threshold.
 
     Attributes:
-        target: the least sensitivity allowed, in [0, 1]; it is the operating point's `sensitivity_floor`.
+        target: the lowest sensitivity allowed, in [0, 1]; it is the operating point's `sensitivity_floor`.
 
     Raises:
-        DataError: if it lies outside.
+        SettingsError: if the target lies outside [0, 1].
     """
 
     name: ClassVar[str] = "sensitivity"
@@ -135,12 +140,12 @@ class Sensitivity:
     target: float = 0.95
 
     def __post_init__(self) -> None:
-        _require_in_unit("target", self.target)
+        check_unit_interval("target", self.target)
 
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
-        """Choose it; see `ThresholdPolicy`."""
+        """Choose the threshold; see `ThresholdPolicy`."""
         choices = _choices(y_true, probabilities)
         chosen = choices.best(choices.tn, self.target)
         return OperatingPoint(chosen, chosen_on, self.name, self.target, choices.images)
@@ -148,9 +153,9 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Youden:
-    """The highest sensitivity + specificity - 1; of equals the lowest threshold.
+    """The threshold with the highest Youden index, sensitivity + specificity - 1; ties go to the lowest.
 
-    It ranks thresholds as balanced accuracy does, and knows no floor.
+    It ranks thresholds as balanced accuracy does, without a floor.
 
     Reference: Youden (1950), Cancer 3(1).
     """
@@ -160,16 +165,10 @@ class Youden:
     def choose(
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
-        """Choose it; see `ThresholdPolicy`."""
+        """Choose the threshold; see `ThresholdPolicy`."""
         choices = _choices(y_true, probabilities)
         chosen = choices.best(choices.balanced_accuracy, 0.0)
         return OperatingPoint(chosen, chosen_on, self.name, images=choices.images)
-
-
-def _require_in_unit(name: str, *numbers: float) -> None:
-    for number in numbers:
-        if not 0 <= number <= 1:
-            raise DataError(f"Expected {name} in [0, 1], received {number}.")
 
 
 POLICIES: Mapping[str, type[ThresholdPolicy]] = {
@@ -179,7 +178,7 @@ POLICIES: Mapping[str, type[ThresholdPolicy]] = {
 
 @dataclass(frozen=True, eq=False)
 class _Choices:
-    """What each threshold makes of the radiographs, in integers, so that equals are equal."""
+    """Counts at each candidate threshold, as integers, so that ties are exact."""
 
     thresholds: np.ndarray
     tp: np.ndarray
@@ -193,11 +192,11 @@ class _Choices:
 
     @property
     def balanced_accuracy(self) -> np.ndarray:
-        """Times twice the product of both classes' sizes."""
+        """Balanced accuracy multiplied by twice the product of the class sizes, an integer."""
         return self.tp * self.negatives + self.tn * self.positives
 
     def best(self, merit: np.ndarray, floor: float) -> float:
-        """The first threshold of highest merit among those whose sensitivity reaches a floor."""
+        """Return the first threshold with the highest merit among those reaching a sensitivity floor."""
         allowed = self.tp / self.positives >= floor
         return float(self.thresholds[np.argmax(np.where(allowed, merit, -1))])
 
@@ -219,52 +218,59 @@ def _choices(y_true: ArrayLike, probabilities: ArrayLike, among: Sequence[float]
 def choose_operating_point(
     y_true: ArrayLike, probabilities: ArrayLike, *, sensitivity_floor: float = 0.95, chosen_on: str = "val"
 ) -> OperatingPoint:
-    """Choose the threshold of highest balanced accuracy whose sensitivity reaches a floor.
+    """Choose the threshold with the highest balanced accuracy among those reaching a sensitivity floor.
 
-    Of equals the lowest is taken. A floor can always be reached: the lowest candidate calls every radiograph.
+    Ties go to the lowest threshold. Every floor can be reached: at the lowest candidate every radiograph is
+    predicted positive.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        sensitivity_floor: the least sensitivity allowed, in [0, 1].
-        chosen_on: what these radiographs are, for the record.
+        sensitivity_floor: the lowest sensitivity allowed, in [0, 1].
+        chosen_on: name of this split, for the record.
 
     Returns:
         `OperatingPoint` with policy `"balanced_accuracy"`.
 
     Raises:
-        DataError: if a class is missing, the floor lies outside [0, 1], or the arrays do not fit together.
+        DataError: if a class is missing or the arrays do not match.
+        SettingsError: if the floor lies outside [0, 1].
+
+    Example:
+        >>> pk.choose_operating_point([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9], sensitivity_floor=0.9)
+        OperatingPoint(threshold=0.5, chosen_on='val', policy='balanced_accuracy',
+                       sensitivity_floor=0.9, images=4)
     """
     return BalancedAccuracy(sensitivity_floor).choose(y_true, probabilities, chosen_on=chosen_on)
 
 
 def oracle_point(y_true: ArrayLike, probabilities: ArrayLike, *, split: str = "test") -> OperatingPoint:
-    """What `choose_operating_point` would choose on the evaluated set itself: a comparison, never a result.
+    """Choose an operating point on the evaluated set itself, for comparison only: it is not achievable.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
         probabilities: `(n,)` floats in [0, 1].
-        split: which set this is; `chosen_on` says it, with a warning.
+        split: name of the set, which `chosen_on` states together with a warning.
 
     Returns:
         `OperatingPoint` with policy `"balanced_accuracy"`.
 
     Raises:
-        DataError: if a class is missing or the arrays do not fit together.
+        DataError: if a class is missing or the arrays do not match.
     """
     return choose_operating_point(y_true, probabilities, chosen_on=f"{split} {ORACLE_WARNING}")
 
 
 @dataclass(frozen=True)
 class SweptThreshold:
-    """What happens at one threshold of a sweep.
+    """Scores at one threshold of a sweep.
 
     Attributes:
         threshold: in [0, 1].
         accuracy, precision, sensitivity, specificity, f1, balanced_accuracy: floats in [0, 1]; NaN where
             there is nothing to divide by.
-        fn: PNEUMONIA that is not called.
-        fp: NORMAL that is called.
+        fn: number of PNEUMONIA images predicted negative.
+        fp: number of NORMAL images predicted positive.
     """
 
     threshold: float
@@ -281,7 +287,7 @@ class SweptThreshold:
 def sweep(
     y_true: ArrayLike, probabilities: ArrayLike, *, thresholds: Sequence[float] = SWEEP
 ) -> tuple[SweptThreshold, ...]:
-    """A table of what happens at each of some thresholds.
+    """Return the scores at each of some thresholds.
 
     Args:
         y_true: `(n,)` integers, 1 = PNEUMONIA.
@@ -289,7 +295,7 @@ def sweep(
         thresholds: in [0, 1].
 
     Returns:
-        A row for each.
+        One row per threshold.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
@@ -314,15 +320,15 @@ def sweep(
 
 
 def operating_points_to_json(points: Mapping[str, OperatingPoint]) -> dict[str, Any]:
-    """The content of threshold.json; fields that are not set are left out."""
+    """Return the content of threshold.json; fields that are not set are left out."""
     return {"schema": THRESHOLD_SCHEMA, "points": {name: point.json() for name, point in points.items()}}
 
 
 def operating_points_from_json(content: Mapping[str, Any]) -> dict[str, OperatingPoint]:
-    """Operating points by name from the content of threshold.json.
+    """Read operating points, by name, from the content of threshold.json.
 
     Raises:
-        DataError: if the schema is not 1 or a point is not one.
+        DataError: if the schema is not 1 or an operating point is invalid.
     """
     schema = content.get("schema")
     if schema != THRESHOLD_SCHEMA:
@@ -331,7 +337,7 @@ def operating_points_from_json(content: Mapping[str, Any]) -> dict[str, Operatin
         )
     try:
         return {name: OperatingPoint(**fields) for name, fields in content["points"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, SettingsError) as error:
         raise DataError(
             f"Expected operating points as pneumokeras writes them, received {content}."
         ) from error

@@ -1,4 +1,4 @@
-"""What evaluation takes in and gives out: plain frozen dataclasses over NumPy arrays."""
+"""Value types of the evaluation: plain frozen dataclasses over NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labels, check_probabilities
+from pneumokeras.evaluation.arguments import check_labels, check_probabilities, check_unit_interval
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,16 @@ class Interval:
 
     Attributes:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
-        low: lower end.
-        high: upper end.
+        low: lower end; NaN where there is no interval.
+        high: upper end; NaN where there is no interval.
         method: how the ends were found: `"wilson"`, `"bootstrap"`, `"delong"`, `"newcombe"`,
             `"mover"` or `"hanley-mcneil"`.
+
+    Example:
+        >>> print(pk.Interval(0.971, 0.955, 0.984, "delong"))
+        0.971 [0.955, 0.984]
+        >>> pk.Interval(0.9, 0.8, float("nan"), "bootstrap").json()
+        {'estimate': 0.9, 'low': 0.8, 'high': None, 'method': 'bootstrap'}
     """
 
     estimate: float
@@ -32,7 +38,7 @@ class Interval:
     method: str
 
     def __str__(self) -> str:
-        """`0.971 [0.955, 0.984]`, or `undefined`."""
+        """Return `0.971 [0.955, 0.984]`, or `undefined`."""
         if math.isnan(self.estimate):
             return "undefined"
         if math.isnan(self.low):
@@ -40,23 +46,31 @@ class Interval:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def json(self) -> dict[str, Any]:
-        """The four fields; NaN, which JSON does not have, becomes `None`."""
+        """Return the four fields as report.json holds them, NaN as `None`."""
         return plain(asdict(self))
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of each radiograph of a set, in the set's own order.
+    """Predictions for a set of radiographs, in the set's own order.
 
     Attributes:
         names: `(n,)` strings, the path or key of each radiograph.
-        patients: `(n,)` strings, whose radiograph it is.
-        labels: `(n,)` integers, 1 = PNEUMONIA, or `None` where nobody said.
+        patients: `(n,)` strings, the patient of each radiograph.
+        labels: `(n,)` integers, 1 = PNEUMONIA, or `None` if the set is unlabeled.
         probabilities: `(n,)` floats in [0, 1], P(PNEUMONIA); kept as float64.
         class_names: the names of class 0 and class 1.
 
     Raises:
         DataError: if the lengths differ, a probability lies outside [0, 1] or a label is neither 0 nor 1.
+
+    Example:
+        >>> model = pk.load_model("model.keras")
+        >>> predictions = pk.predict(model, pk.load_splits("chest_xray").test)
+        >>> len(predictions) == len(predictions.probabilities)
+        True
+        >>> pk.Predictions(["a", "b"], ["p1", "p1"], [0, 1], [0.2, 0.7]).probabilities
+        array([0.2, 0.7])
     """
 
     names: np.ndarray
@@ -66,7 +80,7 @@ class Predictions:
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
 
     def __post_init__(self) -> None:
-        """Turn what came into arrays, once, and refuse what does not fit together."""
+        """Convert the fields to arrays and refuse those that do not match."""
         arrays = {
             "names": np.asarray(self.names, dtype=str),
             "patients": np.asarray(self.patients, dtype=str),
@@ -82,10 +96,10 @@ class Predictions:
             object.__setattr__(self, name, array)
 
     def require_labels(self) -> np.ndarray:
-        """The labels.
+        """Return the labels of a labeled set.
 
         Raises:
-            DataError: if nobody said.
+            DataError: if the set is unlabeled.
         """
         if self.labels is None:
             raise DataError(
@@ -95,13 +109,13 @@ class Predictions:
         return self.labels
 
     def __len__(self) -> int:
-        """Number of radiographs."""
+        """Return the number of radiographs."""
         return self.probabilities.size
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and where it comes from: PNEUMONIA is called if and only if p >= threshold.
+    """A threshold and where it comes from: PNEUMONIA is predicted if and only if p >= threshold.
 
     Attributes:
         threshold: in [0, 1].
@@ -111,7 +125,14 @@ class OperatingPoint:
         images: how many images it was chosen on.
 
     Raises:
-        DataError: if the threshold or the floor lies outside [0, 1].
+        SettingsError: if the threshold or the floor lies outside [0, 1].
+
+    Example:
+        >>> point = pk.OperatingPoint(0.3, chosen_on="val")
+        >>> point.predicted_positive([0.1, 0.3, 0.8])
+        array([False,  True,  True])
+        >>> point.json()
+        {'threshold': 0.3, 'chosen_on': 'val'}
     """
 
     threshold: float
@@ -121,29 +142,28 @@ class OperatingPoint:
     images: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a threshold or floor that no probability or sensitivity can be compared with."""
-        for name in ("threshold", "sensitivity_floor"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise DataError(f"Expected {name} in [0, 1], received {value}.")
+        """Refuse a threshold or a floor outside [0, 1]."""
+        check_unit_interval("threshold", self.threshold)
+        if self.sensitivity_floor is not None:
+            check_unit_interval("sensitivity_floor", self.sensitivity_floor)
 
-    def calls(self, probabilities: ArrayLike) -> np.ndarray:
-        """Which radiographs are called PNEUMONIA: `(n,)` booleans for `(n,)` floats in [0, 1]."""
+    def predicted_positive(self, probabilities: ArrayLike) -> np.ndarray:
+        """Return which radiographs are predicted PNEUMONIA: `(n,)` booleans for `(n,)` floats in [0, 1]."""
         return check_probabilities(probabilities) >= self.threshold
 
     def json(self) -> dict[str, Any]:
-        """The fields that are set, as threshold.json and report.json hold them."""
+        """Return the fields that are set, as threshold.json and report.json hold them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Points of a curve with the threshold at which each is reached.
+    """Points of a ROC or precision-recall curve, each with its threshold.
 
     Attributes:
         x: `(k,)` floats: false positive rate (ROC) or recall (precision-recall).
         y: `(k,)` floats: true positive rate (ROC) or precision (precision-recall).
-        thresholds: `(k,)` floats; infinite where nothing is called.
+        thresholds: `(k,)` floats; infinite where no radiograph is predicted positive.
     """
 
     x: np.ndarray
@@ -153,12 +173,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class PredictiveValues:
-    """What a call and a clearance are worth at one prevalence.
+    """Positive and negative predictive value at one prevalence.
 
     Attributes:
         prevalence: share of PNEUMONIA, in (0, 1).
-        ppv: positive predictive value: share of calls that are right.
-        npv: negative predictive value: share of clearances that are right.
+        ppv: positive predictive value: share of PNEUMONIA among the predicted positives.
+        npv: negative predictive value: share of NORMAL among the predicted negatives.
     """
 
     prevalence: float
@@ -166,20 +186,20 @@ class PredictiveValues:
     npv: Interval
 
     def json(self) -> dict[str, Any]:
-        """The three fields, as report.json holds them."""
+        """Return the three fields as report.json holds them."""
         return plain(asdict(self))
 
 
 @dataclass(frozen=True)
 class OperatingPointResult:
-    """What happens at one operating point.
+    """Counts and scores at one operating point.
 
     Attributes:
         point: the operating point.
-        tn, fp, fn, tp: counts of images.
+        tn, fp, fn, tp: numbers of images.
         scores: `accuracy`, `sensitivity`, `specificity`, `precision`, `npv` (Wilson) and
             `f1`, `balanced_accuracy`, `mcc` (bootstrap over patients), each an `Interval`.
-        predictive_values: at the stated prevalence, if one was stated.
+        predictive_values: at the stated prevalence; `None` if none was stated.
     """
 
     point: OperatingPoint
@@ -191,7 +211,7 @@ class OperatingPointResult:
     predictive_values: PredictiveValues | None = None
 
     def json(self) -> dict[str, Any]:
-        """The point, its counts and its scores, as report.json holds them."""
+        """Return the point, its counts and its scores as report.json holds them."""
         counts = {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
         scores = {name: score.json() for name, score in self.scores.items()}
         stated = (
@@ -202,11 +222,11 @@ class OperatingPointResult:
 
 @dataclass(frozen=True, eq=False)
 class Misclassified:
-    """Where a model is wrong at one operating point, the most confident mistake first.
+    """Misclassified radiographs at one operating point, the most confident mistake first.
 
     Attributes:
-        false_negatives: `(fn,)` indices into the predictions: PNEUMONIA not called, lowest probability first.
-        false_positives: `(fp,)` indices: NORMAL called PNEUMONIA, highest probability first.
+        false_negatives: `(fn,)` indices of PNEUMONIA predicted negative, lowest probability first.
+        false_positives: `(fp,)` indices of NORMAL predicted positive, highest probability first.
     """
 
     false_negatives: np.ndarray
@@ -214,7 +234,7 @@ class Misclassified:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it: arrays as lists, NaN, which JSON does not have, as `None`."""
+    """Return `value` with arrays and tuples as lists and NaN, which JSON lacks, as `None`."""
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -227,11 +247,11 @@ class ReliabilityBin:
     """The radiographs whose probabilities fall into one bin.
 
     Attributes:
-        low: lower end of the bin, which belongs to it.
-        high: upper end, which belongs to the next bin; the last one's to itself.
-        images: how many radiographs.
-        mean_probability: mean of their probabilities; NaN without any.
-        observed: share of PNEUMONIA among them, patients allowed for; NaN without any.
+        low: lower end of the bin, inclusive.
+        high: upper end, exclusive but in the last bin.
+        images: number of radiographs.
+        mean_probability: mean of their probabilities; NaN in an empty bin.
+        observed: share of PNEUMONIA among them, its interval adjusted for patients; NaN in an empty bin.
     """
 
     low: float
@@ -243,13 +263,13 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, eq=False)
 class NetBenefit:
-    """A decision curve: what calling by the model is worth at each threshold, in true positives per image.
+    """A decision curve: net benefit at each threshold, in true positives per image.
 
     Attributes:
-        thresholds: `(k,)` floats in [0, 1): the probability at which PNEUMONIA is worth calling.
-        model: `(k,)` floats, at most the prevalence: the net benefit of calling where p >= threshold.
-        treat_all: `(k,)` floats: of calling every radiograph.
-        treat_none: `(k,)` zeros: of calling none.
+        thresholds: `(k,)` floats in [0, 1): the probability of PNEUMONIA from which treatment pays.
+        model: `(k,)` floats, at most the prevalence: treating where p >= threshold.
+        treat_all: `(k,)` floats: treating every radiograph as PNEUMONIA.
+        treat_none: `(k,)` zeros: treating none.
     """
 
     thresholds: np.ndarray
@@ -260,19 +280,19 @@ class NetBenefit:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The radiographs with one value in one column.
+    """Results for the radiographs with one value in one column.
 
     Attributes:
         column: the column's name, such as `subtype`.
         value: such as `bacteria`.
-        images: how many radiographs have it.
-        patients: of how many patients.
-        positives: how many of the radiographs are PNEUMONIA.
+        images: number of radiographs.
+        patients: number of patients.
+        positives: number of radiographs that are PNEUMONIA.
         roc_auc: with DeLong's interval; in a column that divides the classes themselves, against all
             radiographs of the other class.
         scores: `sensitivity` and `specificity` at the chosen operating point (Wilson), NaN where the
             subgroup has no PNEUMONIA or no NORMAL.
-        small: whether a class it has comes from fewer than `SMALL_SUBGROUP` patients: read with care.
+        small: whether one of its classes comes from fewer than `SMALL_SUBGROUP` patients: read with care.
     """
 
     column: str
@@ -285,5 +305,43 @@ class Subgroup:
     small: bool
 
     def json(self) -> dict[str, Any]:
-        """The fields, as report.json holds them."""
+        """Return the fields as report.json holds them."""
         return plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired test of two models on the same radiographs.
+
+    Attributes:
+        difference: the second's figure minus the first's, with its 95 % interval.
+        statistic: standard normal if the two models are equally good; NaN where it is undefined.
+        p_value: two-sided, in [0, 1]; NaN where it is undefined.
+        method: the test, such as `"delong"`.
+    """
+
+    difference: Interval
+    statistic: float
+    p_value: float
+    method: str
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test: which of two models classifies each image correctly.
+
+    Attributes:
+        both_right: number of images that both models classify correctly.
+        only_first_right: that only the first does.
+        only_second_right: that only the second does.
+        both_wrong: that neither does.
+        p_value: two-sided, in (0, 1].
+        method: `"exact"`.
+    """
+
+    both_right: int
+    only_first_right: int
+    only_second_right: int
+    both_wrong: int
+    p_value: float
+    method: str = "exact"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pneumokeras.evaluation import Evaluation
 from pneumokeras.evaluation.displays.curves import (
     ConfusionMatrixDisplay,
+    LabeledRocCurve,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
@@ -110,8 +111,12 @@ def _probabilities(evaluation: Evaluation) -> Mapping[str, Display]:
 def _comparison(contents: ReportContents) -> Mapping[str, Display]:
     if contents.compared is None or not contents.evaluation.roc.x.size:
         return {}
-    compared = contents.compared
-    return {"roc_comparison": RocComparisonDisplay(compared.comparison, compared.names)}
+    comparison, names = contents.compared.comparison, contents.compared.names
+    first, second = (
+        LabeledRocCurve(name, side.roc, side.roc_auc, side.chosen_result)
+        for name, side in zip(names, (comparison.first, comparison.second), strict=True)
+    )
+    return {"roc_comparison": RocComparisonDisplay(first, second)}
 
 
 def _explanation_checks(contents: ReportContents) -> Mapping[str, Display]:

@@ -9,8 +9,7 @@ import numpy as np
 
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predictions
-from pneumokeras.evaluation.arguments import check_prevalence
-from pneumokeras.evaluation.subgroups import check_columns
+from pneumokeras.evaluation.arguments import check_columns, check_prevalence
 from pneumokeras.evaluation.thresholds import operating_points_from_json
 from pneumokeras.models.saving import description_of
 from pneumokeras.training.predict import predict

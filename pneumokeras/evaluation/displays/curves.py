@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumokeras.evaluation.comparison import Comparison
 from pneumokeras.evaluation.displays.style import (
     BLUE,
     GRAY,
@@ -341,19 +340,35 @@ class SubgroupsDisplay:
         return self
 
 
-@dataclass(eq=False)
-class RocComparisonDisplay:
-    """The ROC curves of two models on the same radiographs, each with the point at which it calls.
+class LabeledRocCurve(NamedTuple):
+    """The ROC curve of a named model.
 
     Attributes:
-        comparison: both evaluations and the test of their areas.
-        names: of the first and the second.
+        name: the model's, as the legend shows it.
+        curve: x = false positive rate, y = true positive rate.
+        auc: the area under it.
+        result: at the operating point to mark.
+    """
+
+    name: str
+    curve: Curve
+    auc: Interval
+    result: OperatingPointResult
+
+
+@dataclass(eq=False)
+class RocComparisonDisplay:
+    """ROC curves of two models on the same radiographs, each with its operating point marked.
+
+    Attributes:
+        first: one model's curve.
+        second: the other's.
         ax_: the axes drawn into.
         figure_: their figure.
     """
 
-    comparison: Comparison
-    names: tuple[str, str] = ("first", "second")
+    first: LabeledRocCurve
+    second: LabeledRocCurve
     ax_: Axes = field(init=False, repr=False)
     figure_: Figure = field(init=False, repr=False)
 
@@ -361,19 +376,18 @@ class RocComparisonDisplay:
         """Draw both curves and the diagonal of chance."""
         self.ax_, self.figure_ = chart(ax, "ROC curves")
         self.ax_.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="chance")
-        sides = (self.comparison.first, self.comparison.second)
         styles: tuple[dict[str, Any], ...] = (
             {"color": BLUE, "linestyle": "-", "marker": "o"},
             {"color": VERMILLION, "linestyle": "-.", "marker": "s"},
         )
-        for side, name, style in zip(sides, self.names, styles, strict=True):
-            scores = side.operating_points[side.chosen].scores
+        for side, style in zip((self.first, self.second), styles, strict=True):
+            scores = side.result.scores
             line = {**style, "marker": "none"}
             self.ax_.plot(
-                side.roc.x,
-                side.roc.y,
+                side.curve.x,
+                side.curve.y,
                 linewidth=2,
-                label=f"{without_mathtext(name)}, AUC {side.roc_auc}",
+                label=f"{without_mathtext(side.name)}, AUC {side.auc}",
                 **line,
             )
             self.ax_.plot(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import Interval, metrics, net_benefit, predictive_values, wilson
 
 quick = settings(max_examples=60)
@@ -21,10 +21,10 @@ def sample(n=200, seed=0):
 
 
 def test_net_benefit_is_true_positives_less_false_ones_at_the_price_of_the_threshold():
-    # At 0.2 a false call costs a quarter: 3 right and 2 wrong calls of 10 images are worth (3 - 0.5) / 10.
+    # At 0.2 a false positive costs a quarter: 3 true and 2 false ones of 10 images give (3 - 0.5) / 10.
     y_true = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     probabilities = [0.9, 0.5, 0.2, 0.1, 0.6, 0.2, 0.1, 0.1, 0.1, 0.1]
-    curve = net_benefit(y_true, probabilities, [0.2, 0.5])
+    curve = net_benefit(y_true, probabilities, thresholds=[0.2, 0.5])
     assert curve.model.tolist() == pytest.approx([0.25, (2 - 1) / 10])
     assert curve.treat_all.tolist() == pytest.approx([(4 - 6 / 4) / 10, (4 - 6) / 10])
     assert curve.treat_none.tolist() == [0, 0]
@@ -36,13 +36,13 @@ def test_net_benefit_is_that_of_the_counts(seed, threshold):
     y_true, probabilities = sample(40, seed)
     counts = metrics.confusion_counts(y_true, probabilities, threshold)
     expected = (counts.tp - counts.fp * threshold / (1 - threshold)) / 40
-    assert net_benefit(y_true, probabilities, [threshold]).model[0] == pytest.approx(expected)
+    assert net_benefit(y_true, probabilities, thresholds=[threshold]).model[0] == pytest.approx(expected)
 
 
 def test_treating_all_is_worth_the_prevalence_at_0_and_nothing_at_the_prevalence():
     y_true, probabilities = sample()
     prevalence = y_true.mean()
-    curve = net_benefit(y_true, probabilities, [0, prevalence])
+    curve = net_benefit(y_true, probabilities, thresholds=[0, prevalence])
     assert curve.treat_all.tolist() == pytest.approx([prevalence, 0])
     assert curve.model[0] == curve.treat_all[0]
 
@@ -56,8 +56,9 @@ def test_a_calibrated_model_is_never_worth_less_than_knowing_nothing():
 
 @pytest.mark.parametrize("threshold", [1.0, -0.1])
 def test_thresholds_without_a_price_are_refused(threshold):
-    with pytest.raises(DataError, match=r"in \[0, 1\)"):
-        net_benefit(*sample(), [threshold])
+    with pytest.raises(SettingsError, match=r"in \[0, 1\)") as refused:
+        net_benefit(*sample(), thresholds=[threshold])
+    assert refused.value.parameter == "thresholds"
 
 
 def test_net_benefit_of_nothing_is_refused():
@@ -119,13 +120,13 @@ def test_each_interval_holds_its_estimate_and_stays_in_range(tp, tn, prevalence)
             assert interval.high - interval.low > 1e-6
 
 
-def test_no_false_call_among_a_few_does_not_make_every_call_right():
+def test_no_false_positive_among_a_few_does_not_make_the_ppv_certain():
     values = predictive_values(wilson(18, 20), wilson(20, 20), 0.1)
     assert values.ppv.estimate == values.ppv.high == 1
     assert 0.2 < values.ppv.low < 0.5
 
 
-def test_where_nothing_is_called_a_call_has_no_value():
+def test_without_predicted_positives_there_is_no_ppv():
     values = predictive_values(wilson(0, 20), wilson(20, 20), 0.1)
     assert math.isnan(values.ppv.estimate)
     assert values.npv.estimate == pytest.approx(0.9)
@@ -152,5 +153,6 @@ def test_without_one_class_there_are_no_predictive_values():
 
 @pytest.mark.parametrize("prevalence", [0, 1, -0.1, 10, math.nan])
 def test_a_prevalence_that_is_no_share_is_refused(prevalence):
-    with pytest.raises(DataError, match="prevalence between 0 and 1"):
+    with pytest.raises(SettingsError, match="`prevalence` between 0 and 1") as refused:
         predictive_values(0.9, 0.9, prevalence)
+    assert refused.value.parameter == "prevalence"
