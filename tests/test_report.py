@@ -467,7 +467,7 @@ class TestReportRun:
         assert "\x1b" not in page
 
     def test_a_strangers_folder_is_refused_before_any_work(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
+        monkeypatch.setattr("pneumokeras.report.evaluate_run.predict", None)
         (tmp_path / "mine.txt").write_text("mine")
         with pytest.raises(DataError, match="something other than a report"):
             report_of(run, out=tmp_path)
@@ -546,7 +546,7 @@ class TestReportRun:
     def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
         self, run, tmp_path, monkeypatch, changed
     ):
-        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
+        monkeypatch.setattr("pneumokeras.report.evaluate_run.predict", None)
         other = shutil.copytree(run, tmp_path / "other")
         rows = (other / "splits.csv").read_text().splitlines(keepends=True)
         at = next(number for number, row in enumerate(rows) if ",test," in row and ",NORMAL," in row)
