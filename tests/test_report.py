@@ -14,11 +14,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
 from pneumokeras.report.model_card import plain
 from pneumokeras.report.page import render_page
-from pneumokeras.report.page_data import encoded, script_json, shown_names
+from pneumokeras.report.page_data import encoded, shown_names
 from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
 
 FIGURES = {
@@ -200,7 +201,7 @@ def test_headline_figures_come_with_their_intervals(contents, page):
 def test_the_oracle_stands_apart_and_is_called_not_achievable(page):
     headers = [attributes for attributes in page.all("th") if attributes.get("class") == "apart"]
     assert len(headers) == 1
-    assert "Best on these radiographs threshold 0.6 not achievable, for comparison only" in page.text
+    assert "Chosen on these radiographs, not achievable threshold 0.6 for comparison only" in page.text
 
 
 def test_the_best_trial_and_the_epoch_kept_are_named(page):
@@ -307,10 +308,19 @@ def test_a_pages_pictures_shrink_until_they_fit_and_the_last_are_left_out():
 
 def test_data_in_a_script_ends_no_script():
     evil = "</script><script>alert(1)</script><!-- & \u2028 \udcff"
-    text = script_json({"name": evil})
+    this = evaluate_predictions(
+        Predictions([evil, "plain"], ["a", "b"], [0, 1], [0.2, 0.7]),
+        operating_points={evil: OperatingPoint(0.3)},
+        replicates=10,
+    )
+    page = render_page(ReportContents("Evil", this, columns={evil: np.array([evil, "b"])}))
+    text, _ = re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
     assert text.isascii()
     assert not set("<>&") & set(text)
-    assert json.loads(text) == {"name": evil}
+    data = json.loads(text)
+    assert list(data["points"]) == ["default", evil]
+    assert data["names"] == [one_line(evil), "plain"]
+    assert data["columns"] == [{"name": one_line(evil), "values": [one_line(evil), "b"], "of": [0, 1]}]
 
 
 def test_names_are_shown_without_the_folder_they_share():
@@ -560,6 +570,30 @@ class TestReportRun:
         )
         assert said in str(refused.value)
         assert not (tmp_path / "out").exists()
+
+    def test_a_run_is_evaluated_without_writing_anything(self, run):
+        from pneumokeras.report.evaluate_run import evaluate_run
+
+        before = files_under(run)
+        evaluated = evaluate_run(run, split="val", compare_with=run, prevalence=0.1)
+        assert files_under(run) == before
+        assert evaluated.evaluation.split == "val"
+        assert evaluated.evaluation.stated_prevalence == 0.1
+        assert evaluated.comparison.roc_auc.difference.estimate == 0
+
+    def test_the_numbers_of_a_report_are_those_of_the_evaluation_alone(self, run, tmp_path):
+        from pneumokeras.report.evaluate_run import evaluate_run
+
+        _, content = report_of(run, out=tmp_path / "out", images=False)
+        assert content == evaluate_run(run).evaluation.json()
+
+    def test_a_run_without_the_split_says_which_parameters_to_set(self, run, tmp_path):
+        other = shutil.copytree(run, tmp_path / "other")
+        rows = (other / "splits.csv").read_text().splitlines(keepends=True)
+        (other / "splits.csv").write_text("".join(row for row in rows if ",test," not in row))
+        with pytest.raises(SettingsError, match=r"no test split.*`split`.*`data`") as refused:
+            report_of(other, out=tmp_path / "out")
+        assert refused.value.parameter == "split"
 
     def test_a_run_named_by_a_dot_has_its_folders_name(self, run, tmp_path, monkeypatch):
         monkeypatch.chdir(run)
