@@ -504,6 +504,18 @@ class TestReportRun:
         own = (run / "predictions" / "test.csv").read_text()
         assert (report.folder / "predictions.csv").read_text() == own
 
+    def test_predictions_are_read_back_as_they_were_written(self, run, tmp_path):
+        from pneumokeras.runs.result import read_predictions
+
+        report, _ = report_of(run, out=tmp_path / "out", images=False)
+        written = report.evaluation.predictions
+        path = report.folder / "predictions.csv"
+        read = read_predictions(path, class_names=written.class_names)
+        for name in ("names", "patients", "labels", "probabilities"):
+            assert np.array_equal(getattr(read, name), getattr(written, name))
+        path.write_text(path.read_text().replace(",NORMAL,", ",,", 1))
+        assert read_predictions(path, class_names=written.class_names).labels is None
+
     def test_kinds_of_pneumonia_and_columns_of_a_manifest_are_subgroups(self, run, phantom_folder, tmp_path):
         files = sorted((phantom_folder / "test").glob("*/*"))
         manifest = tmp_path / "wards.csv"

@@ -20,7 +20,7 @@ from pneumokeras.evaluation.vocabulary import (
 )
 
 INTERVALS_NOTE = (
-    "Brackets hold 95 % intervals that account for patients with several radiographs: Wilson for proportions,"
+    "Brackets hold 95% intervals that account for patients with several radiographs: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
 STATED_NOTE = "Predictive values at another prevalence than the set's: MOVER-R from both intervals."

@@ -147,7 +147,7 @@ class ReportContents:
     compared: ComparedRuns | None = None
 
     def json(self) -> dict[str, Any]:
-        """Return the content of report.json: the evaluation, the comparison and the checks, if there are any."""
+        """Return the content of report.json: the evaluation, and any comparison and checks."""
         content = self.evaluation.json()
         if self.compared is not None:
             content["comparison"] = self.compared.comparison.json()

@@ -177,6 +177,7 @@ def _templates() -> Environment:
         "share": format_share,
         "percent": "{:.0%}".format,
         "describe_point": describe_point,
+        "capitalized": capitalized,
         "point_title": lambda name: capitalized(point_label(name)),
         "score_title": lambda score: capitalized(score_name(score)),
         "cell": _cell,

@@ -173,7 +173,7 @@ class ReliabilityDisplay:
     figure_: Figure = field(init=False, repr=False)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw the share observed in each bin with its interval and the diagonal; `kwargs` go to the curve."""
+        """Draw the observed share in each bin and the diagonal; `kwargs` go to the curve."""
         chart = reliability_chart(self.bins, self.calibration_error, positive=self.positive)
         self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
@@ -239,7 +239,7 @@ class SubgroupsDisplay:
         self.ax_.set_yticks(range(len(names)), [without_mathtext(name) for name in names])
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
         self.ax_.set_xlim(-0.02, 1.02)
-        self.ax_.set_xlabel("share, with its 95 % interval; hollow: few patients")
+        self.ax_.set_xlabel("share, with its 95% interval; hollow: few patients")
         self.ax_.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9, frameon=False, borderaxespad=0.3
         )
