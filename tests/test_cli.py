@@ -111,7 +111,7 @@ class TestReport:
         assert result.exit_code == 0, result.output
         report = json.loads((tmp_path / "out" / "report.json").read_text())
         assert report["images"] == len(list((phantom_folder / "train").rglob("*.jpeg")))
-        assert "also trained or chosen on" in result.stderr
+        assert "also used to train or choose" in result.stderr
         assert (tmp_path / "out" / "predictions.csv").exists()
 
     def test_a_folder_that_is_no_run_is_one_line(self, tmp_path):

@@ -20,7 +20,7 @@ from pneumokeras.evaluation import (
     evaluate_predictions,
     metrics,
 )
-from pneumokeras.evaluation.presentation import describe_point
+from pneumokeras.evaluation.vocabulary import describe_point
 
 VALIDATION = OperatingPoint(0.3, "val", "balanced_accuracy", 0.95, 520)
 SCORES = ["accuracy", "sensitivity", "specificity", "precision", "npv", "f1", "balanced_accuracy", "mcc"]
@@ -207,7 +207,7 @@ def test_scalings_are_fitted_on_validation_alone():
     scaled = expected(evaluation.predictions.probabilities)
     assert scalings["platt"].brier == metrics.brier_score(evaluation.predictions.labels, scaled)
     assert strict_json(evaluation)["calibration"]["scalings"]["platt"]["scaling"]["slope"] == expected.slope
-    told = f"platt scaling fitted on validation would give Brier score {scalings['platt'].brier:.3f}"
+    told = f"Platt scaling fitted on validation would give Brier score {scalings['platt'].brier:.3f}"
     assert told in str(evaluation.report())
 
 

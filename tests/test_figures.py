@@ -9,34 +9,27 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pneumokeras.evaluation import Curve, Interval, OperatingPoint, OperatingPointResult
-from pneumokeras.evaluation.displays.curves import (
+from pneumokeras.evaluation.charts import learning_rate_reductions, score_histogram, stage_starts
+from pneumokeras.evaluation.displays import (
+    AccuracyCurvesDisplay,
+    ClassDistributionDisplay,
     ConfusionMatrixDisplay,
+    GradCamDisplay,
     LabeledRocCurve,
+    LossCurvesDisplay,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
+    PredictionSamplesDisplay,
     ReliabilityDisplay,
     RocComparisonDisplay,
     RocCurveDisplay,
+    SampleRadiographsDisplay,
     ScoreDistributionDisplay,
     SubgroupsDisplay,
-    score_histogram,
+    save,
 )
-from pneumokeras.evaluation.displays.pictures import (
-    GradCamDisplay,
-    PredictionSamplesDisplay,
-    ProjectionDisplay,
-    SampleRadiographsDisplay,
-    heatmap_pixels,
-)
-from pneumokeras.evaluation.displays.style import RIGHT_GREEN, WRONG_RED, save
-from pneumokeras.evaluation.displays.training import (
-    AccuracyCurvesDisplay,
-    ClassDistributionDisplay,
-    LossCurvesDisplay,
-    learning_rate_reductions,
-    stage_starts,
-)
+from pneumokeras.evaluation.displays.pictures import RIGHT_GREEN, WRONG_RED, heatmap_pixels
 from tests.reporting import compared, scattered
 
 HISTORY = {
@@ -84,7 +77,6 @@ CHARTS = [
     SubgroupsDisplay(EVALUATION.subgroups),
     RocComparisonDisplay(roc_curve_of(OTHER, "other"), roc_curve_of(EVALUATION, "this")),
     PerturbationDisplay("deletion", np.linspace(0, 1, 5), np.linspace(1, 0.2, 5), np.linspace(1, 0.4, 5)),
-    ProjectionDisplay(np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2),
 ]
 PANELS = [
     SampleRadiographsDisplay(pictures(), ["NORMAL", "PNEUMONIA", "NORMAL"]),
@@ -99,7 +91,8 @@ def name_of(display):
 
 def texts(ax):
     legend = ax.get_legend()
-    return [text.get_text() for text in (*ax.texts, *(legend.get_texts() if legend else ()))]
+    labels = legend.get_texts() if legend else []
+    return [text.get_text() for text in [*ax.texts, *labels]]
 
 
 def lines_by_label(ax):
@@ -142,7 +135,7 @@ def test_a_figure_of_its_own_is_saved_as_png_and_svg(display, tmp_path):
 
 def test_pyplot_tensorflow_and_keras_stay_away():
     code = (
-        "import sys; from pneumokeras.evaluation.displays.training import ClassDistributionDisplay;"
+        "import sys; from pneumokeras.evaluation.displays import ClassDistributionDisplay;"
         "ClassDistributionDisplay({'test': {'A': 1}}).plot();"
         "print({'matplotlib.pyplot', 'tensorflow', 'keras'} & sys.modules.keys())"
     )
@@ -193,6 +186,26 @@ def test_the_oracle_is_hollow_and_called_not_achievable(display):
     lines = lines_by_label(display.plot().ax_)
     assert lines["chosen on these radiographs, not achievable"].get_markerfacecolor() == "none"
     assert lines["chosen on validation"].get_markerfacecolor() != "none"
+
+
+def test_options_for_matplotlib_go_to_the_models_curve():
+    lines = lines_by_label(CHARTS[2].plot(color="#123456", label="mine").ax_)
+    assert lines["mine"].get_color() == "#123456"
+    assert lines["chance"].get_color() != "#123456"
+
+
+def test_a_legend_covers_no_curve():
+    for display in CHARTS[2:]:
+        ax = display.plot().ax_
+        if legend := ax.get_legend():
+            display.figure_.canvas.draw()
+            assert not legend.get_window_extent().overlaps(ax.bbox)
+
+
+def test_an_operating_point_whose_precision_is_undefined_is_not_drawn():
+    points = {"default": result(precision=np.nan)}
+    lines = lines_by_label(PrecisionRecallDisplay(CURVE, interval(0.97), 0.625, points).plot().ax_)
+    assert set(lines) == {"prevalence 0.625", "average precision 0.970 [0.950, 0.990]"}
 
 
 def test_what_guessing_would_reach_is_drawn():

@@ -14,11 +14,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
 from pneumokeras.report.model_card import plain
 from pneumokeras.report.page import render_page
-from pneumokeras.report.page_data import encoded, script_json, shown_names
+from pneumokeras.report.page_data import encoded, shown_names
 from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
 
 FIGURES = {
@@ -200,7 +201,7 @@ def test_headline_figures_come_with_their_intervals(contents, page):
 def test_the_oracle_stands_apart_and_is_called_not_achievable(page):
     headers = [attributes for attributes in page.all("th") if attributes.get("class") == "apart"]
     assert len(headers) == 1
-    assert "Best on these radiographs threshold 0.6 not achievable, for comparison only" in page.text
+    assert "Chosen on these radiographs, not achievable threshold 0.6 for comparison only" in page.text
 
 
 def test_the_best_trial_and_the_epoch_kept_are_named(page):
@@ -307,10 +308,19 @@ def test_a_pages_pictures_shrink_until_they_fit_and_the_last_are_left_out():
 
 def test_data_in_a_script_ends_no_script():
     evil = "</script><script>alert(1)</script><!-- & \u2028 \udcff"
-    text = script_json({"name": evil})
+    this = evaluate_predictions(
+        Predictions([evil, "plain"], ["a", "b"], [0, 1], [0.2, 0.7]),
+        operating_points={evil: OperatingPoint(0.3)},
+        replicates=10,
+    )
+    page = render_page(ReportContents("Evil", this, columns={evil: np.array([evil, "b"])}))
+    text, _ = re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
     assert text.isascii()
     assert not set("<>&") & set(text)
-    assert json.loads(text) == {"name": evil}
+    data = json.loads(text)
+    assert list(data["points"]) == ["default", evil]
+    assert data["names"] == [one_line(evil), "plain"]
+    assert data["columns"] == [{"name": one_line(evil), "values": [one_line(evil), "b"], "of": [0, 1]}]
 
 
 def test_names_are_shown_without_the_folder_they_share():
@@ -467,7 +477,7 @@ class TestReportRun:
         assert "\x1b" not in page
 
     def test_a_strangers_folder_is_refused_before_any_work(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
+        monkeypatch.setattr("pneumokeras.report.evaluate_run.predict", None)
         (tmp_path / "mine.txt").write_text("mine")
         with pytest.raises(DataError, match="something other than a report"):
             report_of(run, out=tmp_path)
@@ -493,6 +503,18 @@ class TestReportRun:
         report, _ = report_of(run)
         own = (run / "predictions" / "test.csv").read_text()
         assert (report.folder / "predictions.csv").read_text() == own
+
+    def test_predictions_are_read_back_as_they_were_written(self, run, tmp_path):
+        from pneumokeras.runs.result import read_predictions
+
+        report, _ = report_of(run, out=tmp_path / "out", images=False)
+        written = report.evaluation.predictions
+        path = report.folder / "predictions.csv"
+        read = read_predictions(path, class_names=written.class_names)
+        for name in ("names", "patients", "labels", "probabilities"):
+            assert np.array_equal(getattr(read, name), getattr(written, name))
+        path.write_text(path.read_text().replace(",NORMAL,", ",,", 1))
+        assert read_predictions(path, class_names=written.class_names).labels is None
 
     def test_kinds_of_pneumonia_and_columns_of_a_manifest_are_subgroups(self, run, phantom_folder, tmp_path):
         files = sorted((phantom_folder / "test").glob("*/*"))
@@ -546,7 +568,7 @@ class TestReportRun:
     def test_a_run_with_other_test_radiographs_is_refused_and_the_difference_named(
         self, run, tmp_path, monkeypatch, changed
     ):
-        monkeypatch.setattr("pneumokeras.report.report_run.predict", None)
+        monkeypatch.setattr("pneumokeras.report.evaluate_run.predict", None)
         other = shutil.copytree(run, tmp_path / "other")
         rows = (other / "splits.csv").read_text().splitlines(keepends=True)
         at = next(number for number, row in enumerate(rows) if ",test," in row and ",NORMAL," in row)
@@ -560,6 +582,30 @@ class TestReportRun:
         )
         assert said in str(refused.value)
         assert not (tmp_path / "out").exists()
+
+    def test_a_run_is_evaluated_without_writing_anything(self, run):
+        from pneumokeras.report.evaluate_run import evaluate_run
+
+        before = files_under(run)
+        evaluated = evaluate_run(run, split="val", compare_with=run, prevalence=0.1)
+        assert files_under(run) == before
+        assert evaluated.evaluation.split == "val"
+        assert evaluated.evaluation.stated_prevalence == 0.1
+        assert evaluated.comparison.roc_auc.difference.estimate == 0
+
+    def test_the_numbers_of_a_report_are_those_of_the_evaluation_alone(self, run, tmp_path):
+        from pneumokeras.report.evaluate_run import evaluate_run
+
+        _, content = report_of(run, out=tmp_path / "out", images=False)
+        assert content == evaluate_run(run).evaluation.json()
+
+    def test_a_run_without_the_split_says_which_parameters_to_set(self, run, tmp_path):
+        other = shutil.copytree(run, tmp_path / "other")
+        rows = (other / "splits.csv").read_text().splitlines(keepends=True)
+        (other / "splits.csv").write_text("".join(row for row in rows if ",test," not in row))
+        with pytest.raises(SettingsError, match=r"no test split.*`split`.*`data`") as refused:
+            report_of(other, out=tmp_path / "out")
+        assert refused.value.parameter == "split"
 
     def test_a_run_named_by_a_dot_has_its_folders_name(self, run, tmp_path, monkeypatch):
         monkeypatch.chdir(run)

@@ -182,7 +182,7 @@ def test_the_marks_lie_on_the_curves(opened, contents):
     assert place("scores")[0] == pytest.approx(frame["left"] + 0.5 * frame["width"], abs=0.1)
     benefit = contents.evaluation.net_benefit
     at = int(np.flatnonzero(benefit.thresholds == 0.5)[0])
-    highest = max(contents.evaluation.prevalence, 0.05)
+    highest = max(benefit.model.max(), benefit.treat_all.max(), 0.05)
     share = (benefit.model[at] + 0.25 * highest) / (1.33 * highest)
     assert place("net-benefit")[1] == pytest.approx(frame["top"] + (1 - share) * frame["height"], abs=0.1)
 

@@ -1,4 +1,4 @@
-"""`pneumokeras report`: what a run's model is worth on radiographs it has not seen."""
+"""`pneumokeras report`: evaluate a run's model and write the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pneumokeras.cli.options import PATH, skip_bad_option
 @click.command()
 @click.argument("run", type=PATH)
 @click.option(
-    "--data", "path", type=PATH, help="Other radiographs to evaluate; they are taken whole, never split."
+    "--data", "path", type=PATH, help="Evaluate these radiographs instead; taken whole, never split."
 )
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
@@ -22,19 +22,19 @@ from pneumokeras.cli.options import PATH, skip_bad_option
     "other",
     type=PATH,
     metavar="RUN",
-    help="Another run, to be set beside this one on the same radiographs.",
+    help="Another run, to compare with this one on the same radiographs.",
 )
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Share of PNEUMONIA, such as 0.1, to state predictive values at.",
 )
-@click.option("--no-images", is_flag=True, help="Leave out all pictures, for data that must not travel.")
+@click.option("--no-images", is_flag=True, help="Leave out all pictures, for data that must not be shared.")
 @click.option(
-    "--check-explanations", is_flag=True, help="Test how far the heatmaps can be believed; takes longer."
+    "--check-explanations", is_flag=True, help="Test how far the heatmaps can be trusted; takes longer."
 )
 @click.option(
-    "--no-cache", is_flag=True, help="Ask the whole model, and keep no features of these radiographs."
+    "--no-cache", is_flag=True, help="Run the whole model and cache no features of these radiographs."
 )
 @skip_bad_option
 @talking
@@ -56,7 +56,7 @@ def report(
     load_tensorflow()
     from pneumokeras.report.report_run import report_run
 
-    made = report_run(
+    written = report_run(
         run,
         data=path,
         split=split,
@@ -68,7 +68,7 @@ def report(
         cache=not no_cache,
         skip_bad=skip_bad,
     )
-    for notice in made.notices:
+    for notice in written.notices:
         talk.say(notice)
-    talk.result(str(made.evaluation.report()))
-    talk.result(f"Report: {made.folder / 'index.html'}")
+    talk.result(str(written.evaluation.report()))
+    talk.result(f"Report: {written.folder / 'index.html'}")

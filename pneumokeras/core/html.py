@@ -1,4 +1,4 @@
-"""What all pages share: one file each, one style, no network, every name in it escaped."""
+"""Templates and data URIs for pages: one file each, one style, no network, every name escaped."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def environment(package: str) -> Environment:
-    """Templates of a package, which may include `page.css`.
+    """Return the environment of a package's templates, which may include `page.css`.
 
     Args:
-        package: its dotted name; its templates lie in its folder `templates`.
+        package: its dotted name; the templates are in its folder `templates`.
     """
     return Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
@@ -23,10 +23,10 @@ def environment(package: str) -> Environment:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Content as a URI that a page holds in itself.
+    """Encode content as a URI that a page can contain.
 
     Args:
-        kind: its media type, such as `image/jpeg`.
-        content: its bytes.
+        kind: the media type, such as `image/jpeg`.
+        content: the bytes.
     """
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

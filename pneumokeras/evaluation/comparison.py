@@ -19,8 +19,9 @@ from pneumokeras.evaluation.bootstrap import replicated_headline
 from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
-from pneumokeras.evaluation.presentation import comparison_html, describe_point
+from pneumokeras.evaluation.presentation import comparison_html
 from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
+from pneumokeras.evaluation.vocabulary import describe_point
 
 COMPARISON_SCHEMA = 1
 NAMES_SHOWN = 3  # radiographs named in an error

@@ -1,4 +1,4 @@
-"""An evaluation as text and as one HTML table: plain, offline, escaped."""
+"""Write an evaluation or a comparison as text and as an HTML table, escaped."""
 
 from __future__ import annotations
 
@@ -8,39 +8,29 @@ from dataclasses import dataclass
 from html import escape
 
 from pneumokeras.evaluation.calibration import Scaled
-from pneumokeras.evaluation.types import (
-    Interval,
-    McNemar,
-    OperatingPoint,
-    OperatingPointResult,
-    PairedTest,
-    Subgroup,
+from pneumokeras.evaluation.types import Interval, McNemar, OperatingPointResult, PairedTest, Subgroup
+from pneumokeras.evaluation.vocabulary import (
+    POINT_SCORES,
+    SCALING_NAMES,
+    capitalized,
+    describe_point,
+    format_p_value,
+    format_threshold,
+    score_name,
 )
 
 INTERVALS_NOTE = (
-    "Brackets hold 95 % intervals, patients with several radiographs allowed for: Wilson for proportions,"
+    "Brackets hold 95% intervals that account for patients with several radiographs: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
 STATED_NOTE = "Predictive values at another prevalence than the set's: MOVER-R from both intervals."
 SUBGROUPS_NOTE = "ROC AUC of subgroups: DeLong."
 FEW_PATIENTS = "few patients: read with care"
-TABLE_SCORES = (
-    "sensitivity",
-    "specificity",
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "npv",
-    "f1",
-    "mcc",
-)
-POLICY_AIMS = {"sensitivity": "specificity", "youden": "Youden index"}
-SHORT_NAMES = {"roc_auc": "ROC AUC", "brier": "Brier score", "npv": "NPV", "f1": "F1", "mcc": "MCC"}
 
 
 @dataclass(frozen=True)
 class TextReport:
-    """A text that shows as itself, at a prompt and in a notebook.
+    """A text that prints as itself, at a prompt and in a notebook.
 
     Attributes:
         text: the report.
@@ -91,7 +81,7 @@ def report_text(
             f"Operating point {name!r}: {describe_point(result.point)}",
             f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
             "",
-            *_aligned((score_name(key), score) for key, score in result.scores.items()),
+            *_aligned((score_name(key), result.scores[key]) for key in POINT_SCORES),
             *_aligned(stated_values(result)),
             "",
             *([*subgroups, ""] if subgroups else []),
@@ -118,13 +108,13 @@ def evaluation_html(
     """
     figures = " · ".join(f"{score_name(key)} {figure}" for key, figure in headline.items())
     stated = [label for label, _ in stated_values(next(iter(operating_points.values())))]
-    header = ["operating point", "threshold", "chosen on", *map(score_name, TABLE_SCORES), *stated]
+    header = ["operating point", "threshold", "chosen on", *map(score_name, POINT_SCORES), *stated]
     rows = [
         [
             f"{name} (not achievable)" if name == "oracle" else name,
-            f"{result.point.threshold:.4g}",
+            format_threshold(result.point.threshold),
             result.point.chosen_on,
-            *(str(result.scores[score]) for score in TABLE_SCORES),
+            *(str(result.scores[score]) for score in POINT_SCORES),
             *(str(interval) for _, interval in stated_values(result)),
         ]
         for name, result in operating_points.items()
@@ -140,7 +130,7 @@ def evaluation_html(
 
 
 def stated_values(result: OperatingPointResult) -> list[tuple[str, Interval]]:
-    """Predictive values at the stated prevalence; nothing if none was stated."""
+    """Return predictive values at the stated prevalence, labeled; nothing if none was stated."""
     stated = result.predictive_values
     if stated is None:
         return []
@@ -164,10 +154,10 @@ def comparison_html(
     """
     rows = [[score_name(name), *map(str, values)] for name, values in figures.items()]
     tests = (
-        f"ROC AUC: paired DeLong, {roc_auc.difference}, p {_p_value(roc_auc.p_value)}."
+        f"ROC AUC: paired DeLong, {roc_auc.difference}, {format_p_value(roc_auc.p_value)}."
         f" Calls: both right {mcnemar.both_right}, only the first {mcnemar.only_first_right}, only the second"
         f" {mcnemar.only_second_right}, neither {mcnemar.both_wrong}; McNemar, exact over patients,"
-        f" p {_p_value(mcnemar.p_value)}."
+        f" {format_p_value(mcnemar.p_value)}."
     )
     caption = "<br>".join(f"{side}: {escape(line)}" for side, line in sides.items())
     header = ["figure", *sides, "second less first"]
@@ -185,31 +175,11 @@ def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
     for group in subgroups:
         figures = {"roc_auc": group.roc_auc, **group.scores}
         defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
-        told = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
+        scores = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
         warning = f" ({FEW_PATIENTS})" if group.small else ""
         counted = f"{group.images} radiographs of {group.patients} patients"
-        lines.append(f"{group.column} {group.value}: {counted}{warning}: {told}")
+        lines.append(f"{group.column} {group.value}: {counted}{warning}: {scores}")
     return [f"Subgroups at {point!r}:", *lines] if lines else []
-
-
-def describe_point(point: OperatingPoint) -> str:
-    """Say the threshold, where it was chosen and by which rule, in one line."""
-    parts = [
-        f"threshold {point.threshold:.4g}",
-        point.chosen_on if point.policy is None else f"chosen on {point.chosen_on}",
-    ]
-    if point.policy is not None:
-        parts.append(f"highest {POLICY_AIMS.get(point.policy, score_name(point.policy))}")
-    if point.sensitivity_floor is not None:
-        parts.append(f"sensitivity at least {point.sensitivity_floor:g}")
-    if point.images is not None:
-        parts.append(f"{point.images} images")
-    return ", ".join(parts)
-
-
-def score_name(key: str) -> str:
-    """A score's name for a reader, such as `balanced accuracy` for `balanced_accuracy`."""
-    return SHORT_NAMES.get(key, key.replace("_", " "))
 
 
 def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
@@ -217,10 +187,10 @@ def _aligned(figures: Iterable[tuple[str, Interval]]) -> list[str]:
 
 
 def _scaling_lines(scalings: Mapping[str, Scaled]) -> list[str]:
-    """What each scaling fitted on validation would mend, a line each."""
+    """Return what each scaling fitted on validation would give, a line each."""
     return [
-        f"{name} scaling fitted on validation would give Brier score {scaled.brier:.3f},"
-        f" calibration error {scaled.calibration_error:.3f}"
+        f"{capitalized(SCALING_NAMES[name])} fitted on validation would give"
+        f" Brier score {scaled.brier:.3f}, calibration error {scaled.calibration_error:.3f}"
         for name, scaled in scalings.items()
         if name != "none"
     ]
@@ -232,12 +202,6 @@ def _notes(*, stated: bool, subgroups: bool) -> str:
 
 def _paragraphs(lines: Iterable[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
-
-
-def _p_value(p_value: float) -> str:
-    if math.isnan(p_value):
-        return "undefined"
-    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
 
 
 def _html_row(cells: Iterable[str], tag: str) -> str:

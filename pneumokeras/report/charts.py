@@ -1,34 +1,36 @@
-"""The page's charts as shapes in the units of an SVG, which a template writes down and a style sheet colors.
+"""The page's charts: where the lines and marks of each lie in its SVG, which a template writes.
 
-They follow the page's colors, light or dark, and its script moves a mark over those that have a threshold.
-The files under figures/ are drawn by `pneumokeras.evaluation.displays.style` instead.
+They take their colors from the page, light or dark, and its script moves a mark over those that have a
+threshold. The files under figures/ show the same charts, drawn by `pneumokeras.evaluation.displays`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from pneumokeras.evaluation import Comparison, Curve, Evaluation, OperatingPointResult
-from pneumokeras.evaluation.displays.curves import SCORE_BINS, score_histogram
-from pneumokeras.evaluation.displays.training import learning_rate_reductions, stage_starts
+from pneumokeras.evaluation import Evaluation
+from pneumokeras.evaluation.charts import (
+    EPOCH_CHARTS,
+    Chart,
+    Line,
+    epoch_chart,
+    net_benefit_chart,
+    perturbation_chart,
+    precision_recall_chart,
+    reliability_chart,
+    roc_chart,
+    roc_comparison_chart,
+    score_chart,
+)
 
 if TYPE_CHECKING:
     from pneumokeras.explain.sanity_checks import ExplanationChecks
-
-UNIT = (0.0, 1.0)
-Style = Literal["first", "second", "third", "guess", "default", "validation", "oracle", "kept", "rule"]
-"""What a line or mark is drawn like, in every chart the same; the style sheet says how."""
-
-POINT_NAMES = {
-    "default": "default, 0.5",
-    "validation": "chosen on validation",
-    "oracle": "best on these radiographs: not achievable",
-}
+    from pneumokeras.report.contents import ComparedRuns
 
 
 @dataclass(frozen=True)
@@ -57,348 +59,104 @@ FRAME = Frame()
 
 
 @dataclass(frozen=True)
-class Line:
-    """A polyline, told apart by color and dashes.
+class SvgChart:
+    """A chart in the frame of its SVG.
 
     Attributes:
-        xs, ys: `(n,)` floats in the data's units.
-        style: how it looks.
-        name: what the legend says.
-        dots: whether each point has a dot.
+        chart: what it shows.
+        follows: the name by which the script moves a mark in it; empty if it does not.
     """
 
-    xs: Sequence[float] | np.ndarray
-    ys: Sequence[float] | np.ndarray
-    style: Style
-    name: str
-    dots: bool = False
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point, told apart by color and shape.
-
-    Attributes:
-        x, y: in the data's units.
-        style: how it looks.
-        name: what the legend says; nothing if it is empty.
-        low, high: ends of a vertical bar through it, if it has one.
-    """
-
-    x: float
-    y: float
-    style: Style
-    name: str = ""
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A vertical line at `x` with a few words at its top."""
-
-    x: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart.
-
-    Attributes:
-        title: what stands above.
-        described: what it shows, in words, for those who cannot see it.
-        x_label, y_label: along the axes.
-        lines, marks, rules: what is in it.
-        x_range, y_range: ends of the axes.
-        whole_x: whether the x axis has whole numbers only.
-        follows: under which name the script moves a mark in it; empty if it does not.
-    """
-
-    title: str
-    described: str
-    x_label: str
-    y_label: str
-    lines: Sequence[Line] = ()
-    marks: Sequence[Mark] = ()
-    rules: Sequence[Rule] = ()
-    x_range: tuple[float, float] = UNIT
-    y_range: tuple[float, float] = UNIT
-    whole_x: bool = False
+    chart: Chart
     follows: str = ""
 
     def x(self, value: float) -> float:
-        """Where a value lies along the x axis, in the SVG's units."""
-        low, high = self.x_range
+        """Return the place of a value along the x axis, in the SVG's units."""
+        low, high = self.chart.x_range
         return round(FRAME.left + (value - low) / (high - low) * FRAME.plot_width, 1)
 
     def y(self, value: float) -> float:
-        """Where a value lies along the y axis, in the SVG's units, from above."""
-        low, high = self.y_range
+        """Return the place of a value along the y axis, in the SVG's units, from the top."""
+        low, high = self.chart.y_range
         return round(FRAME.top + (high - value) / (high - low) * FRAME.plot_height, 1)
 
     def path(self, line: Line) -> str:
-        """A line's points as `M x y L x y ...`, those that fall on one place once."""
+        """Return a line as `M x y L x y ...`; points that fall on the place before them are left out."""
         places = [(self.x(x), self.y(y)) for x, y in zip(line.xs, line.ys, strict=True)]
         distinct = [place for i, place in enumerate(places) if i == 0 or place != places[i - 1]]
         return "M" + "L".join(f"{x:g} {y:g}" for x, y in distinct)
 
     @property
     def x_ticks(self) -> list[float]:
-        """Values to be written along the x axis."""
-        return _ticks(self.x_range, whole=self.whole_x)
+        """Values to write along the x axis."""
+        return _ticks(self.chart.x_range, whole=self.chart.whole_x)
 
     @property
     def y_ticks(self) -> list[float]:
-        """Values to be written along the y axis."""
-        return _ticks(self.y_range)
+        """Values to write along the y axis."""
+        return _ticks(self.chart.y_range)
 
     @property
-    def named(self) -> list[tuple[str, Style, str]]:
-        """The legend: for each name whether it is a `line` or a `mark`, and its style."""
-        lines = [("line", line.style, line.name) for line in self.lines]
-        return lines + [("mark", mark.style, mark.name) for mark in self.marks if mark.name]
+    def axes(self) -> dict[str, list[float]]:
+        """Ends of both axes, in the data's units and then in the SVG's, as the script takes them."""
+        return {
+            "x": [*self.chart.x_range, FRAME.left, FRAME.left + FRAME.plot_width],
+            "y": [*self.chart.y_range, FRAME.top + FRAME.plot_height, FRAME.top],
+        }
+
+    @property
+    def legend(self) -> list[tuple[str, str, str]]:
+        """For each entry whether it is a `line` or a `mark`, its style and its label."""
+        lines = [("line", line.style, line.label) for line in self.chart.lines]
+        return lines + [("mark", mark.style, mark.label) for mark in self.chart.marks if mark.label]
 
 
-def threshold_charts(evaluation: Evaluation) -> list[Chart]:
-    """The charts through which a threshold moves; none of curves where a class is missing."""
-    charts = [_scores_chart(evaluation)]
+def threshold_charts(evaluation: Evaluation) -> list[SvgChart]:
+    """Return the charts that follow the threshold; those of curves only if both classes are there."""
+    points = evaluation.operating_points
+    charts = {"scores": score_chart(evaluation.predictions)}
     if evaluation.roc.x.size:
-        charts += [_roc_chart(evaluation), _precision_recall_chart(evaluation)]
-    return [*charts, _net_benefit_chart(evaluation)]
+        charts["roc"] = roc_chart(evaluation.roc, evaluation.roc_auc, points)
+        charts["precision-recall"] = precision_recall_chart(
+            evaluation.precision_recall, evaluation.average_precision, evaluation.prevalence, points
+        )
+    charts["net-benefit"] = net_benefit_chart(evaluation.net_benefit)
+    return [SvgChart(chart, follows) for follows, chart in charts.items()]
 
 
-def calibration_chart(evaluation: Evaluation) -> Chart:
-    """What is said against what is seen, in bins of equal width."""
-    bins = [bin_ for bin_ in evaluation.calibration.bins if bin_.images]
-    said = "; ".join(
-        f"said {bin_.mean_probability:.2f}, seen {bin_.observed.estimate:.2f} of {bin_.images}"
-        for bin_ in bins
-    )
-    positive = evaluation.predictions.class_names[1].lower()
-    return Chart(
-        title="Reliability",
-        described=f"Reliability curve: {said}",
-        x_label="mean probability in the bin",
-        y_label=f"share with {positive}",
-        lines=[
-            Line(UNIT, UNIT, "guess", "probabilities mean what they say"),
-            Line(
-                [bin_.mean_probability for bin_ in bins],
-                [bin_.observed.estimate for bin_ in bins],
-                "first",
-                "this model",
-            ),
-        ],
-        marks=[
-            Mark(
-                bin_.mean_probability,
-                bin_.observed.estimate,
-                "first",
-                low=bin_.observed.low,
-                high=bin_.observed.high,
-            )
-            for bin_ in bins
-        ],
-    )
+def calibration_charts(evaluation: Evaluation) -> list[SvgChart]:
+    """Return the reliability curve."""
+    positive = evaluation.predictions.class_names[1]
+    bins, error = evaluation.calibration.bins, evaluation.calibration_error
+    return [SvgChart(reliability_chart(bins, error, positive=positive))]
 
 
-def comparison_chart(comparison: Comparison, names: tuple[str, str]) -> Chart:
-    """Both ROC curves, with the point at which each one calls."""
-    lines, marks = [Line(UNIT, UNIT, "guess", "guessing")], []
-    for side, name, style in zip(
-        (comparison.first, comparison.second), names, _styles("first", "second"), strict=True
-    ):
-        lines.append(_curve(side.roc, style, f"{name}, AUC {side.roc_auc.estimate:.3f}"))
-        at = _roc_place(side.operating_points[side.chosen])
-        marks.append(Mark(*at, style))
-    return Chart(
-        title="Both ROC curves",
-        described=f"ROC curves of {names[0]} and {names[1]}; areas {comparison.first.roc_auc}"
-        f" and {comparison.second.roc_auc}",
-        x_label="false alarms: 1 - specificity",
-        y_label="sensitivity",
-        lines=lines,
-        marks=marks,
-    )
+def comparison_charts(compared: ComparedRuns | None) -> list[SvgChart]:
+    """Return the ROC curves of both runs, if there are two and both classes."""
+    if compared is None or not compared.comparison.first.roc.x.size:
+        return []
+    return [SvgChart(roc_comparison_chart(*compared.roc_curves))]
 
 
-def training_charts(history: Mapping[str, Sequence[float]], best_epoch: int | None) -> list[Chart]:
-    """Loss, accuracy and AUC by epoch, those the history has, with the stages of fine-tuning."""
-    wanted = (
-        ("Loss", "loss", "val_loss"),
-        ("Accuracy at 0.5", "accuracy", "val_accuracy"),
-        ("ROC AUC", "auc", "val_auc"),
-    )
+def training_charts(history: Mapping[str, Sequence[float]], kept_epoch: int | None) -> list[SvgChart]:
+    """Return loss, accuracy and AUC by epoch, as far as the history has them."""
     return [
-        _epochs_chart(title, history, names, best_epoch)
-        for title, *names in wanted
-        if set(names) <= history.keys()
+        SvgChart(replace(epoch_chart(score, history, kept_epoch), y_label=""))  # the title says it
+        for score in EPOCH_CHARTS
+        if {score, f"val_{score}"} <= history.keys()
     ]
 
 
-def perturbation_charts(checks: ExplanationChecks | None) -> list[Chart]:
-    """What the model says while pixels are taken away, and given back, in the heatmaps' order."""
+def perturbation_charts(checks: ExplanationChecks | None) -> list[SvgChart]:
+    """Return the deletion and the insertion curve of the heatmaps, if they were checked."""
     if checks is None:
         return []
-    changed = {"deletion": "taken away", "insertion": "given back"}
-    return [
-        Chart(
-            title=curve.kind.capitalize(),
-            described=f"{curve.kind.capitalize()}: area under the curve {curve.area}, in a random order"
-            f" {curve.control_area}",
-            x_label=f"share of pixels {changed[curve.kind]}",
-            y_label="mean probability",
-            lines=[
-                Line(curve.shares, curve.scores, "first", "in the heatmaps' order"),
-                Line(curve.shares, curve.control, "second", "in a random order"),
-            ],
-        )
-        for curve in (checks.deletion, checks.insertion)
-    ]
-
-
-def _styles(*names: Style) -> tuple[Style, ...]:
-    return names
-
-
-def _scores_chart(evaluation: Evaluation) -> Chart:
-    negative, positive = evaluation.predictions.class_names
-    counts = score_histogram(evaluation.predictions)
-    edges = np.repeat(np.linspace(0, 1, SCORE_BINS + 1), 2)
-    lines = [
-        Line(edges, [0.0, *np.repeat(row, 2), 0.0], style, name)
-        for row, style, name in zip(counts, _styles("second", "first"), (negative, positive), strict=True)
-    ]
-    return Chart(
-        title="What the model says",
-        described=f"Histogram of the probabilities of {negative} and {positive} radiographs",
-        x_label=f"probability of {positive.lower()}",
-        y_label="radiographs",
-        lines=lines,
-        y_range=(0, 1.05 * max(1, counts.max())),
-        follows="scores",
-    )
-
-
-def _roc_chart(evaluation: Evaluation) -> Chart:
-    return Chart(
-        title="ROC",
-        described=f"ROC curve; area under it {evaluation.roc_auc}",
-        x_label="false alarms: 1 - specificity",
-        y_label="sensitivity",
-        lines=[Line(UNIT, UNIT, "guess", "guessing"), _curve(evaluation.roc, "first", "this model")],
-        marks=[
-            Mark(*_roc_place(result), style, POINT_NAMES[style])
-            for style, result in _known_points(evaluation)
-        ],
-        follows="roc",
-    )
-
-
-def _precision_recall_chart(evaluation: Evaluation) -> Chart:
-    return Chart(
-        title="Precision and recall",
-        described=f"Precision-recall curve; average precision {evaluation.average_precision}",
-        x_label="recall: sensitivity",
-        y_label="precision: PPV here",
-        lines=[
-            Line(UNIT, (evaluation.prevalence,) * 2, "guess", f"guessing, {evaluation.prevalence:.3f}"),
-            _steps(evaluation.precision_recall, "first", "this model"),
-        ],
-        marks=[
-            Mark(
-                result.scores["sensitivity"].estimate,
-                result.scores["precision"].estimate,
-                style,
-                POINT_NAMES[style],
-            )
-            for style, result in _known_points(evaluation)
-            if result.tp + result.fp
-        ],
-        follows="precision-recall",
-    )
-
-
-def _net_benefit_chart(evaluation: Evaluation) -> Chart:
-    benefit = evaluation.net_benefit
-    highest = max(evaluation.prevalence, 0.05)
-    lowest = -0.25 * highest
-    return Chart(
-        title="Net benefit",
-        described="Decision curve: net benefit over thresholds of the model, of calling all and of none",
-        x_label="threshold",
-        y_label="true calls per radiograph",
-        lines=[
-            Line(benefit.thresholds, benefit.treat_none, "guess", "call none"),
-            _above(lowest, benefit.thresholds, benefit.treat_all, "third", "call all"),
-            _above(lowest, benefit.thresholds, benefit.model, "first", "this model"),
-        ],
-        y_range=(lowest, 1.08 * highest),
-        follows="net-benefit",
-    )
-
-
-def _epochs_chart(
-    title: str, history: Mapping[str, Sequence[float]], names: Sequence[str], best_epoch: int | None
-) -> Chart:
-    train, val = (np.asarray(history[name], dtype=np.float64) for name in names)
-    epochs = np.arange(1, train.size + 1)
-    shown = np.concatenate([train, val])[np.isfinite([*train, *val])]
-    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
-    slack = 0.08 * (high - low) or 0.05
-    kept = [] if best_epoch is None else [Mark(best_epoch, val[best_epoch - 1], "kept", "epoch kept")]
-    last = f"training {train[-1]:.3f}, validation {val[-1]:.3f}"
-    return Chart(
-        title=title,
-        described=f"{title} by epoch, {epochs.size} in all; at the last, {last}",
-        x_label="epoch",
-        y_label="",
-        lines=[
-            Line(epochs, train, "first", "training", dots=True),
-            Line(epochs, val, "second", "validation", dots=True),
-        ],
-        marks=[mark for mark in kept if np.isfinite(mark.y)],
-        rules=[
-            *(Rule(epoch - 0.5, f"stage {stage:g}") for epoch, stage in stage_starts(history)),
-            *(Rule(epoch - 0.5, "") for epoch in learning_rate_reductions(history)),
-        ],
-        x_range=(0.5, max(epochs.size, 1) + 0.5),
-        y_range=(low - slack, high + slack),
-        whole_x=True,
-    )
-
-
-def _known_points(evaluation: Evaluation) -> list[tuple[Style, OperatingPointResult]]:
-    known = _styles("default", "validation", "oracle")
-    return [
-        (name, evaluation.operating_points[name]) for name in known if name in evaluation.operating_points
-    ]
-
-
-def _roc_place(result: OperatingPointResult) -> tuple[float, float]:
-    return 1 - result.scores["specificity"].estimate, result.scores["sensitivity"].estimate
-
-
-def _curve(curve: Curve, style: Style, name: str) -> Line:
-    return Line(curve.x, curve.y, style, name)
-
-
-def _steps(curve: Curve, style: Style, name: str) -> Line:
-    """A curve that keeps each y until the next x."""
-    return Line(np.repeat(curve.x, 2)[1:], np.repeat(curve.y, 2)[:-1], style, name)
-
-
-def _above(lowest: float, xs: np.ndarray, ys: np.ndarray, style: Style, name: str) -> Line:
-    """A line as far as it lies in the chart, and to the edge where it first leaves it."""
-    leaves = np.flatnonzero(np.asarray(ys) < lowest)
-    end = leaves[0] if leaves.size else len(xs)
-    kept_xs, kept_ys = list(xs[:end]), list(ys[:end])
-    if leaves.size and end:
-        share = (ys[end - 1] - lowest) / (ys[end - 1] - ys[end])
-        kept_xs.append(xs[end - 1] + share * (xs[end] - xs[end - 1]))
-        kept_ys.append(lowest)
-    return Line(kept_xs, kept_ys, style, name)
+    charts = []
+    for curve in (checks.deletion, checks.insertion):
+        chart = perturbation_chart(curve.kind, curve.shares, curve.scores, curve.control)
+        areas = f"{chart.title}: area under the curve {curve.area}, in a random order {curve.control_area}"
+        charts.append(SvgChart(replace(chart, description=areas)))
+    return charts
 
 
 def _ticks(ends: tuple[float, float], *, whole: bool = False) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a report shows, gathered by whoever knows the run, the model and the data."""
+"""What a report shows: plain data, gathered by whoever knows the run, the model and the radiographs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import Comparison, Evaluation, OperatingPointResult
+from pneumokeras.evaluation.charts import LabeledRocCurve
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
     from pneumokeras.explain.sanity_checks import ExplanationChecks
 
-TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
-
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Some radiographs of the evaluated set, to be shown.
+    """Radiographs of the evaluated set that are shown.
 
     Attributes:
         names: `(k,)` strings, the path or key of each.
@@ -42,14 +41,14 @@ class Examples:
     overlays: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse parts of different lengths."""
         if (self.heatmaps is None) != (self.overlays is None):
             raise DataError("Expected heatmaps and overlays together, received one without the other.")
         parts = (self.names, self.images, self.labels, self.probabilities, self.heatmaps, self.overlays)
         _require_one_length([part for part in parts if part is not None])
 
     def __len__(self) -> int:
-        """Number of radiographs."""
+        """Return the number of radiographs."""
         return len(self.names)
 
 
@@ -58,9 +57,9 @@ class Pictures:
     """Small pictures of those radiographs of the evaluated set that the page's table shows.
 
     Attributes:
-        indices: `(k,)` integers into the evaluation's predictions, the one to be kept first first.
+        indices: `(k,)` integers into the evaluation's predictions, the most important first.
         images: `(k, height, width)` `uint8`, gray levels 0 to 255.
-        heatmaps: `(k, rows, columns)` floats in [0, 1], of PNEUMONIA, as coarse as is wanted.
+        heatmaps: `(k, rows, columns)` floats in [0, 1], of PNEUMONIA, as coarse as they come.
 
     Raises:
         DataError: if the lengths differ.
@@ -71,54 +70,61 @@ class Pictures:
     heatmaps: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse parts of different lengths."""
         _require_one_length([self.indices, self.images, self.heatmaps])
 
     def __len__(self) -> int:
-        """Number of radiographs."""
+        """Return the number of radiographs."""
         return len(self.indices)
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedRuns:
-    """Another run beside this one, on the same radiographs.
+    """Another run, compared with this one on the same radiographs.
 
     Attributes:
-        comparison: the other run's evaluation first, this one's second: differences are what this one adds.
+        comparison: the other run is first, this one second: differences are what this one adds.
         names: of the other run and of this one.
-        disagreements: the first few radiographs of `comparison.disagreements`, to be shown; empty if none
-            may be.
+        disagreements: the first few radiographs of `comparison.disagreements`; `None` to show none.
     """
 
     comparison: Comparison
     names: tuple[str, str]
     disagreements: Examples | None = None
 
+    @property
+    def roc_curves(self) -> tuple[LabeledRocCurve, LabeledRocCurve]:
+        """ROC curves of the other run and of this one, each with its chosen operating point."""
+        first, second = (
+            LabeledRocCurve(name, side.roc, side.roc_auc, side.chosen_result)
+            for name, side in zip(self.names, (self.comparison.first, self.comparison.second), strict=True)
+        )
+        return first, second
+
 
 @dataclass(frozen=True, eq=False)
 class ReportContents:
-    """What a report shows. What is missing or empty is left out of the page, its section and all.
+    """What a report shows; the page leaves out the section of anything missing or empty.
 
     Attributes:
-        title: the page's title, such as the run's name.
-        evaluation: figures, curves and operating points.
+        title: the page's title.
+        evaluation: scores, curves and operating points.
         class_counts: for each split, images by class.
-        history: of the fit; for each figure one float an epoch.
-        kept_epoch: the one whose weights the model has, counted from 1, if anybody noted it.
-        trials: of the search, each a row as in trials.csv: `TRIAL_COLUMNS`, then its hyperparameters.
-        objective: what trials and epochs were chosen by; of `val_loss` the lowest is best, else the highest.
+        history: of the fit; one float an epoch for each score.
+        kept_epoch: the epoch whose weights the model has, counted from 1; `None` if unknown.
+        trials: of the search, each a row of trials.csv.
+        objective: what trials and epochs were chosen by: the lowest `val_loss`, or the highest of any other.
         facts: how it was made, by name: command, data, fingerprint, seed, weights, versions, times.
-        notices: what a reader must know, such as "The weights are random."
+        notices: what a reader must know, a sentence each, such as "The weights are random."
         samples: random radiographs of both classes.
-        predictions: radiographs drawn blindly, to be shown with what they are called.
-        mistakes: the most confident mistakes, with heatmaps if there are any.
+        predictions: random radiographs, shown with the predicted class.
+        mistakes: the most confident mistakes, with or without heatmaps.
         explanations: radiographs with heatmaps and overlays.
-        pictures: what the table of all radiographs shows.
-        columns: what else is known of each radiograph, by name: `(n,)` strings in the predictions' order.
+        pictures: small pictures for the table of all radiographs.
+        columns: further columns of that table, by name: `(n,)` strings in the predictions' order.
         audit: of the evaluated radiographs.
-        explanation_checks: how far heatmaps can be believed.
+        explanation_checks: how far the heatmaps can be trusted.
         compared: another run on the same radiographs.
-        model: what the model says of itself, as its archive's `pneumokeras.json` does, for the model card.
     """
 
     title: str
@@ -139,10 +145,9 @@ class ReportContents:
     audit: Audit | None = None
     explanation_checks: ExplanationChecks | None = None
     compared: ComparedRuns | None = None
-    model: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """The content of report.json: the evaluation's, and what was compared and checked if anything was."""
+        """Return the content of report.json: the evaluation, and any comparison and checks."""
         content = self.evaluation.json()
         if self.compared is not None:
             content["comparison"] = self.compared.comparison.json()
@@ -152,17 +157,17 @@ class ReportContents:
 
     @property
     def chosen(self) -> str:
-        """Name of the operating point the page speaks of, the evaluation's own choice."""
+        """Name of the operating point that the page speaks of: the evaluation's choice."""
         return self.evaluation.chosen
 
     @property
     def chosen_result(self) -> OperatingPointResult:
-        """What happens at that operating point."""
+        """Counts and scores at that operating point."""
         return self.evaluation.operating_points[self.chosen]
 
     @property
     def kept_is_best(self) -> bool:
-        """Whether the epoch kept is the best by the objective, as it is unless a recipe keeps the last."""
+        """Whether the epoch kept is the best by the objective; it is not if a recipe keeps the last one."""
         scores = np.asarray((self.history or {}).get(self.objective, ()), dtype=np.float64)
         if self.kept_epoch is None or np.isnan(scores).all():
             return False
@@ -171,7 +176,7 @@ class ReportContents:
 
     @property
     def best_trial(self) -> int | None:
-        """Number of the trial that is best by the objective, if any was completed."""
+        """Number of the best trial by the objective; `None` if none was completed."""
         scores = {trial["trial"]: trial["score"] for trial in self.trials if trial["score"] is not None}
         best = min if self.objective == "val_loss" else max
         return best(scores, key=scores.__getitem__) if scores else None

@@ -1,43 +1,36 @@
-"""Which figures a report has: the Displays for whatever its contents hold."""
+"""Choose the figures of a report: a Display for everything that its contents hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from pneumokeras.evaluation import Evaluation
-from pneumokeras.evaluation.displays.curves import (
+from pneumokeras.evaluation.displays import (
+    AccuracyCurvesDisplay,
+    ClassDistributionDisplay,
     ConfusionMatrixDisplay,
-    LabeledRocCurve,
+    Display,
+    GradCamDisplay,
+    LossCurvesDisplay,
     NetBenefitDisplay,
     PerturbationDisplay,
     PrecisionRecallDisplay,
+    PredictionSamplesDisplay,
     ReliabilityDisplay,
     RocComparisonDisplay,
     RocCurveDisplay,
+    SampleRadiographsDisplay,
     ScoreDistributionDisplay,
     SubgroupsDisplay,
 )
-from pneumokeras.evaluation.displays.pictures import (
-    GradCamDisplay,
-    PredictionSamplesDisplay,
-    SampleRadiographsDisplay,
-)
-from pneumokeras.evaluation.displays.style import Display
-from pneumokeras.evaluation.displays.training import (
-    AccuracyCurvesDisplay,
-    ClassDistributionDisplay,
-    LossCurvesDisplay,
-)
+from pneumokeras.evaluation.vocabulary import capitalized, format_threshold, point_label
 from pneumokeras.report.contents import Examples, ReportContents
 
-CONFUSION_TITLES = {
-    "default": "Default threshold: 0.5",
-    "validation": "Chosen on validation: {:.4g}",
-}
+CONFUSION_POINTS = ("default", "validation")
 FIGURES = (
     "class_distribution",
     "sample_radiographs",
-    *(f"confusion_matrix_{point}" for point in CONFUSION_TITLES),
+    *(f"confusion_matrix_{point}" for point in CONFUSION_POINTS),
     "roc_curve",
     "precision_recall_curve",
     "score_distribution",
@@ -56,7 +49,7 @@ FIGURES = (
 
 
 def displays(contents: ReportContents) -> dict[str, Display]:
-    """The report's figures by the names of their files; those without data are not among them."""
+    """Return the report's figures by the names of their files; those without data are left out."""
     return {
         **_class_distribution(contents),
         **_confusion_matrices(contents.evaluation),
@@ -78,10 +71,12 @@ def _class_distribution(contents: ReportContents) -> Mapping[str, Display]:
 def _confusion_matrices(evaluation: Evaluation) -> Mapping[str, Display]:
     return {
         f"confusion_matrix_{point}": ConfusionMatrixDisplay(
-            result, evaluation.predictions.class_names, CONFUSION_TITLES[point].format(result.point.threshold)
+            result,
+            evaluation.predictions.class_names,
+            f"{capitalized(point_label(point))}: {format_threshold(result.point.threshold)}",
         )
         for point, result in evaluation.operating_points.items()
-        if point in CONFUSION_TITLES
+        if point in CONFUSION_POINTS
     }
 
 
@@ -100,7 +95,11 @@ def _curves(evaluation: Evaluation) -> Mapping[str, Display]:
 def _probabilities(evaluation: Evaluation) -> Mapping[str, Display]:
     figures: dict[str, Display] = {
         "score_distribution": ScoreDistributionDisplay(evaluation.predictions, evaluation.operating_points),
-        "reliability": ReliabilityDisplay(evaluation.calibration.bins, evaluation.calibration_error),
+        "reliability": ReliabilityDisplay(
+            evaluation.calibration.bins,
+            evaluation.calibration_error,
+            evaluation.predictions.class_names[1],
+        ),
         "net_benefit": NetBenefitDisplay(evaluation.net_benefit),
     }
     if evaluation.subgroups:
@@ -111,12 +110,7 @@ def _probabilities(evaluation: Evaluation) -> Mapping[str, Display]:
 def _comparison(contents: ReportContents) -> Mapping[str, Display]:
     if contents.compared is None or not contents.evaluation.roc.x.size:
         return {}
-    comparison, names = contents.compared.comparison, contents.compared.names
-    first, second = (
-        LabeledRocCurve(name, side.roc, side.roc_auc, side.chosen_result)
-        for name, side in zip(names, (comparison.first, comparison.second), strict=True)
-    )
-    return {"roc_comparison": RocComparisonDisplay(first, second)}
+    return {"roc_comparison": RocComparisonDisplay(*contents.compared.roc_curves)}
 
 
 def _explanation_checks(contents: ReportContents) -> Mapping[str, Display]:
@@ -145,8 +139,8 @@ def _pictures(contents: ReportContents) -> Mapping[str, Display]:
     if contents.samples:
         titles = _class_titles(contents.samples, class_names)
         figures["sample_radiographs"] = SampleRadiographsDisplay(contents.samples.images, titles)
-    called = {"sample_predictions": contents.predictions, "confident_mistakes": contents.mistakes}
-    for name, examples in called.items():
+    predicted = {"sample_predictions": contents.predictions, "confident_mistakes": contents.mistakes}
+    for name, examples in predicted.items():
         if examples:
             figures[name] = PredictionSamplesDisplay(
                 examples.images,

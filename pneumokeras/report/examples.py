@@ -1,4 +1,4 @@
-"""Which of the evaluated radiographs a report shows, and their pictures."""
+"""Choose the radiographs that a report shows, and make their pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import Evaluation, Predictions
 from pneumokeras.explain.gradcam import METHOD, heatmap_function
 from pneumokeras.explain.panels import PANELS_AT_ONCE, explain, read_panels
-from pneumokeras.models.saving import ModelDescription, description_of
+from pneumokeras.models.saving import ModelDescription
 from pneumokeras.report.contents import Examples, Pictures
 from pneumokeras.report.page_data import PICTURE_SIDES
 
@@ -24,62 +24,73 @@ MISTAKES_PER_KIND = 6
 EXPLAINED_PER_OUTCOME = 2
 DISAGREEMENTS = 12
 PICTURES = 300
-HEATMAP_SIDE = 40  # pixels, of the table's heatmaps: no feature map that is explained is much finer
+HEATMAP_SIDE = 40  # pixels, in the table; the feature maps that are explained are hardly finer
 
 
-def shown_examples(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> dict[str, Any]:
-    """All pictures of a report, by their names in `ReportContents`.
+def shown_examples(
+    model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription
+) -> dict[str, Any]:
+    """Return all pictures of a report, by their names in `ReportContents`.
 
     Args:
-        model: the run's.
+        model: the run's model.
         radiographs: the whole set, labeled.
         evaluation: of the model on it.
+        description: of the model.
 
     Raises:
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
-    description = description_of(model)
+
+    def shown(chosen: np.ndarray) -> Examples:
+        return examples(radiographs, evaluation.predictions, description, chosen)
+
+    def explained(chosen: np.ndarray) -> Examples:
+        panels = explain(model, radiographs.subset(chosen))
+        return replace(
+            shown(chosen), images=panels.images, heatmaps=panels.heatmaps, overlays=panels.overlays
+        )
+
+    mistakes = most_confident_mistakes(evaluation)
     return {
-        "samples": samples(radiographs, evaluation, description),
-        "predictions": predicted(radiographs, evaluation, description),
-        "mistakes": mistakes(model, radiographs, evaluation),
-        "explanations": explanations(model, radiographs, evaluation),
-        "pictures": pictures(model, radiographs, evaluation),
+        "samples": shown(random_by_class(evaluation)),
+        "predictions": shown(random_radiographs(evaluation)),
+        "mistakes": explained(mistakes) if mistakes.size else None,
+        "explanations": explained(most_confident_by_outcome(evaluation)),
+        "pictures": pictures(model, radiographs, most_informative(evaluation, PICTURES), description),
     }
 
 
-def samples(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
-    """Radiographs of both classes, drawn blindly."""
+def random_by_class(evaluation: Evaluation) -> np.ndarray:
+    """Draw up to `SAMPLES_PER_CLASS` radiographs of either class; return their indices."""
     rng = np.random.default_rng(0)
-    labels = radiographs.require_labels()
-    chosen = np.concatenate(
+    labels = evaluation.predictions.require_labels()
+    return np.concatenate(
         [rng.permutation(np.flatnonzero(labels == label))[:SAMPLES_PER_CLASS] for label in (0, 1)]
     )
-    return examples(radiographs, evaluation.predictions, description, chosen)
 
 
-def predicted(radiographs: RadiographSet, evaluation: Evaluation, description: ModelDescription) -> Examples:
-    """Radiographs drawn blindly, whatever they are called."""
-    chosen = np.random.default_rng(1).permutation(len(radiographs))[:PREDICTION_EXAMPLES]
-    return examples(radiographs, evaluation.predictions, description, chosen)
+def random_radiographs(evaluation: Evaluation) -> np.ndarray:
+    """Draw up to `PREDICTION_EXAMPLES` radiographs, whatever is predicted; return their indices."""
+    return np.random.default_rng(1).permutation(len(evaluation.predictions))[:PREDICTION_EXAMPLES]
 
 
-def mistakes(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> Examples | None:
-    """The most confident mistakes with their heatmaps, those missed first; `None` if there are none."""
+def most_confident_mistakes(evaluation: Evaluation) -> np.ndarray:
+    """Return indices of up to `MISTAKES_PER_KIND` misses, then of as many false alarms."""
     wrong = evaluation.misclassified(evaluation.chosen)
-    chosen = np.concatenate(
+    return np.concatenate(
         [wrong.false_negatives[:MISTAKES_PER_KIND], wrong.false_positives[:MISTAKES_PER_KIND]]
     )
-    return _explained(model, radiographs, evaluation.predictions, chosen) if chosen.size else None
 
 
-def explanations(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> Examples:
-    """Heatmaps of the most confident calls and mistakes."""
-    probabilities, labels = evaluation.predictions.probabilities, radiographs.require_labels()
+def most_confident_by_outcome(evaluation: Evaluation) -> np.ndarray:
+    """Return indices of up to `EXPLAINED_PER_OUTCOME` hits, misses, false alarms and correct rejections."""
+    predictions = evaluation.predictions
+    probabilities, labels = predictions.probabilities, predictions.require_labels()
     wrong = evaluation.misclassified(evaluation.chosen)
     mistaken = np.concatenate([wrong.false_negatives, wrong.false_positives])
-    right = np.setdiff1d(np.arange(len(radiographs)), mistaken)
+    right = np.setdiff1d(np.arange(len(predictions)), mistaken)
     rising = right[np.argsort(probabilities[right], kind="stable")]
     outcomes = (
         rising[labels[rising] == 1][::-1],
@@ -87,17 +98,23 @@ def explanations(model: keras.Model, radiographs: RadiographSet, evaluation: Eva
         wrong.false_positives,
         rising[labels[rising] == 0],
     )
-    chosen = np.concatenate([outcome[:EXPLAINED_PER_OUTCOME] for outcome in outcomes]).astype(int)
-    return _explained(model, radiographs, evaluation.predictions, chosen)
+    return np.concatenate([outcome[:EXPLAINED_PER_OUTCOME] for outcome in outcomes]).astype(int)
 
 
-def pictures(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluation) -> Pictures:
-    """Small pictures, with heatmaps, of the radiographs that tell most."""
-    chosen = most_informative(evaluation, PICTURES)
-    description = description_of(model)
+def pictures(
+    model: keras.Model, radiographs: RadiographSet, chosen: np.ndarray, description: ModelDescription
+) -> Pictures:
+    """Make small pictures of some radiographs, with their heatmaps.
+
+    Args:
+        model: what the heatmaps explain.
+        radiographs: the whole set.
+        chosen: `(k,)` indices of those to show, at least one.
+        description: of the model, whose proportions the pictures have.
+    """
     heatmaps_of = heatmap_function(model, method=METHOD)
     heatmaps = [
-        _coarse(heatmap)
+        _shrunk(heatmap)
         for start in range(0, chosen.size, PANELS_AT_ONCE)
         for heatmap in heatmaps_of(
             radiographs.subset(chosen[start : start + PANELS_AT_ONCE]).pixels(
@@ -112,14 +129,14 @@ def pictures(model: keras.Model, radiographs: RadiographSet, evaluation: Evaluat
 
 
 def most_informative(evaluation: Evaluation, count: int) -> np.ndarray:
-    """The radiographs that tell most of a model at its chosen operating point.
+    """Return indices of the radiographs that say most about a model at its chosen operating point.
 
-    The gravest mistakes, up to half of the number; those nearest the threshold, up to a quarter; the most
-    confident of both classes in turn.
+    The gravest mistakes come first, up to half of `count`; then those nearest the threshold, up to a quarter;
+    then the most confident predictions of both classes in turn.
 
     Args:
         evaluation: of the whole set.
-        count: how many at most.
+        count: maximum number of radiographs.
 
     Returns:
         `(k,)` indices into the predictions, each once.
@@ -143,7 +160,7 @@ def most_informative(evaluation: Evaluation, count: int) -> np.ndarray:
 def examples(
     radiographs: RadiographSet, predictions: Predictions, description: ModelDescription, chosen: np.ndarray
 ) -> Examples:
-    """Some radiographs with what is said of them.
+    """Read some radiographs and put them together with their predictions.
 
     Args:
         radiographs: the whole set, labeled.
@@ -160,19 +177,7 @@ def examples(
     )
 
 
-def _explained(
-    model: keras.Model, radiographs: RadiographSet, predictions: Predictions, chosen: np.ndarray
-) -> Examples:
-    panels = explain(model, radiographs.subset(chosen))
-    return replace(
-        examples(radiographs, predictions, description_of(model), chosen),
-        images=panels.images,
-        heatmaps=panels.heatmaps,
-        overlays=panels.overlays,
-    )
-
-
-def _coarse(heatmap: np.ndarray) -> np.ndarray:
+def _shrunk(heatmap: np.ndarray) -> np.ndarray:
     scale = min(1.0, HEATMAP_SIDE / max(heatmap.shape))
     shrunk = cv2.resize(heatmap, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.clip(shrunk, 0, 1)

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a model is, what it was tested on, what it must not be used for.
+"""Write MODEL_CARD.md: what a model is, what it was tested on, what it must not be used for.
 
 The form is that of Hugging Face's model cards, after Mitchell et al. (2019), Model Cards for Model Reporting.
 """
@@ -12,30 +12,37 @@ from typing import Any
 
 from pneumokeras.core.html import environment
 from pneumokeras.evaluation import Interval
-from pneumokeras.evaluation.presentation import describe_point, score_name
+from pneumokeras.evaluation.vocabulary import (
+    CARD_SCORES,
+    describe_point,
+    format_count,
+    format_share,
+    format_threshold,
+    score_name,
+)
 from pneumokeras.report.contents import ReportContents
 
-CARD_SCORES = ("sensitivity", "specificity", "precision", "npv", "balanced_accuracy")
-UNTOLD = ("radiographs", "evaluated radiographs", "command")
-"""Facts that name folders of the machine it was made on: a card travels."""
+OMITTED_FACTS = ("radiographs", "evaluated radiographs", "command")
+"""They name folders of the machine; a card is published."""
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#])")
 
 
 def model_card(contents: ReportContents) -> str:
-    """The card as Markdown with YAML front matter; every name from outside is shown and never obeyed."""
+    """Return the card as Markdown with YAML front matter; names from outside are escaped."""
     evaluation, result = contents.evaluation, contents.chosen_result
-    figures = {
-        "ROC AUC": evaluation.roc_auc,
-        "average precision": evaluation.average_precision,
-        "Brier score": evaluation.brier,
-        "calibration error": evaluation.calibration_error,
-        **{score_name(score): result.scores[score] for score in CARD_SCORES},
-    }
+    scores = evaluation.headline | {score: result.scores[score] for score in CARD_SCORES}
+    figures = {score_name(score): interval for score, interval in scores.items()}
     negative, positive = evaluation.predictions.class_names
     templates = environment("pneumokeras.report")
     templates.autoescape = False  # Markdown has its own escapes
-    templates.filters |= {"plain": plain, "interval": _interval, "describe_point": describe_point}
+    templates.filters |= {
+        "plain": plain,
+        "number": format_count,
+        "share": format_share,
+        "threshold": format_threshold,
+        "describe_point": describe_point,
+    }
     return templates.get_template("MODEL_CARD.md.jinja").render(
         contents=contents,
         evaluation=evaluation,
@@ -43,13 +50,13 @@ def model_card(contents: ReportContents) -> str:
         negative=negative,
         positive=positive,
         figures=figures,
-        facts={name: fact for name, fact in contents.facts.items() if name not in UNTOLD},
+        facts={name: fact for name, fact in contents.facts.items() if name not in OMITTED_FACTS},
         front_matter=_yaml(_front_matter(contents, figures)),
     )
 
 
 def plain(text: str) -> str:
-    """Text in which Markdown finds no marks."""
+    """Return a text in which Markdown finds no markup."""
     return _SPECIAL.sub(r"\\\1", str(text))
 
 
@@ -80,13 +87,5 @@ def _front_matter(contents: ReportContents, figures: dict[str, Interval]) -> dic
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    """YAML with one key a line at the top; the values are JSON, which YAML contains."""
+    """Return YAML with one key a line; the values are JSON, which is a subset of YAML."""
     return "\n".join(f"{name}: {json.dumps(value)}" for name, value in content.items())
-
-
-def _interval(interval: Interval) -> str:
-    if math.isnan(interval.estimate):
-        return "undefined"
-    if math.isnan(interval.low):
-        return f"{interval.estimate:.3f} (no interval)"
-    return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"

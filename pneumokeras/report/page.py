@@ -1,10 +1,9 @@
-"""The page: one HTML file that holds its style, its script and its pictures, and needs no network."""
+"""Render the page: one HTML file with its style, script and pictures, which needs no network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,33 +12,44 @@ from typing import Any
 import cv2
 import numpy as np
 from jinja2 import Environment
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from pneumokeras.core.html import data_uri, environment
 from pneumokeras.evaluation import Interval
-from pneumokeras.evaluation.displays.pictures import heatmap_pixels
-from pneumokeras.evaluation.displays.style import CROSS, TICK
-from pneumokeras.evaluation.presentation import describe_point, score_name
+from pneumokeras.evaluation.displays.pictures import CROSS, TICK, heatmap_pixels
+from pneumokeras.evaluation.vocabulary import (
+    POINT_SCORES,
+    SCALING_NAMES,
+    capitalized,
+    describe_point,
+    format_count,
+    format_estimate,
+    format_p_value,
+    format_range,
+    format_share,
+    format_threshold,
+    point_label,
+    score_name,
+)
 from pneumokeras.report.charts import (
     FRAME,
-    Chart,
-    calibration_chart,
-    comparison_chart,
+    calibration_charts,
+    comparison_charts,
     perturbation_charts,
     threshold_charts,
     training_charts,
 )
-from pneumokeras.report.contents import TRIAL_COLUMNS, ComparedRuns, Examples, ReportContents
-from pneumokeras.report.page_data import Encoded, encoded, page_data, script_json
+from pneumokeras.report.contents import Examples, ReportContents
+from pneumokeras.report.page_data import Encoded, encoded, page_data
+from pneumokeras.runs.trials import TRIAL_COLUMNS
 
 LARGEST_PAGE = 5_000_000  # bytes
-PICTURE_SIDE = (
-    256  # pixels: small radiographs are enlarged smoothly here, not by the browser, large ones reduced
-)
+PICTURE_SIDE = 256  # pixels; small radiographs are enlarged here, more smoothly than by the browser
 JPEG_QUALITY = 80
 SCRIPTS = ("metrics.js", "charts.js", "viewer.js", "table.js", "page.js")
 
-SCORES = {
+SCORE_MEANINGS = {
     "sensitivity": "share of {positive} radiographs that are called {positive}",
     "specificity": "share of {negative} radiographs that are cleared",
     "accuracy": "share of all radiographs called rightly; depends on how many have {positive}",
@@ -49,24 +59,25 @@ SCORES = {
     "f1": "harmonic mean of precision and sensitivity",
     "mcc": "correlation of truth and call, -1 to 1",
 }
-POINT_TITLES = {
-    "default": "Default",
-    "validation": "Chosen on validation",
-    "oracle": "Best on these radiographs",
+HEADLINE_MEANINGS = {
+    "sensitivity": "of {positive} radiographs are called",
+    "specificity": "of {negative} radiographs are cleared",
+    "roc_auc": "how well scores rank, over all thresholds; 0.5 is chance",
+    "average_precision": "precision over all recalls; {prevalence:.3f} is chance",
+    "brier": "mean squared error of the probabilities; lower is better",
+    "calibration_error": "how far probabilities are off; lower is better",
 }
-MAX_CHOICES = 30  # of a filter; a column with more values is found by its sorting
-TITLES = {"roc_auc": "ROC AUC", "brier": "Brier score"}
-SCALING_NAMES = {"none": "as the model says", "temperature": "temperature", "platt": "Platt"}
+MAX_CHOICES = 30  # of a filter; a column with more values can be sorted, not filtered
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure of the first screen.
+    """A score on the first screen.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         meaning: what it says, in a few words.
-        interval: the figure.
+        interval: its value.
     """
 
     name: str
@@ -81,9 +92,9 @@ class Tile:
     Attributes:
         name: its path or key.
         truth: its class.
-        called: the class the model calls.
+        predicted: the class that the model predicts.
         right: whether they are the same.
-        confidence: probability of the class called, in [0, 1].
+        confidence: probability of the predicted class, in [0, 1].
         probability: P(PNEUMONIA), in [0, 1].
         radiograph: a data URI.
         overlay: a data URI, or `None`.
@@ -92,7 +103,7 @@ class Tile:
 
     name: str
     truth: str
-    called: str
+    predicted: str
     right: bool
     confidence: float
     probability: float
@@ -102,7 +113,7 @@ class Tile:
 
 
 def render_page(contents: ReportContents) -> str:
-    """The page as HTML, under `LARGEST_PAGE` bytes: the table's pictures take what the rest leaves."""
+    """Render the page as HTML under `LARGEST_PAGE` bytes; the table's pictures fill what the rest leaves."""
     threshold = threshold_charts(contents.evaluation)
     data = page_data(contents, threshold)
     words = dict(zip(("negative", "positive"), map(str.lower, _classes(contents)), strict=True))
@@ -115,15 +126,14 @@ def render_page(contents: ReportContents) -> str:
         **words,
         "sections": _sections(contents),
         "headlines": _headlines(contents, words),
-        "scores": {name: meaning.format(**words) for name, meaning in SCORES.items()},
-        "point_titles": POINT_TITLES,
+        "scores": {name: SCORE_MEANINGS[name].format(**words) for name in POINT_SCORES},
         "scaling_names": SCALING_NAMES,
         "hyperparameters": _hyperparameter_names(contents),
         "frame": FRAME,
         "charts": {
             "threshold": threshold,
-            "calibration": [calibration_chart(contents.evaluation)],
-            "comparison": _comparison_charts(contents.compared),
+            "calibration": calibration_charts(contents.evaluation),
+            "comparison": comparison_charts(contents.compared),
             "training": training_charts(contents.history or {}, contents.kept_epoch),
             "checks": perturbation_charts(contents.explanation_checks),
         },
@@ -145,12 +155,13 @@ def render_page(contents: ReportContents) -> str:
     }
 
     def page(pictures: Encoded) -> str:
-        return template.render(data=Markup(script_json(data | {"pictures": pictures})), **shown)
+        content = htmlsafe_json_dumps(data | {"pictures": pictures}, allow_nan=False, separators=(",", ":"))
+        return template.render(data=content, **shown)
 
     bare = page(encoded(None, budget=0))
     if contents.pictures is None:
         return bare
-    entries = 2 * len('"100000":"",') * len(contents.pictures)  # what pictures take beside themselves
+    entries = 2 * len('"100000":"",') * len(contents.pictures)  # the keys of the pictures
     room = LARGEST_PAGE - len(bare.encode("utf-8", "surrogateescape")) - entries
     return page(encoded(contents.pictures, budget=room))
 
@@ -158,20 +169,24 @@ def render_page(contents: ReportContents) -> str:
 def _templates() -> Environment:
     templates = environment("pneumokeras.report")
     templates.filters |= {
-        "value": _value,
-        "range": _range,
-        "signed_range": _signed_range,
-        "title_of": _title_of,
+        "estimate": format_estimate,
+        "range": format_range,
+        "p_value": format_p_value,
+        "threshold": format_threshold,
+        "number": format_count,
+        "share": format_share,
         "percent": "{:.0%}".format,
-        "cell": _cell,
-        "p_value": _p_value,
         "describe_point": describe_point,
+        "capitalized": capitalized,
+        "point_title": lambda name: capitalized(point_label(name)),
+        "score_title": lambda score: capitalized(score_name(score)),
+        "cell": _cell,
     }
     return templates
 
 
 def _script() -> str:
-    """The page's script: its files one after the other in a scope of their own."""
+    """Return the page's script: its files joined, in a scope of their own."""
     folder = files("pneumokeras.report") / "scripts"
     parts = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}}})();'
@@ -182,7 +197,7 @@ def _classes(contents: ReportContents) -> tuple[str, str]:
 
 
 def _sections(contents: ReportContents) -> dict[str, str]:
-    """Titles of the sections that have something to show, by their anchors."""
+    """Return the titles of the sections that have something to show, by their anchors."""
     history = contents.history or {}
     present = {
         "threshold": ("Move the threshold", True),
@@ -203,7 +218,7 @@ def _sections(contents: ReportContents) -> dict[str, str]:
 
 
 def _table_headers(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Of the table of all radiographs: what each column is sorted by, its title and its style."""
+    """Return key, title and style classes of each column in the table of all radiographs."""
     return [
         ("name", "Radiograph", "name"),
         *([("patient", "Patient", "wide")] if data["patientNames"] else []),
@@ -222,14 +237,8 @@ def _has_heatmaps(examples: Examples | None) -> bool:
     return examples is not None and examples.heatmaps is not None
 
 
-def _comparison_charts(compared: ComparedRuns | None) -> list[Chart]:
-    if compared is None or not compared.comparison.first.roc.x.size:
-        return []
-    return [comparison_chart(compared.comparison, compared.names)]
-
-
 def _disagreements(contents: ReportContents) -> list[tuple[Tile, float]]:
-    """Radiographs that two runs call differently, each with what the other one says."""
+    """Return radiographs on which two runs disagree, each with the other run's probability."""
     compared = contents.compared
     if compared is None or compared.disagreements is None:
         return []
@@ -239,26 +248,15 @@ def _disagreements(contents: ReportContents) -> list[tuple[Tile, float]]:
 
 
 def _headlines(contents: ReportContents, words: Mapping[str, str]) -> list[Headline]:
-    evaluation, scores = contents.evaluation, contents.chosen_result.scores
+    evaluation = contents.evaluation
+    scores = {**contents.chosen_result.scores, **evaluation.headline}
     return [
         Headline(
-            "Sensitivity", "of {positive} radiographs are called".format(**words), scores["sensitivity"]
-        ),
-        Headline(
-            "Specificity", "of {negative} radiographs are cleared".format(**words), scores["specificity"]
-        ),
-        Headline("ROC AUC", "how well scores rank, over all thresholds; 0.5 is chance", evaluation.roc_auc),
-        Headline(
-            "Average precision",
-            f"precision over all recalls; {evaluation.prevalence:.3f} is chance",
-            evaluation.average_precision,
-        ),
-        Headline("Brier score", "mean squared error of the probabilities; lower is better", evaluation.brier),
-        Headline(
-            "Calibration error",
-            "how far probabilities are off; lower is better",
-            evaluation.calibration_error,
-        ),
+            capitalized(score_name(score)),
+            meaning.format(**words, prevalence=evaluation.prevalence),
+            scores[score],
+        )
+        for score, meaning in HEADLINE_MEANINGS.items()
     ]
 
 
@@ -276,14 +274,14 @@ def _tiles(contents: ReportContents, examples: Examples | None) -> list[Tile]:
     for i, (name, label, probability) in enumerate(
         zip(examples.names, examples.labels, examples.probabilities, strict=True)
     ):
-        called = bool(probability >= contents.chosen_result.point.threshold)
+        predicted = bool(probability >= contents.chosen_result.point.threshold)
         tiles.append(
             Tile(
                 name=name,
                 truth=class_names[int(label)],
-                called=class_names[called],
-                right=called == bool(label),
-                confidence=float(probability if called else 1 - probability),
+                predicted=class_names[predicted],
+                right=predicted == bool(label),
+                confidence=float(probability if predicted else 1 - probability),
                 probability=float(probability),
                 radiograph=_jpeg(examples.images[i]),
                 overlay=None if examples.overlays is None else _jpeg(examples.overlays[i]),
@@ -294,7 +292,7 @@ def _tiles(contents: ReportContents, examples: Examples | None) -> list[Tile]:
 
 
 def _jpeg(pixels: np.ndarray) -> str:
-    """A `(height, width)` gray or `(height, width, 3)` RGB picture of `uint8` as a data URI."""
+    """Encode a `(height, width)` gray or `(height, width, 3)` RGB picture of `uint8` as a data URI."""
     scale = PICTURE_SIDE / max(pixels.shape[:2])
     filtering = cv2.INTER_LANCZOS4 if scale > 1 else cv2.INTER_AREA
     resized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=filtering)
@@ -303,34 +301,8 @@ def _jpeg(pixels: np.ndarray) -> str:
     return data_uri("image/jpeg", encoded.tobytes())
 
 
-def _value(interval: Interval) -> str:
-    return "undefined" if math.isnan(interval.estimate) else f"{interval.estimate:.3f}"
-
-
-def _range(interval: Interval) -> str:
-    if math.isnan(interval.estimate):
-        return ""
-    return "no interval" if math.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
-
-
-def _p_value(value: float) -> str:
-    if math.isnan(value):
-        return "undefined"
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _signed_range(interval: Interval) -> str:
-    return "no interval" if math.isnan(interval.low) else f"{interval.low:+.3f} to {interval.high:+.3f}"
-
-
-def _title_of(score: str) -> str:
-    """A figure's name as it stands at the beginning of a row."""
-    name = TITLES.get(score, score_name(score))
-    return name[0].upper() + name[1:]
-
-
 def _cell(value: Any) -> str:
-    """A table's cell: nothing for `None`, four digits of a float."""
+    """Return a table's cell: nothing for `None`, a float with four digits."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,7 @@
-"""What the page's script is given: every radiograph in a few characters, and small pictures of some."""
+"""Data for the page's script: every radiograph in a few characters, and small pictures of some."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -18,26 +17,26 @@ from pneumokeras.data.dataset import are_named
 from pneumokeras.evaluation import Predictions
 from pneumokeras.evaluation.displays.pictures import HEATMAP_COLORS
 from pneumokeras.evaluation.intervals import KISH_EVENTS, Z
-from pneumokeras.report.charts import FRAME, Chart
+from pneumokeras.report.charts import SvgChart
 from pneumokeras.report.contents import Pictures, ReportContents
 
 PICTURE_SIDES = (224, 176, 144, 112, 88)
-"""Longest sides in pixels, the first that leaves the page small enough is taken."""
+"""Longest sides in pixels; the first that keeps the page small enough is used."""
 
 WEBP_QUALITY = 68
 HEATMAP_QUALITY = 60
-COLORS = 17  # of the heatmap's colors, between which the script interpolates
+COLORS = 17  # of a heatmap; the script interpolates between them
 
 Encoded = Mapping[str, Mapping[int, str]]
 """Pictures as data URIs: `images` and `heatmaps`, each by index of the radiograph."""
 
 
-def page_data(contents: ReportContents, charts: Sequence[Chart]) -> dict[str, Any]:
-    """The one block of data on the page, as JSON has it, without the pictures.
+def page_data(contents: ReportContents, charts: Sequence[SvgChart]) -> dict[str, Any]:
+    """Return the page's block of data for JSON, without the pictures.
 
     Args:
         contents: what the report shows.
-        charts: those over which a mark moves.
+        charts: those with a mark that follows the threshold.
     """
     evaluation = contents.evaluation
     predictions = evaluation.predictions
@@ -60,18 +59,12 @@ def page_data(contents: ReportContents, charts: Sequence[Chart]) -> dict[str, An
         "statedPrevalence": evaluation.stated_prevalence,
         "intervals": {"z": Z, "kishEvents": KISH_EVENTS},
         "colors": (colormaps[HEATMAP_COLORS](np.linspace(0, 1, COLORS))[:, :3] * 255).round().tolist(),
-        "charts": {chart.follows: _axes(chart) for chart in charts},
+        "charts": {chart.follows: chart.axes for chart in charts},
     }
 
 
-def script_json(value: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it ends the element, or is no ASCII."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
 def shown_names(names: Sequence[str] | np.ndarray) -> list[str]:
-    """Names without the folder that all of them have in common, each on one line."""
+    """Return names without the folder that all of them share, each on one line."""
     paths = [PurePath(name) for name in names]
     try:
         common = os.path.commonpath([path.parent for path in paths])
@@ -81,9 +74,9 @@ def shown_names(names: Sequence[str] | np.ndarray) -> list[str]:
 
 
 def encoded(pictures: Pictures | None, *, budget: int) -> Encoded:
-    """Pictures as data URIs of at most `budget` characters together.
+    """Encode pictures as data URIs of at most `budget` characters in all.
 
-    The pictures become smaller until they fit; if the smallest do not, those that stand last are left out.
+    The pictures shrink until they fit; if the smallest do not, the last ones are left out.
     """
     if pictures is None:
         return {"images": {}, "heatmaps": {}}
@@ -105,7 +98,7 @@ def encoded(pictures: Pictures | None, *, budget: int) -> Encoded:
 
 
 def _patient_names(predictions: Predictions, patients: np.ndarray, patient_of: np.ndarray) -> list[str]:
-    """By number; empty where a patient is only a radiograph's own name, and altogether where all are."""
+    """Return patients' names by number; `""` for an unknown patient, and an empty list if all are."""
     named = np.zeros(patients.size, dtype=bool)
     named[patient_of[are_named(predictions.names, predictions.patients)]] = True
     if not named.any():
@@ -116,14 +109,6 @@ def _patient_names(predictions: Predictions, patients: np.ndarray, patient_of: n
 def _column(name: str, values: np.ndarray) -> dict[str, Any]:
     distinct, places = np.unique(np.asarray(values, dtype=str), return_inverse=True)
     return {"name": one_line(name), "values": list(map(one_line, distinct)), "of": places.tolist()}
-
-
-def _axes(chart: Chart) -> dict[str, list[float]]:
-    """Ends of both axes in the data's units and in the SVG's."""
-    return {
-        "x": [*chart.x_range, FRAME.left, FRAME.left + FRAME.plot_width],
-        "y": [*chart.y_range, FRAME.top + FRAME.plot_height, FRAME.top],
-    }
 
 
 def _shrunk(image: np.ndarray, side: int) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""What a report says in words: how it was made, and what a reader has to know first."""
+"""How a run was made, and what a reader must know first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,133 +10,111 @@ from pneumokeras.core.errors import one_line
 from pneumokeras.core.files import read_csv
 from pneumokeras.data.dataset import RadiographSet, skipped_notice
 from pneumokeras.data.readers.synthetic import are_phantoms
-from pneumokeras.models.saving import ModelDescription
-from pneumokeras.runs.folder import Run
+from pneumokeras.explain.gradcam import METHOD
+from pneumokeras.report.evaluate_run import MAX_SUBGROUPS, RunOnRadiographs
+from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.trials import format_hyperparameters
 
 
-def facts(
-    record: Mapping[str, Any],
-    *,
-    description: ModelDescription,
-    best_hyperparameters: Mapping[str, Any],
-    data: str | PathLike[str] | None,
-    heatmaps: str,
-) -> dict[str, str]:
-    """How a run was made, by name, each on one line.
+def facts(subject: RunOnRadiographs, *, with_heatmaps: bool) -> dict[str, str]:
+    """Return how a run was made, by name, each fact on one line; empty facts are left out.
 
     Args:
-        record: what `run.json` says.
-        description: of the model.
-        best_hyperparameters: the winner's of a search; empty if there was none.
-        data: other radiographs that were evaluated, if it was not the run's own.
-        heatmaps: the method they are made by.
+        subject: the run and the radiographs it was evaluated on.
+        with_heatmaps: whether to name the method of the heatmaps.
     """
-    settings = record["settings"]
-    told = {
+    record, description, data = subject.record, subject.description, subject.data
+    settings, trained_on = record["settings"], record["data"]
+    height, width = description.image_size
+    values = {
         "evaluated radiographs": "" if data is None else str(Path(data).absolute()),
         "command": record["command"],
-        "radiographs": record["data"]["path"],
-        "data fingerprint": record["data"]["fingerprint"],
-        "model": f"{description.architecture}, {' x '.join(map(str, description.image_size))} pixels",
+        "radiographs": trained_on["path"],
+        "data fingerprint": trained_on["fingerprint"],
+        "model": f"{description.architecture}, {height} x {width} pixels",
         "preprocessing": description.preprocessing,
         "weights": description.weights,
-        "search": _search(record),
+        "search": _search(settings, precision=record.get("precision")),
         "training": _stages(settings.get("stages", ())),
         "fine-tuning": _stages(settings.get("fine_tune", ())),
-        "winner": format_hyperparameters(best_hyperparameters) if best_hyperparameters else "",
+        "winner": format_hyperparameters(subject.result.best_hyperparameters),
         "seed": str(record["seed"]),
         "time": ", ".join(
             f"{name} {seconds:.0f} s" for name, seconds in record["timings"].items() if seconds >= 1
         ),
         "started": record["started"],
-        "heatmaps": heatmaps,
+        "heatmaps": METHOD if with_heatmaps else "",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
-    return {name: one_line(fact) for name, fact in told.items() if fact}
+    return {name: one_line(value) for name, value in values.items() if value}
 
 
-def notices(
-    record: Mapping[str, Any],
-    *,
-    run: Run,
-    radiographs: RadiographSet,
-    data: str | PathLike[str] | None,
-    split: str,
-    description: ModelDescription,
-) -> list[str]:
-    """What a reader must know before reading on, a sentence each.
-
-    Args:
-        record: what `run.json` says.
-        run: the run folder.
-        radiographs: those evaluated.
-        data: where they are from, if they are not the run's own.
-        split: which split they are.
-        description: of the model.
-    """
-    told = list(record["data"]["notices"])
-    if data is not None:
-        told = [f"Of the training data: {notice}" for notice in told]
+def notices(subject: RunOnRadiographs) -> list[str]:
+    """Return what a reader must know before reading on, a sentence each, on one line."""
+    radiographs, split, description = subject.radiographs, subject.split, subject.description
+    sentences = list(subject.record["data"]["notices"])
+    if subject.data is not None:
+        sentences = [f"Of the training data: {sentence}" for sentence in sentences]
         if are_phantoms(radiographs.images):
-            told.insert(
+            sentences.insert(
                 0, "These radiographs are synthetic drawings: the figures say nothing about patients."
             )
     if description.began_random:
-        told.append(
-            f"The backbone's weights are {description.weights}: no ImageNet training is behind these figures."
+        sentences.append(
+            f"The backbone's weights are {description.weights}: these figures owe nothing to ImageNet."
         )
     if radiographs.skipped:
-        told.append(skipped_notice(radiographs.skipped))
-    if split != "test" and data is None:
-        told.append(
-            f"These are {split} radiographs, which the model or its threshold was chosen on: figures flatter."
+        sentences.append(skipped_notice(radiographs.skipped))
+    if subject.data is None and split != "test":
+        sentences.append(
+            f"These {split} radiographs were used to choose the model or its threshold,"
+            " so these figures are optimistic."
         )
-    if data is not None or split == "test":
-        told += seen_in_training(run, radiographs)
-    return told
+    else:
+        sentences += _seen_in_training(subject.folder, radiographs)
+    sentences += [
+        f"Column {name} has more than {MAX_SUBGROUPS} values, so it defines no subgroups."
+        for name in subject.ungrouped_columns
+    ]
+    if subject.other is not None:
+        other = open_run(subject.other.run)
+        sentences += _seen_in_training(other, radiographs, whose=f" of {other.folder.resolve().name}")
+    return [one_line(sentence) for sentence in sentences]
 
 
-def seen_in_training(run: Run, radiographs: RadiographSet, *, whose: str = "") -> list[str]:
-    """A sentence on radiographs whose content a run trained or chose on; nothing if there are none.
+def class_counts(subject: RunOnRadiographs) -> dict[str, dict[str, int]]:
+    """Count images by class in each split of the run that has any, and in other radiographs evaluated."""
+    splits = subject.record["data"]["counts"]
+    counts = {split: counts for split, counts in splits.items() if sum(counts.values())}
+    return counts if subject.data is None else {**counts, "evaluated": subject.radiographs.counts}
 
-    Args:
-        run: the run folder.
-        radiographs: those evaluated.
-        whose: by whom, for the sentence, if not by the reported run.
-    """
-    learned = {row["digest"] for row in read_csv(run.splits_path) if row["split"] in ("train", "val")}
+
+def _seen_in_training(run: Run, radiographs: RadiographSet, *, whose: str = "") -> list[str]:
+    """Return a sentence on radiographs with the content of a training or validation radiograph of a run."""
+    rows = read_csv(run.splits_path)
+    learned = {row["digest"] for row in rows if row["split"] in ("train", "val")}
     pairs = zip(radiographs.names, radiographs.digests, strict=True)
     seen = [name for name, digest in pairs if digest in learned]
     if not seen:
         return []
     return [
-        f"{len(seen)} of these {len(radiographs)} radiographs {'was' if len(seen) == 1 else 'were'} also "
-        f"trained or chosen on{whose} (same content), such as {Path(seen[0]).name}: figures flatter."
+        f"{len(seen)} of these {len(radiographs)} radiographs {'was' if len(seen) == 1 else 'were'} also used"
+        f" to train or choose the model{whose} (same content), such as {Path(seen[0]).name},"
+        " so these figures are optimistic."
     ]
 
 
-def class_counts(
-    record: Mapping[str, Any], radiographs: RadiographSet, data: str | PathLike[str] | None
-) -> dict[str, dict[str, int]]:
-    """For each split of the run, and for other radiographs evaluated, images by class."""
-    counts = {split: counts for split, counts in record["data"]["counts"].items() if sum(counts.values())}
-    return counts if data is None else {**counts, "evaluated": radiographs.counts}
-
-
-def _search(record: Mapping[str, Any]) -> str:
-    settings = record["settings"]
+def _search(settings: Mapping[str, Any], *, precision: str | None) -> str:
     if "max_trials" not in settings:
         return ""
     return (
         f"{settings['max_trials']} trials of at most {settings['epochs']} epochs, "
-        f"ranked by {settings['objective']}"
-        + ("; features in bfloat16" if record.get("precision") == "bfloat16" else "")
+        f"ranked by {settings['objective']}" + ("; features in bfloat16" if precision == "bfloat16" else "")
     )
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
-    """What was trained, a clause a stage."""
+    """Describe what was trained, a clause for each stage."""
     return "; ".join(
         f"{stage['trainable']}, at most {stage['epochs']} epochs"
         f" at learning rate {_rate(stage['learning_rate'])}"

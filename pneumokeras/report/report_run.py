@@ -1,44 +1,38 @@
-"""From a run folder to its report: which radiographs, which examples, what a reader has to know."""
+"""Evaluate a run and write its report: the public verb `report_run`, in three steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
-from pneumokeras.core.errors import DataError, one_line
-from pneumokeras.core.files import read_csv
+from pneumokeras.core.errors import one_line
 from pneumokeras.data.audit import Audit, audit
-from pneumokeras.data.dataset import WHOLE, RadiographSet
-from pneumokeras.data.from_path import load_radiographs
-from pneumokeras.data.readers.manifest import read_manifest
+from pneumokeras.data.dataset import WHOLE
 from pneumokeras.data.splits import Splits
-from pneumokeras.evaluation import Evaluation, Predictions, compare, evaluate_predictions
+from pneumokeras.evaluation import Evaluation
 from pneumokeras.evaluation.arguments import check_prevalence
-from pneumokeras.explain.gradcam import METHOD
 from pneumokeras.explain.sanity_checks import check_explanations as checked_explanations
-from pneumokeras.models.saving import ModelDescription, description_of
 from pneumokeras.report.contents import ComparedRuns, ReportContents
+from pneumokeras.report.evaluate_run import (
+    EvaluatedRun,
+    RunOnRadiographs,
+    evaluate_loaded,
+    load_run_and_radiographs,
+)
 from pneumokeras.report.examples import DISAGREEMENTS, examples, shown_examples
-from pneumokeras.report.provenance import class_counts, facts, notices, seen_in_training
+from pneumokeras.report.provenance import class_counts, facts, notices
 from pneumokeras.report.write import require_report_folder, write_report
-from pneumokeras.runs.folder import Run, open_run
-from pneumokeras.runs.result import TuningResult, load_run, write_predictions
-from pneumokeras.training.predict import predict
-
-MAX_SUBGROUPS = 20  # of a column; one with more values, such as an age, is not a grouping
+from pneumokeras.runs.result import write_predictions
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report as written.
+    """A report that was written.
 
     Attributes:
-        evaluation: the figures in it.
-        folder: where `index.html`, `report.json` and the figures lie.
+        evaluation: its scores, curves and operating points.
+        folder: the folder with `index.html`, `report.json` and the figures.
         notices: what a reader has to know, a sentence each.
     """
 
@@ -62,18 +56,20 @@ def report_run(
 ) -> Report:
     """Evaluate a run's model and write the report.
 
+    `pneumokeras.report.evaluate_run.evaluate_run` gives the same numbers and writes nothing.
+
     Args:
         run: the folder of a finished run.
         data: radiographs to evaluate instead of the run's own; taken whole, never split.
-        split: which split of the run, or of `data` if it has splits.
+        split: a split of the run, or of `data` if it has splits.
         out: folder for the report and its predictions; the run folder is then only read. By default `report`
             in the run, `report-<split>` for another split, or `report-data-...` for other radiographs.
         compare_with: the folder of another finished run, to be evaluated on the same radiographs.
         prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        images: put pictures of radiographs into the report; without, it holds figures and names only.
-        check_explanations: test how far the heatmaps can be believed; the model is asked some thousand times.
-        cache: keep the radiographs' features if the run's head was trained on stored ones, so that the next
-            report on the same backbone finds them.
+        images: put pictures of radiographs into the report; without them it holds numbers, curves and names.
+        check_explanations: test how far the heatmaps can be trusted; this takes thousands of predictions.
+        cache: keep the radiographs' features if the run's head was trained on cached features, so that the
+            next report on the same backbone can use them.
         skip_bad: leave out radiographs that cannot be decoded; a notice names them.
 
     Returns:
@@ -81,190 +77,94 @@ def report_run(
 
     Raises:
         RunError: if a run is missing or not finished.
-        DataError: if there is no such split, it has no labels, a radiograph cannot be read, the folder for
-            the report holds something else, the other run has other radiographs in this split, or the
-            prevalence does not lie between 0 and 1.
+        DataError: if there is no such split in `data`, the radiographs have no labels, one of them cannot be
+            read, the folder for the report holds something else, or the other run has other radiographs in
+            this split.
+        SettingsError: if the run has no such split, or the prevalence does not lie between 0 and 1.
         ModelError: if a model cannot be loaded.
+
+    Example:
+        >>> report = pk.report_run("tuner_runs/first", images=False)
+        >>> report.evaluation.split
+        'test'
+        >>> (report.folder / "index.html").exists()
+        True
     """
     if prevalence is not None:
         check_prevalence(prevalence)
-    result, folder = load_run(run), open_run(run)
-    other = None if compare_with is None else load_run(compare_with)
-    description, record = description_of(result.model), folder.record()
-    radiographs = _radiographs(folder, data, split, description)
-    if other is not None and data is None:
-        require_same_radiographs(folder, open_run(other.run), split)
-    if skip_bad:
-        radiographs = radiographs.without_bad()
-    split = radiographs.split or WHOLE
-    target = Path(out) if out is not None else _default_folder(folder, data, split)
-    require_report_folder(target)
-    predictions = predict(result.model, radiographs, cache=cache)
-    columns, ungrouped = _columns(radiographs)
-    evaluation = evaluate_predictions(
-        predictions,
-        operating_points=result.operating_points,
-        split=split,
-        run=one_line(folder.folder.resolve().name),
-        data=None if data is None else one_line(str(Path(data).absolute())),
-        validation=None if data is None and split == "val" else _validation(folder, description.classes),
-        columns={name: columns[name] for name in columns if name not in ungrouped},
-        prevalence=prevalence,
+    subject = load_run_and_radiographs(
+        run, data=data, split=split, compare_with=compare_with, skip_bad=skip_bad
     )
-    told = notices(
-        record, run=folder, radiographs=radiographs, data=data, split=split, description=description
-    )
-    told += [f"Column {name} has more than {MAX_SUBGROUPS} values: no subgroups." for name in ungrouped]
-    compared = None
-    if other is not None:
-        told += seen_in_training(open_run(other.run), radiographs, whose=f" by {other.run.resolve().name}")
-        compared = _compared(other, evaluation, radiographs, images=images, cache=cache)
-    name = split if data is None else Path(data).resolve().name
-    contents = ReportContents(
+    folder = _default_folder(subject) if out is None else Path(out)
+    require_report_folder(folder)
+    evaluated = evaluate_loaded(subject, prevalence=prevalence, cache=cache)
+    contents = report_contents(evaluated, images=images, check_explanations=check_explanations)
+    write_report(contents, folder)
+    predictions = evaluated.evaluation.predictions
+    if data is None and out is None:
+        write_predictions(predictions, subject.folder.predictions_path(subject.split))
+    write_predictions(predictions, folder / "predictions.csv")
+    return Report(evaluated.evaluation, folder, tuple(contents.notices))
+
+
+def report_contents(
+    evaluated: EvaluatedRun, *, images: bool = True, check_explanations: bool = False
+) -> ReportContents:
+    """Gather what a report shows of an evaluated run.
+
+    Args:
+        evaluated: the run and its evaluation, as `evaluate_run` returns them.
+        images: as for `report_run`.
+        check_explanations: as for `report_run`.
+
+    Raises:
+        DataError: if a radiograph cannot be read.
+        ModelError: if the model cannot be explained.
+    """
+    subject, evaluation = evaluated.subject, evaluated.evaluation
+    result, radiographs, description = subject.result, subject.radiographs, subject.description
+    name = subject.split if subject.data is None else Path(subject.data).resolve().name
+    pictures = shown_examples(result.model, radiographs, evaluation, description) if images else {}
+    return ReportContents(
         title=one_line(f"{description.architecture} on {name} radiographs"),
         evaluation=evaluation,
-        class_counts=class_counts(record, radiographs, data),
+        class_counts=class_counts(subject),
         history=result.history,
-        kept_epoch=record.get("best_epoch"),
+        kept_epoch=subject.record.get("best_epoch"),
         trials=[trial.row() for trial in result.trials],
-        objective=record["settings"]["objective"],
-        facts=facts(
-            record,
-            description=description,
-            best_hyperparameters=result.best_hyperparameters,
-            data=data,
-            heatmaps=METHOD if images else "",
-        ),
-        notices=[one_line(notice) for notice in told],
-        columns=columns,
-        audit=_audit(radiographs, data, record["data"]["path"]),
+        objective=subject.record["settings"]["objective"],
+        facts=facts(subject, with_heatmaps=images),
+        notices=notices(subject),
+        columns=subject.columns,
+        audit=_audit(subject),
         explanation_checks=checked_explanations(result.model, radiographs) if check_explanations else None,
-        compared=compared,
-        model=description.json(),
-        **(shown_examples(result.model, radiographs, evaluation) if images else {}),
+        compared=_compared(evaluated, images=images),
+        **pictures,
     )
-    write_report(contents, target)
-    if data is None and out is None:
-        write_predictions(predictions, folder.predictions_path(split))
-    write_predictions(predictions, target / "predictions.csv")
-    return Report(evaluation, target, tuple(contents.notices))
 
 
-def _radiographs(
-    run: Run, data: str | PathLike[str] | None, split: str, description: ModelDescription
-) -> RadiographSet:
-    if data is not None:
-        return load_radiographs(data, split=split, classes=description.classes)
-    found = read_manifest(run.splits_path, classes=description.classes)
-    if split not in found:
-        raise DataError(
-            f"The run has no {split} split. Name radiographs with --data, or another split with --split."
-        )
-    return found[split]
+def _default_folder(subject: RunOnRadiographs) -> Path:
+    suffix = "" if subject.split in ("test", WHOLE) else f"-{subject.split}"
+    source = "" if subject.data is None else f"-data-{Path(subject.data).resolve().name}"
+    folder = subject.folder.report_folder
+    return folder.with_name(f"{folder.name}{source}{suffix}")
 
 
-def _default_folder(run: Run, data: str | PathLike[str] | None, split: str) -> Path:
-    suffix = "" if split in ("test", WHOLE) else f"-{split}"
-    source = "" if data is None else f"-data-{Path(data).resolve().name}"
-    return run.report_folder.with_name(f"{run.report_folder.name}{source}{suffix}")
-
-
-def _columns(radiographs: RadiographSet) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What else is known of each radiograph, by name; and which columns have too many values to group by."""
-    columns = {"subtype": radiographs.subtypes, **radiographs.columns}
-    told = {name: values for name, values in columns.items() if (values != "").any()}
-    return told, [name for name, values in told.items() if np.unique(values).size > MAX_SUBGROUPS]
-
-
-def _validation(run: Run, classes: tuple[str, str]) -> Predictions | None:
-    """What the run's model said of validation; `None` if nobody kept it or a class is missing there."""
-    path = run.predictions_path("val")
-    rows = read_csv(path) if path.exists() else []
-    if {row["label"] for row in rows} != set(classes):
+def _compared(evaluated: EvaluatedRun, *, images: bool) -> ComparedRuns | None:
+    comparison, subject = evaluated.comparison, evaluated.subject
+    if comparison is None:
         return None
-    return Predictions(
-        names=np.array([row["path"] for row in rows]),
-        patients=np.array([row["patient"] for row in rows]),
-        labels=np.array([classes.index(row["label"]) for row in rows]),
-        probabilities=np.array([float(row["probability"]) for row in rows]),
-        class_names=classes,
-    )
-
-
-def _compared(
-    other: TuningResult, evaluation: Evaluation, radiographs: RadiographSet, *, images: bool, cache: bool
-) -> ComparedRuns:
-    """Another run's model on the same radiographs, beside this one's evaluation."""
-    name = one_line(other.run.resolve().name)
-    theirs = evaluate_predictions(
-        predict(other.model, radiographs, cache=cache),
-        operating_points=other.operating_points,
-        split=evaluation.split,
-        run=name,
-        data=evaluation.data,
-    )
-    comparison = compare(theirs, evaluation)
-    shown = comparison.disagreements[:DISAGREEMENTS]
+    shown = comparison.disagreements[:DISAGREEMENTS] if images else comparison.disagreements[:0]
     return ComparedRuns(
         comparison,
-        (name, evaluation.run or "this run"),
-        examples(radiographs, evaluation.predictions, description_of(other.model), shown)
-        if images and shown.size
+        (str(comparison.first.run), subject.name),
+        examples(subject.radiographs, evaluated.evaluation.predictions, subject.description, shown)
+        if shown.size
         else None,
     )
 
 
-def _audit(radiographs: RadiographSet, data: str | PathLike[str] | None, source: str) -> Audit:
-    """Of the evaluated radiographs alone: each is decoded once more, which takes a millisecond or two."""
-    none = radiographs.subset([])
-    source = source if data is None else str(data)
-    return audit(Splits(none, none, radiographs, source=source))
-
-
-NAMED = 3  # radiographs named in an error
-
-
-def require_same_radiographs(first: Run, second: Run, split: str) -> None:
-    """Refuse two runs whose splits of one name are not the same radiographs with the same labels.
-
-    They are compared by content, wherever the files lie and whatever they are called.
-
-    Raises:
-        DataError: if the splits differ; the message names the difference.
-    """
-    ours, theirs = _labels_by_content(first, split), _labels_by_content(second, split)
-    differences = [
-        *_only(first, {content: ours[content] for content in ours.keys() - theirs.keys()}),
-        *_only(second, {content: theirs[content] for content in theirs.keys() - ours.keys()}),
-    ]
-    relabeled = {
-        content: name
-        for content, (name, label) in ours.items()
-        if content in theirs and theirs[content][1] != label
-    }
-    if relabeled:
-        differences.append(f"{len(relabeled)} have other labels, such as {min(relabeled.values())}")
-    if differences:
-        raise DataError(
-            one_line(
-                f"{first.folder} and {second.folder} do not have the same {split} radiographs: "
-                f"{'; '.join(differences)}. Evaluate both on the same other ones, with --data."
-            )
-        )
-
-
-def _labels_by_content(run: Run, split: str) -> dict[str, tuple[str, str]]:
-    """For the content of each radiograph its file's name and its label."""
-    return {
-        row["digest"]: (Path(row["path"]).name, row["label"])
-        for row in read_csv(run.splits_path)
-        if row["split"] == split
-    }
-
-
-def _only(run: Run, found: Mapping[str, tuple[str, str]]) -> list[str]:
-    if not found:
-        return []
-    names = sorted(name for name, _ in found.values())
-    some = ", ".join(names[:NAMED]) + (" and more" if len(names) > NAMED else "")
-    return [f"{len(names)} only in {run.folder.name} ({some})"]
+def _audit(subject: RunOnRadiographs) -> Audit:
+    none = subject.radiographs.subset([])
+    source = subject.record["data"]["path"] if subject.data is None else str(subject.data)
+    return audit(Splits(none, none, subject.radiographs, source=source))

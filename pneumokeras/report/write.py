@@ -1,4 +1,4 @@
-"""A report's folder: every file whole or not at all, the page last."""
+"""Write a report's folder: each file whole or not at all, the page last."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from pneumokeras.core.errors import DataError
 from pneumokeras.core.files import read_json, write_json, write_text
 from pneumokeras.evaluation import Evaluation
-from pneumokeras.evaluation.displays.style import save
-from pneumokeras.evaluation.presentation import describe_point
+from pneumokeras.evaluation.displays import save
+from pneumokeras.evaluation.vocabulary import describe_point
 from pneumokeras.report.contents import ReportContents
 from pneumokeras.report.displays import FIGURES, displays
 from pneumokeras.report.model_card import model_card
@@ -24,12 +24,12 @@ FIGURE_FORMATS = ("png", "svg")
 def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
     """Write a report: report.json, classification_report.txt, MODEL_CARD.md, figures/* and index.html.
 
-    The page holds all it shows and opens offline. Figures that an earlier report left in the folder and that
-    this one has no data for are removed.
+    The page contains everything it shows and opens offline. Figures that an earlier report left in the
+    folder are removed if this one has no data for them.
 
     Args:
         contents: what to show.
-        folder: where; it is made if it is missing. One that holds anything must hold a report.
+        folder: new, empty, or that of an earlier report.
 
     Returns:
         The path of index.html.
@@ -56,15 +56,17 @@ def write_report(contents: ReportContents, folder: str | PathLike[str]) -> Path:
 
 
 def require_report_folder(folder: Path) -> None:
-    """Refuse a place where a report would mix with, or overwrite, what is not ours.
+    """Refuse a folder where a report would overwrite, or mix with, other files.
 
     Raises:
-        DataError: if it is a file, or a folder that holds something but no report.json of ours.
+        DataError: if it is a file, or a folder that holds something but no report.
     """
     if not folder.exists() or (folder.is_dir() and (_is_report(folder) or not any(folder.iterdir()))):
         return
     raise DataError(
-        f"{folder} holds something other than a report. Choose a folder that is new, empty or a report's."
+        f"{folder} holds something other than a report. Choose a new or empty folder with `out`.",
+        path=folder,
+        parameter="out",
     )
 
 
@@ -77,7 +79,7 @@ def _is_report(folder: Path) -> bool:
 
 
 def _classification_reports(evaluation: Evaluation) -> str:
-    """scikit-learn's report at every operating point but the oracle, each headed with which it is."""
+    """Return scikit-learn's report, with a heading, at each operating point except the oracle."""
     parts = []
     for name, result in evaluation.operating_points.items():
         if name != "oracle":
@@ -87,6 +89,6 @@ def _classification_reports(evaluation: Evaluation) -> str:
 
 
 def report_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of report.json, `report.schema.json` beside this module."""
+    """Return the JSON Schema (draft 2020-12) of report.json."""
     path = files("pneumokeras.report") / "report.schema.json"
     return json.loads(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
@@ -160,6 +161,29 @@ def write_predictions(predictions: Predictions, path: str | PathLike[str]) -> No
         )
     )
     write_csv(path, ("path", "patient", "label", "probability"), rows)
+
+
+def read_predictions(path: str | PathLike[str], *, class_names: tuple[str, str]) -> Predictions:
+    """Read predictions that `write_predictions` wrote.
+
+    Args:
+        path: the CSV file.
+        class_names: names of class 0 and class 1.
+
+    Returns:
+        The predictions; without labels if one is missing or is neither of the two.
+    """
+    rows = read_csv(path)
+    labels = [row["label"] for row in rows]
+    return Predictions(
+        names=np.array([row["path"] for row in rows]),
+        patients=np.array([row["patient"] for row in rows]),
+        labels=np.array([class_names.index(label) for label in labels], dtype=int)
+        if set(labels) <= set(class_names)
+        else None,
+        probabilities=np.array([float(row["probability"]) for row in rows]),
+        class_names=class_names,
+    )
 
 
 def _write_history(history: Mapping[str, list[float]], path: Path) -> None:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumokeras.evaluation.displays.style import (
-    BLUE,
-    GRAY,
-    INK,
-    OTHER_POINT_STYLE,
-    POINT_LABELS,
-    POINT_STYLES,
-    SKY,
-    VERMILLION,
-    chart,
-    legend_below,
-    legend_inside,
-    mark_point,
-    new_figure,
-    unit_square,
-    without_mathtext,
+from pneumokeras.evaluation.charts import (
+    LabeledRocCurve,
+    net_benefit_chart,
+    perturbation_chart,
+    precision_recall_chart,
+    reliability_chart,
+    roc_chart,
+    roc_comparison_chart,
+    score_chart,
 )
+from pneumokeras.evaluation.displays.draw import draw
+from pneumokeras.evaluation.displays.style import BLUE, INK, VERMILLION, chart_axes, without_mathtext
 from pneumokeras.evaluation.types import (
     Curve,
     Interval,
@@ -37,12 +32,10 @@ from pneumokeras.evaluation.types import (
     Subgroup,
 )
 
-SCORE_BINS = 50
-
 
 @dataclass(eq=False)
 class ConfusionMatrixDisplay:
-    """Images by truth (rows) and call (columns) at one operating point.
+    """Confusion matrix: images by true class (rows) and predicted class (columns) at one operating point.
 
     Attributes:
         result: the operating point's counts.
@@ -60,7 +53,7 @@ class ConfusionMatrixDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw four cells, each with its count, its share of the row, and its name."""
-        self.ax_, self.figure_ = chart(ax, self.title)
+        self.ax_, self.figure_ = chart_axes(ax, self.title)
         result = self.result
         counts = np.array([[result.tn, result.fp], [result.fn, result.tp]])
         names = (("true negatives", "false positives"), ("false negatives", "true positives"))
@@ -92,7 +85,7 @@ class RocCurveDisplay:
     Attributes:
         curve: x = false positive rate, y = true positive rate.
         auc: the area under it.
-        operating_points: results by name; `oracle` is drawn hollow, for it is not achievable.
+        operating_points: results by name; `oracle` is drawn hollow, since it is not achievable.
         ax_: the axes drawn into.
         figure_: their figure.
     """
@@ -103,20 +96,10 @@ class RocCurveDisplay:
     ax_: Axes = field(init=False, repr=False)
     figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw the curve, the diagonal of chance and the operating points."""
-        self.ax_, self.figure_ = chart(ax, "ROC curve")
-        self.ax_.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="chance")
-        self.ax_.plot(self.curve.x, self.curve.y, color=BLUE, linewidth=2, label=f"AUC {self.auc}")
-        for name, result in self.operating_points.items():
-            specificity, sensitivity = (
-                result.scores[score].estimate for score in ("specificity", "sensitivity")
-            )
-            mark_point(self.ax_, name, 1 - specificity, sensitivity)
-        self.ax_.set_xlabel("false positive rate (1 - specificity)")
-        self.ax_.set_ylabel("true positive rate (sensitivity)")
-        unit_square(self.ax_)
-        legend_inside(self.ax_, "lower right")
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw the curve, the diagonal of chance and the operating points; `kwargs` go to the curve."""
+        chart = roc_chart(self.curve, self.auc, self.operating_points)
+        self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
 
 
@@ -127,8 +110,8 @@ class PrecisionRecallDisplay:
     Attributes:
         curve: x = recall, y = precision.
         average_precision: the area under it, in steps.
-        prevalence: share of PNEUMONIA, in [0, 1]: the precision of calling at random.
-        operating_points: results by name; `oracle` is drawn hollow, for it is not achievable.
+        prevalence: share of PNEUMONIA, in [0, 1]: the precision of predicting at random.
+        operating_points: results by name; `oracle` is drawn hollow, since it is not achievable.
         ax_: the axes drawn into.
         figure_: their figure.
     """
@@ -140,38 +123,18 @@ class PrecisionRecallDisplay:
     ax_: Axes = field(init=False, repr=False)
     figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw the curve, the line of chance and the operating points."""
-        self.ax_, self.figure_ = chart(ax, "Precision-recall curve")
-        self.ax_.axhline(
-            self.prevalence,
-            color=GRAY,
-            linestyle="--",
-            linewidth=1,
-            label=f"prevalence {self.prevalence:.3f}",
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw the curve, the line of chance and the operating points; `kwargs` go to the curve."""
+        chart = precision_recall_chart(
+            self.curve, self.average_precision, self.prevalence, self.operating_points
         )
-        self.ax_.plot(
-            self.curve.x,
-            self.curve.y,
-            color=BLUE,
-            linewidth=2,
-            drawstyle="steps-post",
-            label=f"average precision {self.average_precision}",
-        )
-        for name, result in self.operating_points.items():
-            mark_point(
-                self.ax_, name, result.scores["sensitivity"].estimate, result.scores["precision"].estimate
-            )
-        self.ax_.set_xlabel("recall (sensitivity)")
-        self.ax_.set_ylabel("precision")
-        unit_square(self.ax_)
-        legend_inside(self.ax_, "lower left")
+        self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
 
 
 @dataclass(eq=False)
 class ScoreDistributionDisplay:
-    """What a model says of the radiographs of either class, with the thresholds.
+    """Probabilities that a model gives to the radiographs of either class, with the thresholds.
 
     Attributes:
         predictions: labeled.
@@ -187,26 +150,7 @@ class ScoreDistributionDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a histogram of the probabilities of each class and a line at each threshold."""
-        self.ax_, self.figure_ = chart(ax, "What the model says")
-        edges = np.linspace(0, 1, SCORE_BINS + 1)
-        counts = score_histogram(self.predictions)
-        styles = ((SKY, ""), (VERMILLION, "///"))
-        for row, name, (color, hatch) in zip(counts, self.predictions.class_names, styles, strict=True):
-            self.ax_.stairs(row, edges, label=without_mathtext(name), color=color, linewidth=1.6, hatch=hatch)
-        for name, result in self.operating_points.items():
-            style = POINT_STYLES.get(name, OTHER_POINT_STYLE)
-            dashes = {"default": "--", "validation": "-"}.get(name, ":")
-            self.ax_.axvline(
-                result.point.threshold,
-                color=style["color"],
-                linestyle=dashes,
-                linewidth=1.4,
-                label=without_mathtext(POINT_LABELS.get(name, name)),
-            )
-        self.ax_.set_xlim(0, 1)
-        self.ax_.set_xlabel(f"probability of {without_mathtext(self.predictions.class_names[1])}")
-        self.ax_.set_ylabel("radiographs")
-        legend_below(self.ax_)
+        self.ax_, self.figure_ = draw(score_chart(self.predictions, self.operating_points), ax)
         return self
 
 
@@ -215,53 +159,29 @@ class ReliabilityDisplay:
     """Reliability curve: whether probabilities mean what they say.
 
     Attributes:
-        bins: of equal width; the empty ones are left out.
-        calibration_error: the expected one.
+        bins: of equal width; empty ones are left out.
+        calibration_error: the expected calibration error.
+        positive: name of class 1.
         ax_: the axes drawn into.
         figure_: their figure.
     """
 
     bins: Sequence[ReliabilityBin]
     calibration_error: Interval
+    positive: str = "PNEUMONIA"
     ax_: Axes = field(init=False, repr=False)
     figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw the share of PNEUMONIA in each bin with its interval, and the diagonal of perfection."""
-        self.ax_, self.figure_ = chart(ax, "Reliability")
-        bins = [bin_ for bin_ in self.bins if bin_.images]
-        said = [bin_.mean_probability for bin_ in bins]
-        seen = np.array([bin_.observed.estimate for bin_ in bins])
-        ends = np.array([[bin_.observed.low for bin_ in bins], [bin_.observed.high for bin_ in bins]])
-        self.ax_.plot(
-            [0, 1],
-            [0, 1],
-            color=GRAY,
-            linestyle="--",
-            linewidth=1,
-            label="probabilities mean what they say",
-        )
-        self.ax_.errorbar(
-            said,
-            seen,
-            yerr=np.maximum(np.abs(ends - seen), 0),
-            color=BLUE,
-            marker="o",
-            markersize=5,
-            capsize=2,
-            elinewidth=1,
-            label=f"calibration error {self.calibration_error}",
-        )
-        self.ax_.set_xlabel("mean probability in the bin")
-        self.ax_.set_ylabel("share of PNEUMONIA")
-        unit_square(self.ax_)
-        legend_below(self.ax_)
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw the observed share in each bin and the diagonal; `kwargs` go to the curve."""
+        chart = reliability_chart(self.bins, self.calibration_error, positive=self.positive)
+        self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
 
 
 @dataclass(eq=False)
 class NetBenefitDisplay:
-    """Decision curve: what calling by the model is worth, against calling all and calling none.
+    """Decision curve: the net benefit of a model beside those of predicting all positive and none.
 
     Attributes:
         benefit: the curves.
@@ -273,22 +193,9 @@ class NetBenefitDisplay:
     ax_: Axes = field(init=False, repr=False)
     figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw the three curves, from a little below 0 upward."""
-        self.ax_, self.figure_ = chart(ax, "Net benefit")
-        curves = (
-            (self.benefit.model, BLUE, "-", "this model"),
-            (self.benefit.treat_all, VERMILLION, "-.", "call all"),
-            (self.benefit.treat_none, GRAY, "--", "call none"),
-        )
-        for values, color, dashes, name in curves:
-            self.ax_.plot(self.benefit.thresholds, values, color=color, linestyle=dashes, label=name)
-        highest = max(float(self.benefit.model.max()), float(self.benefit.treat_all.max()), 0.05)
-        self.ax_.set_xlim(0, 1)
-        self.ax_.set_ylim(-0.25 * highest, 1.08 * highest)
-        self.ax_.set_xlabel("threshold")
-        self.ax_.set_ylabel("net benefit, true calls per radiograph")
-        legend_below(self.ax_)
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw the three curves, from a little below 0 upward; `kwargs` go to the model's curve."""
+        self.ax_, self.figure_ = draw(net_benefit_chart(self.benefit), ax, **kwargs)
         return self
 
 
@@ -297,7 +204,7 @@ class SubgroupsDisplay:
     """Sensitivity and specificity of subgroups, with their intervals.
 
     Attributes:
-        subgroups: one row each.
+        subgroups: a row each.
         ax_: the axes drawn into.
         figure_: their figure.
     """
@@ -307,10 +214,9 @@ class SubgroupsDisplay:
     figure_: Figure = field(init=False, repr=False)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw a row for each subgroup, from above; hollow where there are few patients."""
-        if ax is None:
-            ax = new_figure(5.6, 1.5 + 0.45 * len(self.subgroups)).add_subplot()
-        self.ax_, self.figure_ = chart(ax, "Subgroups")
+        """Draw a row for each subgroup, the first on top; hollow marks mean few patients."""
+        size = (5.6, 1.5 + 0.45 * len(self.subgroups))
+        self.ax_, self.figure_ = chart_axes(ax, "Subgroups", size=size)
         styles = {"sensitivity": (BLUE, "o", -0.12), "specificity": (VERMILLION, "s", 0.12)}
         for score, (color, marker, offset) in styles.items():
             for row, group in enumerate(self.subgroups):
@@ -333,27 +239,11 @@ class SubgroupsDisplay:
         self.ax_.set_yticks(range(len(names)), [without_mathtext(name) for name in names])
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
         self.ax_.set_xlim(-0.02, 1.02)
-        self.ax_.set_xlabel("share, with its 95 % interval; hollow: few patients")
+        self.ax_.set_xlabel("share, with its 95% interval; hollow: few patients")
         self.ax_.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9, frameon=False, borderaxespad=0.3
         )
         return self
-
-
-class LabeledRocCurve(NamedTuple):
-    """The ROC curve of a named model.
-
-    Attributes:
-        name: the model's, as the legend shows it.
-        curve: x = false positive rate, y = true positive rate.
-        auc: the area under it.
-        result: at the operating point to mark.
-    """
-
-    name: str
-    curve: Curve
-    auc: Interval
-    result: OperatingPointResult
 
 
 @dataclass(eq=False)
@@ -374,39 +264,13 @@ class RocComparisonDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw both curves and the diagonal of chance."""
-        self.ax_, self.figure_ = chart(ax, "ROC curves")
-        self.ax_.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="chance")
-        styles: tuple[dict[str, Any], ...] = (
-            {"color": BLUE, "linestyle": "-", "marker": "o"},
-            {"color": VERMILLION, "linestyle": "-.", "marker": "s"},
-        )
-        for side, style in zip((self.first, self.second), styles, strict=True):
-            scores = side.result.scores
-            line = {**style, "marker": "none"}
-            self.ax_.plot(
-                side.curve.x,
-                side.curve.y,
-                linewidth=2,
-                label=f"{without_mathtext(side.name)}, AUC {side.auc}",
-                **line,
-            )
-            self.ax_.plot(
-                [1 - scores["specificity"].estimate],
-                [scores["sensitivity"].estimate],
-                markersize=8,
-                zorder=3,
-                **{**style, "linestyle": "none"},
-            )
-        self.ax_.set_xlabel("false positive rate (1 - specificity)")
-        self.ax_.set_ylabel("true positive rate (sensitivity)")
-        unit_square(self.ax_)
-        legend_below(self.ax_)
+        self.ax_, self.figure_ = draw(roc_comparison_chart(self.first, self.second), ax)
         return self
 
 
 @dataclass(eq=False)
 class PerturbationDisplay:
-    """What a model says while pixels are taken away, or given back, in a heatmap's order and at random.
+    """Probability while pixels are taken away, or given back, in a heatmap's order and at random.
 
     Attributes:
         kind: `"deletion"` or `"insertion"`.
@@ -426,28 +290,6 @@ class PerturbationDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw both curves."""
-        self.ax_, self.figure_ = chart(ax, f"{self.kind.capitalize()} in the heatmaps' order")
-        self.ax_.plot(self.shares, self.scores, color=BLUE, linewidth=2, label="heatmap's order")
-        self.ax_.plot(self.shares, self.control, color=VERMILLION, linestyle="--", label="random order")
-        self.ax_.set_xlim(0, 1)
-        self.ax_.set_ylim(0, 1.02)
-        changed = "taken away" if self.kind == "deletion" else "given back"
-        self.ax_.set_xlabel(f"share of pixels {changed}")
-        self.ax_.set_ylabel("mean probability of PNEUMONIA")
-        legend_below(self.ax_)
+        chart = perturbation_chart(self.kind, self.shares, self.scores, self.control)
+        self.ax_, self.figure_ = draw(chart, ax)
         return self
-
-
-def score_histogram(predictions: Predictions) -> np.ndarray:
-    """How many radiographs of each class have a probability in each of `SCORE_BINS` bins of equal width.
-
-    Returns:
-        `(2, SCORE_BINS)` integers.
-    """
-    labels = predictions.require_labels()
-    return np.stack(
-        [
-            np.histogram(predictions.probabilities[labels == label], SCORE_BINS, range=(0, 1))[0]
-            for label in (0, 1)
-        ]
-    )

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from pneumokeras.evaluation.displays.style import (
-    BLUE,
-    GRAY,
-    INK,
-    SKY,
-    VERMILLION,
-    chart,
-    legend_below,
-    number_bars,
-    without_mathtext,
-)
+from pneumokeras.evaluation.charts import epoch_chart
+from pneumokeras.evaluation.displays.draw import draw
+from pneumokeras.evaluation.displays.style import INK, SKY, VERMILLION, chart_axes, without_mathtext
 
 
 @dataclass(eq=False)
 class ClassDistributionDisplay:
-    """How many radiographs of each class there are in each split.
+    """Number of radiographs of each class in each split.
 
     Attributes:
         counts: for each split, images by class.
@@ -41,7 +31,7 @@ class ClassDistributionDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw a group of bars for each split, each bar with its number."""
-        self.ax_, self.figure_ = chart(ax, "Radiographs by split and class")
+        self.ax_, self.figure_ = chart_axes(ax, "Radiographs by split and class")
         positions = np.arange(len(self.counts))
         class_names = list(dict.fromkeys(name for counts in self.counts.values() for name in counts))
         width = 0.8 / len(class_names)
@@ -55,7 +45,7 @@ class ClassDistributionDisplay:
                 edgecolor="white",
                 hatch=("", "///")[i % 2],
             )
-            number_bars(self.ax_, bars)
+            self.ax_.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=9, color=INK)
         self.ax_.set_xticks(positions, [without_mathtext(name) for name in self.counts])
         self.ax_.tick_params(axis="x", length=0)
         self.ax_.set_ylabel("radiographs")
@@ -83,11 +73,7 @@ class AccuracyCurvesDisplay:
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw training and validation accuracy."""
-        self.ax_, self.figure_ = chart(ax, "Accuracy at threshold 0.5")
-        _draw_epochs(
-            self.ax_, self.history, self.best_epoch, {"accuracy": "training", "val_accuracy": "validation"}
-        )
-        self.ax_.set_ylabel("accuracy")
+        self.ax_, self.figure_ = draw(epoch_chart("accuracy", self.history, self.best_epoch), ax)
         return self
 
 
@@ -108,61 +94,6 @@ class LossCurvesDisplay:
     figure_: Figure = field(init=False, repr=False)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw training and validation loss, and say that they are not the same quantity."""
-        self.ax_, self.figure_ = chart(ax, "Loss")
-        labels = {
-            "loss": "training (class-weighted, with penalty)",
-            "val_loss": "validation (plain cross-entropy)",
-        }
-        _draw_epochs(self.ax_, self.history, self.best_epoch, labels)
-        self.ax_.set_ylabel("loss")
+        """Draw training and validation loss; their labels say that these are not the same quantity."""
+        self.ax_, self.figure_ = draw(epoch_chart("loss", self.history, self.best_epoch), ax)
         return self
-
-
-def learning_rate_reductions(history: Mapping[str, Sequence[float]]) -> list[int]:
-    """The epochs, counted from 1, that began with a lower learning rate than the one before, stages apart."""
-    pairs = pairwise(history.get("learning_rate", ()))
-    starts = {epoch for epoch, _ in stage_starts(history)}
-    return [
-        epoch
-        for epoch, (before, after) in enumerate(pairs, start=2)
-        if after < before and epoch not in starts
-    ]
-
-
-def stage_starts(history: Mapping[str, Sequence[float]]) -> list[tuple[int, float]]:
-    """The epochs, counted from 1, with which a further stage began, and the number of each stage."""
-    pairs = pairwise(history.get("stage", ()))
-    return [(epoch, after) for epoch, (before, after) in enumerate(pairs, start=2) if after != before]
-
-
-def _draw_epochs(
-    ax: Axes, history: Mapping[str, Sequence[float]], best_epoch: int | None, labels: Mapping[str, str]
-) -> None:
-    """Draw a training and a validation figure over epochs counted from 1, in that order."""
-    (train, train_label), (val, val_label) = labels.items()
-    epochs = range(1, len(history[train]) + 1)
-    for i, epoch in enumerate(learning_rate_reductions(history)):
-        label = "learning rate reduced" if i == 0 else None
-        ax.axvline(epoch - 0.5, color=GRAY, linestyle=":", linewidth=1, label=label)
-    for i, (epoch, _) in enumerate(stage_starts(history)):
-        label = "next stage of fine-tuning" if i == 0 else None
-        ax.axvline(epoch - 0.5, color=INK, linestyle="-.", linewidth=1, label=label)
-    ax.plot(epochs, history[train], color=BLUE, marker="o", markersize=4, label=train_label)
-    ax.plot(epochs, history[val], color=VERMILLION, linestyle="--", marker="s", markersize=4, label=val_label)
-    if best_epoch is not None:
-        ax.plot(
-            [best_epoch],
-            [history[val][best_epoch - 1]],
-            linestyle="none",
-            marker="o",
-            markersize=13,
-            markerfacecolor="none",
-            markeredgecolor=INK,
-            markeredgewidth=1.4,
-            label=f"epoch kept ({best_epoch})",
-        )
-    ax.set_xlabel("epoch")
-    ax.set_xlim(0.5, len(epochs) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    legend_below(ax)  # inside, it would lie on one line or another
