@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
     from pneumokeras.explain.sanity_checks import ExplanationChecks
 
-TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
-
 
 @dataclass(frozen=True, eq=False)
 class Examples:

@@ -29,8 +29,9 @@ from pneumokeras.report.charts import (
     threshold_charts,
     training_charts,
 )
-from pneumokeras.report.contents import TRIAL_COLUMNS, ComparedRuns, Examples, ReportContents
+from pneumokeras.report.contents import ComparedRuns, Examples, ReportContents
 from pneumokeras.report.page_data import Encoded, encoded, page_data, script_json
+from pneumokeras.runs.trials import TRIAL_COLUMNS
 
 LARGEST_PAGE = 5_000_000  # bytes
 PICTURE_SIDE = (
