@@ -43,7 +43,7 @@ from .training.fit import fit
 from .training.loop import FitResult, set_seed
 from .training.predict import predict
 from .training.progress import TuningProgress
-from .training.stages import Stage
+from .training.settings import Stage
 from .training.tune import tune
 
 __all__ = [

@@ -24,6 +24,7 @@ from pneumokeras.training.feature_store import cache_folder, clear_cache, stored
 from pneumokeras.training.features import Extractor, Views
 from pneumokeras.training.loop import fit_on
 from pneumokeras.training.predict import predict
+from pneumokeras.training.settings import BatchSettings
 from pneumokeras.training.tune import tune
 
 SIDE = 32
@@ -286,7 +287,9 @@ class TestMaps:
         assert extractor.missing_bytes(sets) == 32 * 16 * 16 * 2
 
     def test_features_larger_than_memory_are_trained_on_from_disk(self, cache, spot_splits, monkeypatch):
-        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=2)
+        images = ImageBatches.of(
+            spot_splits.train, spot_splits.val, BatchSettings(views=2), image_size=(SIDE, SIDE)
+        )
         sets = [Views(images.train, 2), Views(images.val)]
         rows = extractor_of(map_network()).features(sets).rows
 
@@ -399,10 +402,8 @@ class TestProof:
         images = ImageBatches.of(
             spot_splits.train,
             spot_splits.val,
+            BatchSettings(views=2, batch_size=24, class_weights={0: 0.5, 1: 1.5}),
             image_size=(SIDE, SIDE),
-            views=2,
-            batch_size=24,
-            class_weights={0: 0.5, 1: 1.5},
         )
         hp, extractor = keras_tuner.HyperParameters(), extractor_of(hypermodel.feature_extractor())
         rows = extractor.features([Views(images.train, 2), Views(images.val)]).rows

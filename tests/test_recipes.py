@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pneumokeras as pk
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.evaluation import Interval, Predictions
 from pneumokeras.recipes.catalog import recipe_names, recipe_text, reference_names
 from pneumokeras.recipes.configuration import Configuration, with_changes
@@ -27,12 +27,13 @@ from pneumokeras.recipes.reproduce import (
 )
 from pneumokeras.recipes.rows import Row
 from pneumokeras.recipes.table import figure, spread
-from pneumokeras.recipes.train import build, kept_epoch, parameters, train
+from pneumokeras.recipes.train import build, parameters, train
 from pneumokeras.runs.folder import open_run
 from pneumokeras.runs.result import load_run
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.fit import fit
-from pneumokeras.training.stages import Stage, require_parts
+from pneumokeras.training.settings import Stage
+from pneumokeras.training.stages import kept_epoch, require_parts
 from tests.calling import call, error_line
 
 REFERENCES = reference_names()
@@ -319,7 +320,10 @@ class TestAFileOfYourOwn:
             (re.sub("stages = .*", "stages = 3", TINY), "stages as a list of tables"),
             (changed("title =", "title "), "is no recipe"),
             (changed("width = 4", "widht = 4"), "Unknown key 'widht' in hyperparameters"),
-            (changed("learning_rate = 1e-3", "learning_rate = inf"), "a finite learning rate above 0"),
+            (
+                changed("learning_rate = 1e-3", "learning_rate = inf"),
+                "learning_rate as a finite number above 0",
+            ),
             (changed("depth = 2", "depth = 0"), "depth in hyperparameters as a whole number of at least 1"),
             (
                 changed("dropout = 0.2", "dropout = 2"),
@@ -352,11 +356,11 @@ class TestAFileOfYourOwn:
     def test_a_search_refuses_what_it_would_leave_out(self):
         searched = load_recipe("resnet50-tuner").variant(CORRECTED)
         for settings in ({"class_weights": "none"}, {"schedule": Schedule(keep="last")}, {"head": "linear"}):
-            with pytest.raises(DataError, match="A search has its own"):
+            with pytest.raises(SettingsError, match="A search has its own"):
                 replace(searched, **settings)
-        with pytest.raises(DataError, match="a backbone to search a head for"):
+        with pytest.raises(SettingsError, match="a backbone to search a head for"):
             replace(searched, model="compact-cnn")
-        with pytest.raises(DataError, match="Expected one of these thresholds"):
+        with pytest.raises(SettingsError, match="Expected one of these as `threshold`"):
             replace(searched, threshold_on="test")
 
     def test_the_command_shows_a_file_that_is_a_beginning_for_ones_own(self, tmp_path):
@@ -460,7 +464,7 @@ class TestTraining:
             begun.append(model.get_layer("logit").get_weights()[0])
             raise DataError("far enough")
 
-        monkeypatch.setattr("pneumokeras.recipes.train.fit_stages", stopped)
+        monkeypatch.setattr("pneumokeras.training.pipeline.fit_stages", stopped)
         configuration = Configuration.for_model("mobilenetv3small", weights="none", image_size=32)
         for seed in (0, 0, 1):
             with pytest.raises(DataError, match="far enough"):
@@ -487,7 +491,7 @@ class TestTheKeptEpoch:
     def test_it_is_the_one_whose_weights_are_kept(self, keep, epoch):
         configuration = Configuration.for_model("compact-cnn", schedule=Schedule(keep=keep))
         history = {"stage": [1.0, 1.0, 2.0, 2.0, 2.0], "val_auc": [0.7, 0.9, 0.6, 0.8, 0.5]}
-        assert kept_epoch(history, configuration) == epoch
+        assert kept_epoch(history, configuration.fit_settings(seed=0)) == epoch
 
     @pytest.mark.parametrize("keep", ["best", "best of last stage", "last"])
     def test_the_model_scores_what_the_history_says_of_it(self, keep, spot_splits):
@@ -518,7 +522,7 @@ class TestTheKeptEpoch:
             schedule=schedule,
             objective="val_loss",
         )
-        kept = kept_epoch(fitted.history, configuration)
+        kept = kept_epoch(fitted.history, configuration.fit_settings(seed=0))
         assert (kept < 3) == (keep == "best")
         scores = predict(fitted.model, spot_splits.val)
         assert roc_auc(scores.labels, scores.probabilities) == pytest.approx(fitted.history["val_auc"][kept])

@@ -8,14 +8,21 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from typing import Any
 
-from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 from pneumokeras.training.callbacks import Schedule
-from pneumokeras.training.objectives import require_objective
-from pneumokeras.training.stages import Stage
+from pneumokeras.training.settings import (
+    BatchSettings,
+    ClassWeights,
+    FitSettings,
+    SearchSettings,
+    Stage,
+    is_number,
+    require_whole,
+)
 
 _WITH_TWO_LOGITS = tuple(
     name for name, network in REFERENCE_CNNS.items() if "two_logits" in signature(network).parameters
@@ -31,10 +38,9 @@ class Search:
     """A random search, for a recipe that tunes its head.
 
     Attributes:
-        max_trials: how many configurations.
-        epochs: at most, of each trial and of the winner's fit.
-        units, dropout, l2, learning_rate: what the search draws from; `None` for what `TransferHyperModel`
-            draws from.
+        max_trials: number of configurations to try.
+        epochs: maximum number of epochs of each trial and of the winner's fit.
+        units, dropout, l2, learning_rate: search ranges; `None` for those of `TransferHyperModel`.
     """
 
     max_trials: int = 10
@@ -46,14 +52,14 @@ class Search:
 
     @property
     def ranges(self) -> dict[str, Any]:
-        """What is drawn from, as far as it is said."""
+        """The search ranges that were set."""
         ranges = {name: getattr(self, name) for name in ("units", "dropout", "l2", "learning_rate")}
         return {name: value for name, value in ranges.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that decides what is trained, and how, but the radiographs and the seed.
+    """Everything that determines a training except the data and the seed.
 
     Attributes:
         model: a backbone's name, a reference network's, or `"compact-cnn"`.
@@ -61,24 +67,24 @@ class Configuration:
         weights: of a backbone: `"imagenet"`, `"none"` or a file.
         preprocessing: of a backbone: `"native"` or `"rescale"`.
         head: of a backbone, a name of `pneumokeras.models.head.HEADS`; `None` for the tunable one.
-        two_logits: train a network of two logits as such, and reduce it to one afterwards.
+        two_logits: train a network with two logits, and reduce it to one afterwards.
         hyperparameters: of the tunable head or of `compact-cnn`.
         search: a random search instead of stages.
         augmentation: arguments of `RadiographDataGenerator`; false for `None`.
-        views: as for `pneumokeras.fit`.
-        oversample: as for `pneumokeras.fit`.
+        views: as in `pneumokeras.fit`.
+        oversample: as in `pneumokeras.fit`.
         class_weights: `"balanced"`, `"none"`, or a weight for `NORMAL` and one for `PNEUMONIA`, whatever
-            class 0 and class 1 are called in the data.
-        batch_size: radiographs a step.
+            the names of class 0 and class 1 in the data.
+        batch_size: radiographs per step.
         keep_val: keep the val split however small it is.
-        objective: what makes an epoch the best.
-        stages: what is trained one after the other.
-        schedule: how each stage is watched.
+        objective: decides which epoch is the best.
+        stages: trained one after the other.
+        schedule: when the learning rate falls, when each stage stops, which weights are kept.
         threshold: the rule that chooses the operating point.
-        threshold_on: `"val"`, or `"test"` as some documents have it, which is no result.
+        threshold_on: `"val"`, or `"test"` as in some documents, whose figures are no results.
 
     Raises:
-        DataError: if a setting is unknown or out of range, or settings do not go together.
+        SettingsError: if a setting is unknown or out of range, or settings do not go together.
     """
 
     model: str
@@ -105,84 +111,111 @@ class Configuration:
         _require_model(self.model)
         if (self.search is None) == (not self.stages):
             received = "both" if self.stages else "neither"
-            raise DataError(f"Expected either stages or a search for {self.model}. Received {received}.")
+            raise SettingsError(
+                f"Expected either `stages` or a `search` for {self.model}. Received {received}.",
+                parameter="stages",
+            )
+        require_whole("image_size", self.image_size)
+        self._require_model_settings()
+        _ = self.fit_settings(seed=0)
         if self.search is not None:
-            self._require_what_a_search_does()
-        self._require_what_the_model_takes()
-        weights = self.class_weights
-        if weights not in ("balanced", "none") and (
-            isinstance(weights, str)
-            or set(weights) != {"NORMAL", "PNEUMONIA"}
-            or not all(_is_number(weight) and weight > 0 for weight in weights.values())
-        ):
-            raise DataError(
-                "Expected class_weights as balanced, none, or a weight above 0 for NORMAL and one for "
-                f"PNEUMONIA. Received {weights!r}."
-            )
-        if self.oversample is not None and self.class_weights == "balanced":
-            raise DataError(
-                'Expected oversample or balanced class weights, received both. Say class_weights = "none".'
-            )
-        require_objective(self.objective)
+            self._require_search_settings(self.search)
         if self.threshold_on not in ("val", "test"):
-            raise DataError(f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.")
-        _ = self.generator  # refuses what is out of range
+            raise SettingsError(
+                f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.",
+                parameter="threshold_on",
+            )
 
-    def _require_what_the_model_takes(self) -> None:
-        """Refuse settings that would be left out of account, and sizes that no network can have."""
+    def _require_model_settings(self) -> None:
+        """Refuse settings that the model would ignore."""
         if not self.has_backbone:
             defaults = {"weights": "imagenet", "preprocessing": "native", "head": None}
             for name, default in defaults.items():
                 if getattr(self, name) != default:
-                    raise DataError(f"{name} belongs to a backbone, not to {self.model}.")
+                    raise SettingsError(
+                        f"`{name}` belongs to a backbone, not to {self.model}.", parameter=name
+                    )
         if self.two_logits and self.model not in _WITH_TWO_LOGITS:
-            raise DataError(
-                f"{self.model} has no two logits to train. Expected two_logits beside one of "
-                f"{', '.join(_WITH_TWO_LOGITS)}."
+            raise SettingsError(
+                f"{self.model} has no two logits to train. Expected `two_logits` with one of "
+                f"{', '.join(_WITH_TWO_LOGITS)}.",
+                parameter="two_logits",
             )
+        self._require_hyperparameters()
+
+    def _require_hyperparameters(self) -> None:
         known: Mapping[str, float] = {}
         if self.head is None and self.search is None:
             known = _HYPERPARAMETERS.get("backbone" if self.has_backbone else self.model, {})
         if self.hyperparameters and not known:
-            raise DataError(
-                "Expected hyperparameters beside compact-cnn, or a backbone whose head is tunable and not "
-                f"searched. Received {dict(self.hyperparameters)} for {self.model}."
+            raise SettingsError(
+                "Expected `hyperparameters` beside compact-cnn, or a backbone whose head is tunable and not "
+                f"searched. Received {dict(self.hyperparameters)} for {self.model}.",
+                parameter="hyperparameters",
             )
         if unknown := sorted(set(self.hyperparameters) - set(known)):
             raise SettingsError(
-                f"Unknown key {unknown[0]!r} in hyperparameters. Expected {', '.join(sorted(known))}."
+                f"Unknown key {unknown[0]!r} in `hyperparameters`. Expected {', '.join(sorted(known))}.",
+                parameter="hyperparameters",
             )
         for name, value in self.hyperparameters.items():
             if isinstance(known[name], int):
                 fits, expected = type(value) is int and value >= 1, "a whole number of at least 1"
             else:
-                fits, expected = _is_number(value) and 0 <= value < 1, "a number from 0 to below 1"
+                fits, expected = is_number(value) and 0 <= value < 1, "a number from 0 to below 1"
             if not fits:
-                raise DataError(f"Expected {name} in hyperparameters as {expected}. Received {value!r}.")
+                raise SettingsError(
+                    f"Expected {name} in `hyperparameters` as {expected}. Received {value!r}.",
+                    parameter="hyperparameters",
+                )
 
-    def _require_what_a_search_does(self) -> None:
-        """Refuse what `pneumokeras.tune` would leave out of account."""
+    def _require_search_settings(self, search: Search) -> None:
+        """Refuse settings that `pneumokeras.tune` would ignore."""
         if not self.has_backbone:
-            raise DataError(f"Expected a backbone to search a head for. Received {self.model}.")
+            raise SettingsError(
+                f"Expected a backbone to search a head for. Received {self.model}.", parameter="search"
+            )
         fixed = {"head": None, "class_weights": "balanced", "oversample": None, "schedule": Schedule()}
         for name, value in fixed.items():
             if getattr(self, name) != value:
-                raise DataError(f"A search has its own {name}. Expected none beside it.")
+                raise SettingsError(
+                    f"A search has its own {name}. Expected no `{name}` beside it.", parameter=name
+                )
         if self.threshold not in (Fixed(), BalancedAccuracy()) or self.threshold_on != "val":
-            raise DataError(
+            raise SettingsError(
                 "A search ends at 0.5 and at the highest balanced accuracy on val whose sensitivity is at "
-                "least 0.95. Expected one of these thresholds beside it."
+                "least 0.95. Expected one of these as `threshold` beside it.",
+                parameter="threshold",
             )
+        SearchSettings(max_trials=search.max_trials, epochs=search.epochs)  # refuses what is out of range
+
+    def fit_settings(self, *, seed: int) -> FitSettings:
+        """Return the settings that `pneumokeras.fit` shares, with a seed.
+
+        Raises:
+            SettingsError: if one of them is unknown, out of range, or does not go with another.
+        """
+        batches = BatchSettings(
+            batch_size=self.batch_size,
+            views=self.views,
+            generator=self.generator,
+            class_weights=_by_class_number(self.class_weights),
+            oversample=self.oversample,
+            seed=seed,
+        )
+        return FitSettings(
+            batches=batches, stages=self.stages, objective=self.objective, schedule=self.schedule
+        )
 
     @property
     def generator(self) -> RadiographDataGenerator:
-        """What augments the training radiographs."""
+        """The augmentation of the training radiographs."""
         optional = {
             name
             for name, parameter in signature(RadiographDataGenerator).parameters.items()
             if "None" in str(parameter.annotation)
         }
-        arguments = {
+        arguments: dict[str, Any] = {
             name: None if value is False and name in optional else value
             for name, value in self.augmentation.items()
         }
@@ -199,29 +232,31 @@ class Configuration:
         return MODELS[self.model].has_backbone
 
     def settings(self) -> dict[str, Any]:
-        """As plain JSON, as a run keeps it."""
+        """Return the configuration as JSON, as a run keeps it."""
         plain = {**asdict(self), "stages": [stage.settings() for stage in self.stages]}
         plain["threshold"] = {"policy": self.threshold.name, **asdict(self.threshold)}  # type: ignore[call-overload]
-        plain = json.loads(json.dumps(plain))  # lists for tuples, so that it equals what was written down
+        plain = json.loads(json.dumps(plain))  # lists for tuples, so that it equals what was written
         return {name: value for name, value in plain.items() if value not in (None, {}, [])}
 
     @classmethod
     def for_model(cls, model: str, **settings: Any) -> Configuration:
-        """A plain one for a model without a recipe: its head for 10 epochs, or all of it for 30.
+        """Return the default configuration for a model without a recipe.
+
+        A backbone's head is trained for 10 epochs, any other network for 30.
 
         Args:
-            model: as in `model`.
-            **settings: whatever is to be another.
+            model: as in `Configuration`.
+            **settings: attributes that replace the defaults.
 
         Raises:
-            DataError: if there is no such model, or settings do not go together.
+            SettingsError: if there is no such model, or settings do not go together.
         """
         _require_model(model)
         backbone = MODELS[model].has_backbone
         stage = (
-            Stage("head", 10, 1e-3)
+            Stage("head", epochs=10, learning_rate=1e-3)
             if backbone
-            else Stage("all", 30, 1e-3, batch_norm="update", optimizer="adam")
+            else Stage("all", epochs=30, learning_rate=1e-3, batch_norm="update", optimizer="adam")
         )
         defaults: dict[str, Any] = {
             "image_size": MODELS[model].image_size,
@@ -232,21 +267,28 @@ class Configuration:
         return cls(model, **(defaults | settings))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool)
+def _by_class_number(weights: str | Mapping[str, float]) -> ClassWeights:
+    """Return class weights by class number, `None` for none; what is neither is left for the check."""
+    if weights == "none":
+        return None
+    if isinstance(weights, Mapping) and set(weights) == {"NORMAL", "PNEUMONIA"}:
+        return {0: weights["NORMAL"], 1: weights["PNEUMONIA"]}
+    return weights  # type: ignore[return-value]
 
 
 def _require_model(name: str) -> None:
     if name not in MODELS:
-        raise DataError(f"Unknown model {name!r}. Expected one of {', '.join(MODELS)}.")
+        raise SettingsError(
+            f"Unknown model {name!r}. Expected `model` as one of {', '.join(MODELS)}.", parameter="model"
+        )
 
 
 def with_changes(configuration: Configuration, **changes: Any) -> Configuration:
-    """The same, but for what is said otherwise; `None` says nothing.
+    """Return a copy with `changes` applied; values of `None` are ignored.
 
     Args:
-        configuration: where to start.
-        **changes: attributes of `Configuration`, `epochs` of every stage or of the search.
+        configuration: the configuration to change.
+        **changes: attributes of `Configuration`; `epochs` of every stage or of the search.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     epochs = changes.pop("epochs", None)

@@ -119,7 +119,8 @@ def load_recipe(name: str | PathLike[str]) -> Recipe:
     try:
         return _parsed(Path(name).stem, tomllib.loads(text))
     except (tomllib.TOMLDecodeError, DataError, SettingsError) as error:
-        raise DataError(f"{name} is no recipe: {error}") from error
+        fault = str(error).replace("`", "")  # the keys of the file, not parameters or options
+        raise DataError(f"{name} is no recipe: {fault}") from error
 
 
 def _parsed(name: str, content: Mapping[str, Any]) -> Recipe:

@@ -24,11 +24,12 @@ from pneumokeras.recipes.configuration import Configuration, with_changes
 from pneumokeras.recipes.recipe import FIGURES, VARIANTS, Published, Recipe, load_recipe
 from pneumokeras.recipes.rows import NORMALS, PNEUMONIAS, PUBLISHED, Row
 from pneumokeras.recipes.table import render_html, render_markdown
-from pneumokeras.recipes.train import Progress, parameters, train
+from pneumokeras.recipes.train import parameters, train
 from pneumokeras.runs.folder import open_run
 from pneumokeras.runs.result import TuningResult, write_predictions
 from pneumokeras.training.predict import predict
-from pneumokeras.training.stages import Confirm
+from pneumokeras.training.progress import Progress
+from pneumokeras.training.settings import Confirm
 
 logger = logging.getLogger(__name__)
 CHOSEN_ON_TEST = "chosen_on_test"

@@ -1,9 +1,8 @@
-"""Train one configuration, and keep it as a run."""
+"""Train one recipe or configuration and keep it as a run."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -11,7 +10,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.splits import Splits
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
@@ -20,17 +19,14 @@ from pneumokeras.models.saving import description_of, set_description
 from pneumokeras.recipes.configuration import COMPACT_CNN, Configuration
 from pneumokeras.recipes.recipe import CORRECTED, Recipe, load_recipe
 from pneumokeras.runs.folder import Run, open_run
-from pneumokeras.runs.result import TuningResult, begin_run, keep_run, load_run
+from pneumokeras.runs.result import RunResult, result_of_run
 from pneumokeras.training.data_adapters import ImageBatches
-from pneumokeras.training.features import ExtractionProgress
-from pneumokeras.training.loop import FitResult, set_seed
-from pneumokeras.training.objectives import best_epoch
+from pneumokeras.training.pipeline import HyperModel, Outcome, Start, train_into_run
 from pneumokeras.training.predict import predict
-from pneumokeras.training.progress import AfterEpoch, Reporter, TuningProgress
-from pneumokeras.training.stages import Confirm, fit_stages, may_store, require_parts
-from pneumokeras.training.tune import calibrate, tune
-
-Progress = Callable[[TuningProgress | ExtractionProgress], None]
+from pneumokeras.training.progress import Progress, Reporter
+from pneumokeras.training.settings import Confirm, Execution
+from pneumokeras.training.stages import may_store, require_parts
+from pneumokeras.training.tune import tune
 
 
 def train(
@@ -43,11 +39,11 @@ def train(
     cache: bool = True,
     confirm: Confirm | None = None,
     progress: Progress | None = None,
-) -> TuningResult:
-    """Train what a recipe says, choose its operating point on validation, and keep a run folder.
+) -> RunResult:
+    """Train a recipe or configuration, choose its operating point on validation, and keep a run folder.
 
     The run's operating point `validation` is chosen by the recipe's rule, on validation even where the
-    document chose on test; after a search that says 0.5 it is `BalancedAccuracy()`'s.
+    document chose on test. After a search whose recipe states 0.5 it is `BalancedAccuracy()`'s.
 
     Args:
         recipe: a recipe's name or file, a recipe, or a configuration of your own.
@@ -56,17 +52,27 @@ def train(
         variant: of a recipe: `"as published"` or `"corrected"`.
         seed: of initial weights, order, dropout and augmentation; not of the splits, which are given.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
-        cache: store what frozen layers say of each radiograph.
-        confirm: asked before much is stored; see `pneumokeras.fit`.
-        progress: called after every batch of an extraction and after every epoch.
+        cache: store the features of frozen layers.
+        confirm: called before much is stored; see `pneumokeras.fit`.
+        progress: called after each batch of an extraction and after each epoch.
 
     Returns:
-        The finished run; called again with the same arguments, the one that is there.
+        The finished run. Called again with the same arguments, the run is loaded.
 
     Raises:
+        SettingsError: if the seed is not a whole number of at least 0, or a network does not take the image
+            size.
         DataError: if there is no such recipe, or a radiograph cannot be read.
         ModelError: if the model cannot be built, or the fit diverged.
         RunError: if the folder holds a run with other settings or data.
+
+    Example:
+        >>> from pneumokeras.recipes.configuration import Configuration
+        >>> stages = (pk.Stage("all", epochs=1, learning_rate=1e-3, batch_norm="update"),)
+        >>> configuration = Configuration.for_model("compact-cnn", image_size=32, stages=stages)
+        >>> result = pk.train(configuration, pk.load_splits("chest_xray"), run="trained")
+        >>> result.history["stage"]
+        [1.0]
     """
     named = {}
     if isinstance(recipe, Configuration):
@@ -77,38 +83,86 @@ def train(
         named = {"recipe": recipe.name, "variant": variant}
     hypermodel = _hypermodel(configuration, seed=seed)
     if configuration.search is not None:
-        tuned = _tuned(configuration, hypermodel, splits, seed, run, cache=cache, progress=progress)
+        tuned = tune(
+            hypermodel,
+            splits,
+            max_trials=configuration.search.max_trials,
+            epochs=configuration.search.epochs,
+            batch_size=configuration.batch_size,
+            views=configuration.views,
+            generator=configuration.generator,
+            objective=configuration.objective,
+            seed=seed,
+            run=run,
+            cache=cache,
+            progress=progress,
+        )
         open_run(tuned.run).note(**named)
         return tuned
-    settings = {**configuration.settings(), "seed": seed}
+    execution = Execution(cache=cache, confirm=confirm, progress=progress)
+    fit_settings = configuration.fit_settings(seed=seed)
+
+    def work(begun: Run) -> RunResult:
+        return train_into_run(
+            hypermodel,
+            splits,
+            fit_settings,
+            _Training(configuration, hypermodel, splits, execution).start,
+            run=begun,
+            execution=execution,
+            policy=configuration.threshold,
+        )
+
+    settings = {**named, **configuration.settings(), "seed": seed}
     if configuration.has_backbone:
         settings["weights"] = hypermodel.settings["weights"]
     else:
         del settings["weights"], settings["preprocessing"]
-    folder = begin_run(run, splits, settings={**named, **settings}, seed=seed)
-    if folder.finished():
-        return load_run(folder.folder)
-    with folder.noting_failure():
-        return _trained(configuration, hypermodel, splits, folder, seed, cache, confirm, progress)
+    return result_of_run(run, splits, work, settings=settings, seed=seed)
 
 
-def build(configuration: Configuration, *, seed: int = 0, hypermodel: Any = None) -> keras.Model:
-    """The untrained model of a configuration.
+@dataclass(frozen=True)
+class _Training:
+    """The model of a configuration, before and after its stages."""
+
+    configuration: Configuration
+    hypermodel: HyperModel
+    splits: Splits
+    execution: Execution
+
+    def start(self, images: ImageBatches, reporter: Reporter) -> Start:
+        """Return the untrained model."""
+        stages = self.configuration.stages
+        model = build(self.configuration, hypermodel=self.hypermodel)
+        require_parts(model, stages)
+        stores = may_store(model, images, stages, self.execution)
+        return Start(model=model, images=images, stores=stores, finish=self.finish)
+
+    def finish(self, model: keras.Model) -> Outcome:
+        """Reduce two logits to one, note where the weights come from, and predict validation."""
+        whole = with_one_logit(model) if has_two_logits(model) else model
+        if self.configuration.has_backbone and any(
+            stage.trainable == "all" for stage in self.configuration.stages
+        ):
+            origin = description_of(whole).weights
+            set_description(whole, weights=f"trained end to end on these radiographs, from {origin}")
+        probabilities = predict(whole, self.splits.val).probabilities
+        return Outcome(whole, probabilities, {"parameters": parameters(whole)})
+
+
+def build(
+    configuration: Configuration, *, seed: int = 0, hypermodel: HyperModel | None = None
+) -> keras.Model:
+    """Return the untrained model of a configuration.
 
     Args:
         configuration: with stages, not with a search.
         seed: of initial weights and dropout.
-        hypermodel: of a backbone, once it is calibrated.
+        hypermodel: one made before, such as a calibrated one; its own seed counts.
+
+    Raises:
+        SettingsError: if the network takes another image size.
     """
-    if configuration.model in REFERENCE_CNNS:
-        options = {"two_logits": True} if configuration.two_logits else {}
-        model = REFERENCE_CNNS[configuration.model](seed=seed, **options)
-        if model.input_shape[1] != configuration.image_size:
-            raise DataError(
-                f"{configuration.model} takes {model.input_shape[1]} pixels. "
-                f"Received image_size {configuration.image_size}."
-            )
-        return model
     values = keras_tuner.HyperParameters()
     for name, value in configuration.hyperparameters.items():
         values.Fixed(name, value)
@@ -116,7 +170,7 @@ def build(configuration: Configuration, *, seed: int = 0, hypermodel: Any = None
 
 
 def parameters(model: keras.Model) -> int:
-    """How many parameters a model has, as PyTorch and the documents count: without running statistics."""
+    """Return the number of parameters as PyTorch and the documents count: without running statistics."""
     statistics: list[keras.Variable] = []
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -126,15 +180,50 @@ def parameters(model: keras.Model) -> int:
     return model.count_params() - sum(int(np.prod(variable.shape)) for variable in statistics)
 
 
-def _hypermodel(configuration: Configuration, *, seed: int) -> Any:
-    """What builds the model, if it is not a reference network."""
+@dataclass(frozen=True)
+class _ReferenceHyperModel:
+    """A reference network, which has no hyperparameters, as a HyperModel."""
+
+    configuration: Configuration
+    seed: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(height, width, 1)`."""
+        return self.configuration.image_size, self.configuration.image_size, 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The network's name."""
+        return {"model": self.configuration.model}
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return the network, with new weights.
+
+        Raises:
+            SettingsError: if it takes another image size.
+        """
+        name = self.configuration.model
+        options = {"two_logits": True} if self.configuration.two_logits else {}
+        model = REFERENCE_CNNS[name](seed=self.seed, **options)
+        if model.input_shape[1] != self.configuration.image_size:
+            raise SettingsError(
+                f"{name} takes {model.input_shape[1]} pixels. "
+                f"Received `image_size` {self.configuration.image_size}.",
+                parameter="image_size",
+            )
+        return model
+
+
+def _hypermodel(configuration: Configuration, *, seed: int) -> HyperModel:
+    """Return the HyperModel that builds a configuration's model."""
     shape = (configuration.image_size, configuration.image_size, 1)
     if configuration.model == COMPACT_CNN:
         if (depth := configuration.hyperparameters.get("depth")) is None:
             return CompactCNNHyperModel(input_shape=shape)
         return CompactCNNHyperModel(input_shape=shape, depth=(int(depth), int(depth)))
     if not configuration.has_backbone:
-        return None
+        return _ReferenceHyperModel(configuration, seed)
     return TransferHyperModel(
         configuration.model,
         input_shape=shape,
@@ -144,106 +233,3 @@ def _hypermodel(configuration: Configuration, *, seed: int) -> Any:
         seed=seed,
         **(configuration.search.ranges if configuration.search else {}),
     )
-
-
-def _trained(
-    configuration: Configuration,
-    hypermodel: Any,
-    splits: Splits,
-    run: Run,
-    seed: int,
-    cache: bool,
-    confirm: Confirm | None,
-    progress: Progress | None,
-) -> TuningResult:
-    started = time.perf_counter()
-    set_seed(seed)
-    if hypermodel is not None:
-        calibrate(hypermodel, splits.train, seed=seed)
-    model = build(configuration, seed=seed, hypermodel=hypermodel)
-    require_parts(model, configuration.stages)
-    images = ImageBatches.of(
-        splits.train,
-        splits.val,
-        image_size=(configuration.image_size, configuration.image_size),
-        batch_size=configuration.batch_size,
-        views=configuration.views,
-        generator=configuration.generator,
-        class_weights=_class_weights(configuration, splits),
-        oversample=configuration.oversample,
-        seed=seed,
-    )
-    first, objective = configuration.stages[0], configuration.objective
-    reporter = Reporter(progress, {"max_trials": 1, "epochs": first.epochs, "objective": objective})
-    fitted = fit_stages(
-        model,
-        images,
-        configuration.stages,
-        objective=objective,
-        schedule=configuration.schedule,
-        cache=cache and may_store(model, images, configuration.stages, confirm=confirm),
-        checkpoint=run.checkpoint_path,
-        began=lambda stage: reporter.begin_fine_tuning(stage.trainable, stage.epochs),
-        callbacks=[AfterEpoch(reporter)],
-        progress=progress,
-    )
-    reporter.end()
-    seconds = time.perf_counter() - started
-    whole = with_one_logit(model) if has_two_logits(model) else model
-    if configuration.has_backbone and any(stage.trainable == "all" for stage in configuration.stages):
-        set_description(
-            whole, weights=f"trained end to end on these radiographs, from {description_of(whole).weights}"
-        )
-    return keep_run(
-        run,
-        FitResult(whole, fitted.history),
-        predict(whole, splits.val),
-        policy=configuration.threshold,
-        timings={"fit": seconds},
-        parameters=parameters(whole),
-        best_epoch=kept_epoch(fitted.history, configuration) + 1,
-    )
-
-
-def kept_epoch(history: Mapping[str, list[float]], configuration: Configuration) -> int:
-    """The epoch whose weights a configuration keeps, counted from 0 over all its stages."""
-    keep, stages = configuration.schedule.keep, history["stage"]
-    if keep == "last":
-        return len(stages) - 1
-    begin = stages.index(stages[-1]) if keep == "best of last stage" else 0
-    rest = {name: values[begin:] for name, values in history.items()}
-    return begin + best_epoch(rest, configuration.objective)
-
-
-def _tuned(
-    configuration: Configuration,
-    hypermodel: TransferHyperModel,
-    splits: Splits,
-    seed: int,
-    run: str | PathLike[str] | None,
-    *,
-    cache: bool,
-    progress: Progress | None,
-) -> TuningResult:
-    assert configuration.search is not None
-    return tune(
-        hypermodel,
-        splits,
-        max_trials=configuration.search.max_trials,
-        epochs=configuration.search.epochs,
-        batch_size=configuration.batch_size,
-        views=configuration.views,
-        generator=configuration.generator,
-        objective=configuration.objective,
-        seed=seed,
-        run=run,
-        cache=cache,
-        progress=progress,
-    )
-
-
-def _class_weights(configuration: Configuration, splits: Splits) -> Mapping[int, float] | None:
-    weights = configuration.class_weights
-    if isinstance(weights, str):
-        return splits.train.class_weights() if weights == "balanced" else None
-    return {0: weights["NORMAL"], 1: weights["PNEUMONIA"]}

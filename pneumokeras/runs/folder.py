@@ -1,10 +1,12 @@
-"""One run folder: its files, what it was asked for, and whether it is finished."""
+"""The folder of one run: its files, the settings and data it was begun with, and whether it is finished."""
 
 from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +19,10 @@ from typing import Any
 
 from pneumokeras.core.errors import PneumokerasError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_json
+from pneumokeras.data.splits import Splits
 
 HOME = Path("tuner_runs")
-"""Where runs go that nobody named."""
+"""Where runs lie that were given no folder."""
 
 _NAMED_VERSIONS = ("pneumokeras", "tensorflow", "keras", "keras-tuner", "numpy", "opencv-python-headless")
 
@@ -29,7 +32,7 @@ class Run:
     """The folder of one run.
 
     Attributes:
-        folder: where it lies; it need not exist yet.
+        folder: its path; it need not exist yet.
     """
 
     folder: Path
@@ -41,12 +44,12 @@ class Run:
 
     @property
     def splits_path(self) -> Path:
-        """`splits.csv`: path, label, patient, split of every radiograph."""
+        """`splits.csv`: path, label, patient and split of every radiograph."""
         return self.folder / "splits.csv"
 
     @property
     def trials_path(self) -> Path:
-        """`trials.csv`: one row a trial."""
+        """`trials.csv`: one row per trial."""
         return self.folder / "trials.csv"
 
     @property
@@ -56,7 +59,7 @@ class Run:
 
     @property
     def history_path(self) -> Path:
-        """`history.csv`: one row an epoch of the final fit."""
+        """`history.csv`: one row per epoch of the final fit."""
         return self.folder / "history.csv"
 
     @property
@@ -76,7 +79,7 @@ class Run:
 
     @property
     def checkpoint_path(self) -> Path:
-        """The best weights so far of a fit under way; gone when the run is finished."""
+        """The best weights so far of the current fit; removed when the run is finished."""
         return self.folder / "checkpoint.weights.h5"
 
     @property
@@ -85,11 +88,11 @@ class Run:
         return self.folder / "report"
 
     def predictions_path(self, split: str) -> Path:
-        """`predictions/<split>.csv`: path, patient, label, probability."""
+        """Return `predictions/<split>.csv`: path, patient, label, probability."""
         return self.folder / "predictions" / f"{split}.csv"
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says.
+        """Return the content of `run.json`.
 
         Raises:
             RunError: if the folder holds no run.
@@ -99,20 +102,21 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(
                 f"{self.folder} is no run folder (no readable run.json). "
-                "Make one with pneumokeras tune or pneumokeras train."
+                "Make one with pneumokeras tune or pneumokeras train.",
+                path=self.folder,
             ) from error
 
     def finished(self) -> bool:
-        """Whether the run was carried to its end."""
+        """Return whether the run is complete."""
         return self.record_path.exists() and self.record()["status"] == "finished"
 
     def open(self, *, settings: Mapping[str, Any], data: Mapping[str, Any], command: str, seed: int) -> None:
-        """Start the run, or go on with it; one that failed with nothing to show is started anew.
+        """Start or resume the run; one that failed before it had any result is started anew.
 
         Args:
-            settings: everything that decides the outcome but the data.
+            settings: everything that decides the outcome except the data.
             data: `path`, `fingerprint`, `counts`, `notices` and `skipped` of the radiographs.
-            command: what the user typed or called.
+            command: the command line, or how Python was called.
             seed: of splits, search and training.
 
         Raises:
@@ -120,17 +124,19 @@ class Run:
         """
         if any(character in str(self.folder) for character in "[]*?"):
             # Keras Tuner looks for its trials with glob, which takes these for patterns.
-            raise RunError(f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.")
+            raise RunError(
+                f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.",
+                path=self.folder,
+                parameter="run",
+            )
         before: dict[str, Any] = {"started": _now()}
-        if self._failed_with_nothing():
+        if self._failed_without_result():
             shutil.rmtree(self.tuner_folder, ignore_errors=True)
         elif self.record_path.exists():
             self._require_same(settings, data)
             before = self.record()
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise RunError(
-                f"{self.folder} holds something other than a run. Choose another folder with --run."
-            )
+            raise self._taken("holds something other than a run. Choose another folder with `run`.")
         if self.finished():
             self.note(data=dict(data))  # the same radiographs may lie elsewhere by now
             return
@@ -151,16 +157,18 @@ class Run:
             )
         except OSError as error:
             raise RunError(
-                f"Cannot write to {self.folder} ({error.strerror}). Choose another folder with --run."
+                f"Cannot write to {self.folder} ({error.strerror}). Choose another folder with `run`.",
+                path=self.folder,
+                parameter="run",
             ) from error
 
     def note(self, **facts: Any) -> None:
-        """Write down further facts in `run.json`."""
+        """Add facts to `run.json`."""
         self._write(self.record() | facts)
 
     @contextmanager
     def noting_failure(self) -> Iterator[None]:
-        """Write down that the run failed, and why, if the work inside ends in an error of ours."""
+        """Write to `run.json` that the run failed, and why, if the block raises one of our errors."""
         try:
             yield
         except PneumokerasError as error:
@@ -168,14 +176,17 @@ class Run:
             raise
 
     def finish(self, **facts: Any) -> None:
-        """Write down the last facts and that the run is finished."""
+        """Add the last facts to `run.json` and mark the run as finished."""
         self.note(status="finished", finished=_now(), **facts)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_path, record)
 
-    def _failed_with_nothing(self) -> bool:
-        """Whether it failed before a trial was completed or a model fitted: other settings may mend that."""
+    def _failed_without_result(self) -> bool:
+        """Return whether it failed before a trial was completed or a model fitted.
+
+        Such a run may be repeated with other settings, which may be what it needs.
+        """
         if not self.record_path.exists() or self.record()["status"] != "failed":
             return False
         completed = self.trials_path.exists() and any(
@@ -186,28 +197,53 @@ class Run:
     def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         before = self.record()
         if before["data"]["fingerprint"] != data["fingerprint"]:
-            raise RunError(f"{self.folder} is a run on other radiographs. Choose another folder with --run.")
-        known, asked = _flat(before["settings"]), _flat(settings)
-        for name in sorted({*known, *asked}):
-            if known.get(name) != asked.get(name):
-                was, wanted = known.get(name, "unset"), asked.get(name, "unset")
-                raise RunError(
-                    f"{self.folder} is a run with {name} {was}, not {wanted}. "
-                    "Choose another folder with --run, or repeat its settings."
+            raise self._taken("is a run on other radiographs. Choose another folder with `run`.")
+        known, wanted = _flat(before["settings"]), _flat(settings)
+        for name in sorted({*known, *wanted}):
+            if known.get(name) != wanted.get(name):
+                raise self._taken(
+                    f"is a run with {name} {known.get(name, 'unset')}, not {wanted.get(name, 'unset')}. "
+                    "Choose another folder with `run`, or repeat its settings."
                 )
+
+    def _taken(self, reason: str) -> RunError:
+        return RunError(f"{self.folder} {reason}", path=self.folder, parameter="run")
+
+
+def begin_run(
+    run: str | PathLike[str] | None, splits: Splits, *, settings: Mapping[str, Any], seed: int
+) -> Run:
+    """Start or resume a run: write `run.json` and `splits.csv`.
+
+    Args:
+        run: its folder; by default one named after settings and data.
+        splits: its radiographs.
+        settings: everything that decides the outcome except the data, with the key `model`.
+        seed: of splits and training.
+
+    Raises:
+        RunError: if the folder holds a run with other settings or data, or something else.
+    """
+    folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
+    folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)
+    splits.write_csv(folder.splits_path)
+    return folder
 
 
 def default_run(settings: Mapping[str, Any], fingerprint: str) -> Run:
-    """The run that these settings and data have when nobody names one: the same ones find it again."""
+    """Return the run that is named after the model and a hash of settings and data.
+
+    The same settings and data find it again.
+    """
     text = json.dumps([settings, fingerprint], sort_keys=True)
     return Run(HOME / f"{settings['model']}-{blake2b(text.encode(), digest_size=4).hexdigest()}")
 
 
 def open_run(path: str | PathLike[str]) -> Run:
-    """The run in a folder that must hold one.
+    """Return the run in a folder.
 
     Raises:
-        RunError: if it holds none.
+        RunError: if the folder holds none.
     """
     run = Run(Path(path))
     run.record()
@@ -215,12 +251,19 @@ def open_run(path: str | PathLike[str]) -> Run:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without nesting: `{"a": {"b": 1}}` -> `{"a b": 1}`."""
+    """Flatten nested settings: `{"a": {"b": 1}}` -> `{"a b": 1}`."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         inner = _flat(value) if isinstance(value, Mapping) else {"": value}
         flat |= {f"{name} {key}".strip(): member for key, member in inner.items()}
     return flat
+
+
+def _command() -> str:
+    program = Path(sys.argv[0]).name
+    if program in ("pneumokeras", "__main__.py"):
+        return shlex.join(["pneumokeras", *sys.argv[1:]])
+    return "pneumokeras in Python"
 
 
 def _versions() -> dict[str, str]:

@@ -1,10 +1,8 @@
-"""A trained model as a finished run folder: what is written down of it, and how it is given back."""
+"""The finished run: what is written to its folder, and how it is read back."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import RunError
+from pneumokeras.core.errors import DataError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import (
@@ -25,22 +23,28 @@ from pneumokeras.evaluation import (
 )
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.models.saving import description_of, load_model, save_model, set_description
-from pneumokeras.runs.folder import Run, default_run, open_run
+from pneumokeras.runs.folder import Run, begin_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows
-from pneumokeras.training.loop import FitResult
 
 
 @dataclass(frozen=True)
-class TuningResult:
-    """A finished run.
+class RunResult:
+    """A finished run of `tune`, `train` or `ensemble`.
 
     Attributes:
-        model: the winner, or the one model that was trained; uncompiled when loaded from disk.
-        best_hyperparameters: the winner's; empty if nothing was searched.
-        trials: every configuration tried, in order; empty if nothing was searched.
-        history: of the model's fit; for each figure one float an epoch; empty if nothing was fitted.
+        model: the trained model; uncompiled when loaded from disk.
+        best_hyperparameters: the search's winner; empty without a search.
+        trials: every configuration tried, in order; empty without a search.
+        history: one float per epoch for each figure of the model's fit; empty without a fit.
         operating_points: `default` (0.5) and `validation`.
         run: the run folder.
+
+    Example:
+        >>> result = pk.load_run("tuner_runs/first")
+        >>> sorted(result.operating_points)
+        ['default', 'validation']
+        >>> sorted(result.best_hyperparameters)
+        ['depth', 'dropout', 'learning_rate', 'width']
     """
 
     model: keras.Model
@@ -51,52 +55,71 @@ class TuningResult:
     run: Path
 
 
-def begin_run(
-    run: str | PathLike[str] | None, splits: Splits, *, settings: Mapping[str, Any], seed: int
-) -> Run:
-    """Start a run, or go on with it.
+TuningResult = RunResult
+"""The public name of `RunResult`."""
+
+
+def result_of_run(
+    run: str | PathLike[str] | None,
+    splits: Splits,
+    work: Callable[[Run], RunResult],
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> RunResult:
+    """Begin or resume a run and do its work, unless it is finished already.
 
     Args:
         run: its folder; by default one named after settings and data.
-        splits: the radiographs it is about.
-        settings: everything that decides the outcome but the data, with the key `model`.
+        splits: its radiographs.
+        work: trains what the run is about and keeps it with `keep_run`.
+        settings: everything that decides the outcome except the data, with the key `model`.
         seed: of splits and training.
+
+    Returns:
+        The run's result, from its folder if it was finished.
 
     Raises:
         RunError: if the folder holds a run with other settings or data, or something else.
     """
-    folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
-    folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)
-    splits.write_csv(folder.splits_path)
-    return folder
+    begun = begin_run(run, splits, settings=settings, seed=seed)
+    if begun.finished():
+        return load_run(begun.folder)
+    with begun.noting_failure():
+        return work(begun)
 
 
 def keep_run(
     run: Run,
-    fitted: FitResult,
+    model: keras.Model,
     predictions: Predictions,
     *,
+    history: Mapping[str, list[float]] | None = None,
     pad: bool = False,
     policy: ThresholdPolicy | None = None,
     trials: tuple[Trial, ...] = (),
     hyperparameters: Mapping[str, Any] | None = None,
     **facts: Any,
-) -> TuningResult:
-    """Choose the operating point, write everything down, and call the run finished.
+) -> RunResult:
+    """Choose the operating point, write all files of the run, and mark it as finished.
 
     Args:
         run: a run that was begun.
-        fitted: the full model, and the history of its fit, empty if there was none.
-        predictions: of the validation radiographs.
+        model: the full model.
+        predictions: of the validation radiographs, with labels.
+        history: of the model's fit; by default none.
         pad: whether radiographs are padded to the square.
         policy: chooses the operating point; by default `BalancedAccuracy()`.
         trials: of a search.
-        hyperparameters: the winner's, if something was searched.
-        **facts: further ones for run.json, such as `timings`.
+        hyperparameters: of a search's winner.
+        **facts: further facts for run.json, such as `timings`.
+
+    Raises:
+        DataError: if the predictions have no labels to choose an operating point on.
     """
-    model, policy = fitted.model, policy or BalancedAccuracy()
-    assert predictions.labels is not None
-    chosen = policy.choose(predictions.labels, predictions.probabilities)
+    if predictions.labels is None:
+        raise DataError("The validation radiographs have no labels. Expected a label for each of them.")
+    chosen = (policy or BalancedAccuracy()).choose(predictions.labels, predictions.probabilities)
     points = {"default": DEFAULT_POINT, "validation": chosen}
     points_record = operating_points_to_json(points)
     set_description(
@@ -105,38 +128,45 @@ def keep_run(
         pad=pad,
         operating_points=points_record["points"],
     )
+    history = dict(history or {})
     if hyperparameters is not None:
         write_json(run.hyperparameters_path, dict(hyperparameters))
-    if fitted.history:
-        _write_history(fitted.history, run.history_path)
+    if history:
+        _write_history(history, run.history_path)
     write_predictions(predictions, run.predictions_path("val"))
     write_json(run.threshold_path, points_record)
     save_model(model, run.model_path)
     run.checkpoint_path.unlink(missing_ok=True)
     run.finish(model=description_of(model).json(), **facts)
-    return TuningResult(model, dict(hyperparameters or {}), trials, fitted.history, points, run.folder)
+    return RunResult(model, dict(hyperparameters or {}), trials, history, points, run.folder)
 
 
-def load_run(path: str | PathLike[str]) -> TuningResult:
-    """Give back a finished run from its folder.
+def load_run(path: str | PathLike[str]) -> RunResult:
+    """Load a finished run from its folder.
 
     Args:
         path: the run folder.
 
     Returns:
-        The run as `tune` or `train` returned it, its model uncompiled.
+        The run as `tune`, `train` or `ensemble` returned it, its model uncompiled.
 
     Raises:
         RunError: if the folder holds no run, or one that is not finished.
+
+    Example:
+        >>> result = pk.load_run("tuner_runs/first")
+        >>> result.model.input_shape
+        (None, 32, 32, 1)
     """
     run = open_run(path)
     if not run.finished():
         status = run.record()["status"]
         raise RunError(
-            f"{run.folder} is not finished (status {status}). Repeat its command to go on with it."
+            f"{run.folder} is not finished (status {status}). Repeat its command to resume it.",
+            path=run.folder,
         )
     searched = run.hyperparameters_path.exists()
-    return TuningResult(
+    return RunResult(
         model=load_model(run.model_path),
         best_hyperparameters=read_json(run.hyperparameters_path) if searched else {},
         trials=trials_from_rows(read_csv(run.trials_path)) if searched else (),
@@ -200,10 +230,3 @@ def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
 def _read_history(path: Path) -> dict[str, list[float]]:
     rows = read_csv(path)
     return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
-
-
-def _command() -> str:
-    program = Path(sys.argv[0]).name
-    if program in ("pneumokeras", "__main__.py"):
-        return shlex.join(["pneumokeras", *sys.argv[1:]])
-    return "pneumokeras in Python"

@@ -11,17 +11,18 @@ from typing import Any
 from pneumokeras.core.files import write_csv
 
 TRIAL_COLUMNS = ("trial", "status", "score", "epochs", "seconds", "reason")
+"""Columns of trials.csv; the hyperparameters follow, one column each."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration tried.
+    """One configuration that a search tried.
 
     Attributes:
         number: counted from 1.
         status: `"completed"` or `"failed"`.
         score: the objective at its best epoch; `None` if it failed.
-        epochs: how many were trained.
+        epochs: number of epochs trained.
         seconds: wall time.
         reason: why it failed; empty if it did not.
         hyperparameters: the values tried.
@@ -36,25 +37,25 @@ class Trial:
     hyperparameters: Mapping[str, Any]
 
     def row(self) -> dict[str, Any]:
-        """The trial as trials.csv has it: one flat mapping."""
+        """Return the trial as a row of trials.csv."""
         figures = {name: getattr(self, name) for name in TRIAL_COLUMNS[1:]}
         return {"trial": self.number, **figures, **self.hyperparameters}
 
 
 def format_hyperparameters(hyperparameters: Mapping[str, Any]) -> str:
-    """Such as "units 128, dropout 0.3"."""
+    """Return hyperparameters as text, such as "units 128, dropout 0.3"."""
     values = (f"{value:.4g}" if isinstance(value, float) else value for value in hyperparameters.values())
     return ", ".join(f"{name} {value}" for name, value in zip(hyperparameters, values, strict=True))
 
 
 def write_trials(trials: tuple[Trial, ...], path: Path) -> None:
-    """Write trials.csv: one row a trial."""
+    """Write trials.csv, one row per trial."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
     write_csv(path, (*TRIAL_COLUMNS, *names), (trial.row() for trial in trials))
 
 
 def trials_from_rows(rows: list[dict[str, str]]) -> tuple[Trial, ...]:
-    """The trials in the rows of a trials.csv."""
+    """Return the trials in the rows of a trials.csv."""
     return tuple(
         Trial(
             number=int(row["trial"]),
@@ -72,7 +73,7 @@ def trials_from_rows(rows: list[dict[str, str]]) -> tuple[Trial, ...]:
 
 
 def _value(text: str) -> float | int | bool | str:
-    """A hyperparameter's value from its cell."""
+    """Return a hyperparameter's value from its cell, its type guessed from the text."""
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
 from pneumokeras.training.optimizers import optimizers_of
@@ -23,17 +23,22 @@ KEEP_OPTIONS = ("best", "best of last stage", "last")
 
 @dataclass(frozen=True)
 class Plateau:
-    """When the learning rate falls: once the validation cross-entropy does not get lower any more.
+    """Lowers the learning rate when the validation cross-entropy stops falling.
 
     Attributes:
-        patience: epochs without a lower one that are waited for.
-        factor: what each learning rate is multiplied by then, in (0, 1).
-        min_learning_rate: below which none falls.
-        counting: `"keras"`: it falls after `patience` such epochs, and lower means lower by more than 1e-4.
-            `"torch"`: it falls one epoch later, and lower means lower by more than 1e-4 of the best.
+        patience: epochs without improvement before the learning rate falls.
+        factor: multiplies each learning rate then, in (0, 1).
+        min_learning_rate: lower bound of each learning rate.
+        counting: `"keras"`: the rate falls after `patience` such epochs, and an improvement is more than
+            1e-4. `"torch"`: it falls one epoch later, and an improvement is more than 1e-4 of the best.
 
     Raises:
-        DataError: if a number is out of range or there is no such counting.
+        SettingsError: if a number is out of range or the counting is unknown.
+
+    Example:
+        >>> schedule = pk.Schedule(plateau=pk.Plateau(patience=3, factor=0.1))
+        >>> schedule.plateau.factor
+        0.1
     """
 
     patience: int = 2
@@ -42,16 +47,20 @@ class Plateau:
     counting: str = "keras"
 
     def __post_init__(self) -> None:
-        if self.patience < 0 or not 0 < self.factor < 1 or not self.min_learning_rate >= 0:
-            raise DataError(
-                "Expected a plateau's patience and min_learning_rate of at least 0 and a factor in (0, 1). "
-                f"Received {self.patience}, {self.min_learning_rate} and {self.factor}."
-            )
-        if self.counting not in PATIENCE_STYLES:
-            raise DataError(f"Unknown counting {self.counting!r}. Expected {' or '.join(PATIENCE_STYLES)}.")
+        for name, fits, expected in (
+            ("patience", self.patience >= 0, "of at least 0"),
+            ("factor", 0 < self.factor < 1, "in (0, 1)"),
+            ("min_learning_rate", self.min_learning_rate >= 0, "of at least 0"),
+            ("counting", self.counting in PATIENCE_STYLES, f"as {' or '.join(PATIENCE_STYLES)}"),
+        ):
+            if not fits:
+                raise SettingsError(
+                    f"Expected a plateau's `{name}` {expected}. Received {getattr(self, name)!r}.",
+                    parameter=name,
+                )
 
     def callback(self) -> keras.callbacks.Callback:
-        """What lowers the learning rates during a fit, those of each part alike."""
+        """Return the callback that lowers the learning rates during a fit, those of both parts alike."""
         if self.counting == "torch":
             return TorchPlateau(self)
         return keras.callbacks.ReduceLROnPlateau(
@@ -61,16 +70,23 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a fit is watched.
+    """When the learning rate falls, when a fit stops, and which weights are kept.
 
     Attributes:
-        plateau: when the learning rate falls; `None` keeps it as it is.
-        patience: epochs without a better objective before the fit ends; `None` for never.
-        keep: the weights of the `"best"` epoch, of the `"best of last stage"` where a fit has stages, or of
+        plateau: when the learning rate falls; `None` keeps it constant.
+        patience: epochs without a better objective before the fit stops; `None` never stops it early.
+        keep: the weights of the `"best"` epoch, of the `"best of last stage"` in a fit with stages, or of
             the `"last"` epoch.
 
     Raises:
-        DataError: if the patience is below 1 or `keep` is neither.
+        SettingsError: if the patience is below 1 or `keep` is unknown.
+
+    Example:
+        >>> constant = pk.Schedule(plateau=None, patience=None, keep="last")
+        >>> pk.Schedule(patience=0)
+        Traceback (most recent call last):
+        ...
+        pneumokeras.core.errors.SettingsError: Expected `patience` of at least 1 epoch, or None. Received 0.
     """
 
     plateau: Plateau | None = Plateau()
@@ -79,19 +95,25 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.patience is not None and self.patience < 1:
-            raise DataError(f"Expected a patience of at least 1 epoch, or None. Received {self.patience}.")
+            raise SettingsError(
+                f"Expected `patience` of at least 1 epoch, or None. Received {self.patience}.",
+                parameter="patience",
+            )
         if self.keep not in KEEP_OPTIONS:
-            raise DataError(f"Expected keep as one of {', '.join(KEEP_OPTIONS)}. Received {self.keep!r}.")
+            raise SettingsError(
+                f"Expected `keep` as one of {', '.join(KEEP_OPTIONS)}. Received {self.keep!r}.",
+                parameter="keep",
+            )
 
     def callbacks(
         self, objective: str, mode: str, *, checkpoint: str | PathLike[str] | None = None
     ) -> list[keras.callbacks.Callback]:
-        """What does it during a fit.
+        """Return the callbacks that carry it out.
 
         Args:
-            objective: what makes an epoch the best.
+            objective: decides which epoch is the best.
             mode: `"max"` or `"min"`.
-            checkpoint: a `.weights.h5` file that keeps the weights while the fit goes on.
+            checkpoint: a `.weights.h5` file that holds the weights during the fit.
         """
         best = self.keep != "last"
         patience = math.inf if self.patience is None else self.patience
@@ -113,7 +135,7 @@ class TorchPlateau(keras.callbacks.Callback):
     """Lowers the learning rates as `torch.optim.lr_scheduler.ReduceLROnPlateau` does with `mode="min"`.
 
     Args:
-        plateau: when, and by how much.
+        plateau: when they fall, and by how much.
     """
 
     def __init__(self, plateau: Plateau):
@@ -123,11 +145,11 @@ class TorchPlateau(keras.callbacks.Callback):
         self._waited = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begin to count."""
+        """Reset the count."""
         self._best, self._waited = math.inf, 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count the epoch; lower the learning rates if it was one too many."""
+        """Count the epoch, and lower the learning rates once the patience is exceeded."""
         loss = (logs or {})["val_loss"]
         if loss < self._best * (1 - 1e-4):
             self._best, self._waited = loss, 0
@@ -142,15 +164,15 @@ class TorchPlateau(keras.callbacks.Callback):
 
 
 class ValidationScores(keras.callbacks.Callback):
-    """Log exact validation figures, before any other callback reads them.
+    """Logs exact validation figures before any other callback reads them.
 
     `val_auc` is the exact area (Keras' own metric has 200 thresholds and misjudges saturated scores),
-    `val_loss` the cross-entropy without penalties (so that trials with other penalties compare), and
-    `val_accuracy` is taken at 0.5. Also logs `learning_rate` (the head's, where there are two) and `seconds`
-    of the epoch.
+    `val_loss` the cross-entropy without penalties (so that trials with different penalties compare), and
+    `val_accuracy` is at threshold 0.5. Also logs `learning_rate` (the head's, where there are two) and the
+    `seconds` of the epoch.
 
     Args:
-        batches: plain batches in a fixed order.
+        batches: batches without augmentation, in a fixed order.
         labels: `(n,)` integers in that order.
     """
 
@@ -161,11 +183,11 @@ class ValidationScores(keras.callbacks.Callback):
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take the time."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Put the figures into `logs`."""
+        """Add the figures to `logs`."""
         if logs is None:
             return
         probabilities = forward(self.model, self._batches).reshape(-1).astype(np.float64)
@@ -179,6 +201,6 @@ class ValidationScores(keras.callbacks.Callback):
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean binary cross-entropy in nats, probabilities clipped to 1e-7 as Keras clips them."""
+    """Return the mean binary cross-entropy in nats, probabilities clipped to 1e-7 as in Keras."""
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))

@@ -12,35 +12,32 @@ from typing import Any, Protocol, Self
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.dataset import RadiographSet
-from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.data.loader import MEMORY_LIMIT, RadiographLoader
 from pneumokeras.models.forward import Batches, InBatches
 from pneumokeras.training.feature_store import Rows
-
-MEMORY_LIMIT = 2 * 2**30
-"""Stored features are trained on in memory as long as they take at most this many bytes, else from disk."""
+from pneumokeras.training.settings import BatchSettings
 
 
 class TrainingData(Protocol):
-    """What a model is fitted on, from images or from whatever stands for them."""
+    """The batches that a model is fitted and validated on: images, or stored features."""
 
     @property
     def val(self) -> Batches:
-        """Plain batches in a fixed order."""
+        """Batches without augmentation, in a fixed order."""
 
     @property
     def val_labels(self) -> np.ndarray:
         """`(n,)` integers, in that order."""
 
     def arguments(self, epochs: int) -> dict[str, Any]:
-        """What `model.fit` is called with to see `epochs` epochs."""
+        """Return the arguments of `model.fit` for `epochs` epochs."""
 
     def steps_per_call(self) -> int:
-        """How many steps TensorFlow may take before Python is asked again."""
+        """Return Keras' `steps_per_execution`."""
 
     def batched(self, batch_size: int) -> Self:
-        """The same, in training batches of another size."""
+        """Return the same data in training batches of another size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +45,8 @@ class ImageBatches:
     """Batches of images, for a full model.
 
     Attributes:
-        train: augmented, and shuffled anew each epoch.
-        val: plain, in file order.
+        train: augmented, and shuffled anew in each epoch.
+        val: without augmentation, in file order.
         val_labels: `(n,)` integers, in that order.
         class_weights: loss weight of each class, or `None`.
     """
@@ -64,31 +61,36 @@ class ImageBatches:
         cls,
         train: RadiographSet,
         val: RadiographSet,
+        settings: BatchSettings | None = None,
         *,
         image_size: tuple[int, int],
-        batch_size: int = 32,
-        views: int | None = None,
-        generator: Any = None,
-        class_weights: Mapping[int, float] | None = None,
-        oversample: float | None = None,
-        seed: int = 0,
-        pad: bool = False,
         channels: int = 1,
     ) -> ImageBatches:
-        """Load batches from radiographs; arguments as for `RadiographLoader` and `fit`."""
-        generator = RadiographDataGenerator() if generator is None else generator
-        common: dict[str, Any] = {"image_size": image_size, "pad": pad, "channels": channels}
+        """Return the batches of a training and a validation set.
+
+        Args:
+            train: radiographs to learn from.
+            val: radiographs to choose the best epoch on.
+            settings: by default `BatchSettings()`.
+            image_size: `(height, width)` in pixels.
+            channels: 1 or 3, see `RadiographLoader`.
+
+        Raises:
+            DataError: if the generator preprocesses pixels, or there are no labels.
+        """
+        settings = settings or BatchSettings()
+        common: dict[str, Any] = {"image_size": image_size, "pad": settings.pad, "channels": channels}
         loader = RadiographLoader(
             train,
-            batch_size=batch_size,
-            generator=generator,
-            views=views,
-            oversample=oversample,
-            seed=seed,
+            batch_size=settings.batch_size,
+            generator=settings.generator,
+            views=settings.views,
+            oversample=settings.oversample,
+            seed=settings.seed,
             **common,
         )
-        plain = RadiographLoader(val, batch_size=max(batch_size, 64), **common)
-        return cls(loader, plain, val.require_labels(), class_weights)
+        plain = RadiographLoader(val, batch_size=max(settings.batch_size, 64), **common)
+        return cls(loader, plain, val.require_labels(), settings.class_weights_for(train))
 
     def preload(self) -> None:
         """Read every radiograph once: a bad file is an error now, not in the middle of an epoch."""
@@ -96,17 +98,17 @@ class ImageBatches:
         self.val.preload()
 
     def arguments(self, epochs: int) -> dict[str, Any]:
-        """The loader, from epoch 0 on."""
+        """Return the loader, reset to epoch 0."""
         self.train.reset()
         # The loader shuffles by its own seed.
         return {"x": self.train, "class_weight": self.class_weights, "shuffle": False, "epochs": epochs}
 
     def steps_per_call(self) -> int:
-        """One: each batch comes from Python."""
+        """Return 1: each batch comes from Python."""
         return 1
 
     def batched(self, batch_size: int) -> Self:
-        """The same radiographs, decoded once for both."""
+        """Return the same radiographs in batches of another size; both share the decoded pixels."""
         loader = copy.copy(self.train)
         loader.batch_size = batch_size
         return replace(self, train=loader)
@@ -114,12 +116,12 @@ class ImageBatches:
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatches:
-    """Batches of stored features, for what comes above them; in the order that `images` gives them.
+    """Batches of stored features, for the layers above them, in the order of `images`.
 
     Attributes:
-        images: what the features were computed from.
-        train: the features of each view of the loader's examples, view by view.
-        val_features: those of the plain validation radiographs.
+        images: the batches that the features were computed from.
+        train: features of each view of the loader's examples, view by view.
+        val_features: features of the validation radiographs.
     """
 
     images: ImageBatches
@@ -128,7 +130,7 @@ class FeatureBatches:
 
     @property
     def val(self) -> Batches:
-        """In batches of 256."""
+        """Validation features in batches of 256."""
         return InBatches(self._val_array if self._in_memory else self.val_features, 256)
 
     @property
@@ -137,7 +139,7 @@ class FeatureBatches:
         return self.images.val_labels
 
     def arguments(self, epochs: int) -> dict[str, Any]:
-        """A dataset of all epochs, whose batches TensorFlow gathers by itself if they are in memory."""
+        """Return one dataset of all epochs; features in memory are gathered by TensorFlow itself."""
         loader = self.images.train
         labels = loader.radiographs.require_labels()[loader.rows]
         count, steps, size = len(labels), self.steps_per_call(), loader.batch_size
@@ -160,11 +162,11 @@ class FeatureBatches:
         return {"x": dataset, "steps_per_epoch": steps, "shuffle": False, "epochs": epochs}
 
     def steps_per_call(self) -> int:
-        """A whole epoch."""
+        """Return the steps of a whole epoch."""
         return len(self.images.train)
 
     def batched(self, batch_size: int) -> Self:
-        """The same features."""
+        """Return the same features in batches of another size."""
         return replace(self, images=self.images.batched(batch_size))
 
     @property
@@ -177,7 +179,7 @@ class FeatureBatches:
 
     @cached_property
     def _take(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """From `(b,)` places in `train` to `(b, ...)` features."""
+        """Function from `(b,)` places in `train` to `(b, ...)` features."""
         if self._in_memory:
             with tf.device("CPU"):
                 features = tf.constant(self.train[:])

@@ -1,4 +1,4 @@
-"""Finished runs -> one run whose model averages theirs."""
+"""Average the models of finished runs in one run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from pneumokeras.models.averaging import averaged, require_alike
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saving import description_of
 from pneumokeras.runs.folder import Run, open_run
-from pneumokeras.runs.result import TuningResult, begin_run, keep_run, load_run
-from pneumokeras.training.loop import FitResult
+from pneumokeras.runs.result import RunResult, keep_run, load_run, result_of_run
 from pneumokeras.training.predict import predict
 
 
 def ensemble(
     runs: Sequence[str | PathLike[str]], *, run: str | PathLike[str] | None = None, calibrate: bool = False
-) -> TuningResult:
+) -> RunResult:
     """Average the models of finished runs, choose the operating point on validation, and keep a run folder.
 
-    The runs share their validation radiographs; their training radiographs may differ, as long as none of
-    them is held out by another run. Nothing is trained, and the runs stay as they are.
+    The runs share their validation radiographs. Their training radiographs may differ, as long as no run
+    trained on what another holds out. Nothing is trained, and the runs stay as they are.
 
     Args:
         runs: two or more folders of finished runs.
@@ -41,17 +40,25 @@ def ensemble(
         calibrate: divide each member's logit by its temperature, fitted on validation, before averaging.
 
     Returns:
-        The finished run, its history and trials empty; called again with the same arguments, the one that is
-        there.
+        The finished run, its history and trials empty. Called again with the same arguments, the run is
+        loaded.
 
     Raises:
-        RunError: if a run is missing, not finished or there twice, they were chosen on different radiographs,
-            one held out what another trained on, or `run` holds something else.
+        RunError: if a run is missing, unfinished or given twice, their validation radiographs differ, one
+            trained on what another holds out, or `run` holds something else.
         ModelError: if there are fewer than two, or their classes, padding or channels differ.
         DataError: if a radiograph cannot be read.
 
     References: Lakshminarayanan, Pritzel & Blundell (2017), NeurIPS 30; of the temperature, see
     `TemperatureScaling`.
+
+    Example:
+        >>> splits = pk.load_splits("chest_xray")
+        >>> hypermodel = pk.CompactCNNHyperModel(input_shape=(32, 32, 1))
+        >>> second = pk.tune(hypermodel, splits, max_trials=1, epochs=1, seed=1, run="second")
+        >>> mean = pk.ensemble(["tuner_runs/first", "second"], run="mean")
+        >>> mean.model.name, sorted(mean.operating_points)
+        ('ensemble', ['default', 'validation'])
     """
     members = [_Member.read(path) for path in runs]
     _require_distinct(members)
@@ -62,39 +69,42 @@ def ensemble(
         _require_same_validation(*pair)
     splits = _joint_splits(members, description_of(members[0].result.model).classes)
     seed = members[0].run.record()["seed"]
+    numbered = {f"member{number}": member for number, member in enumerate(members, start=1)}
     settings = {
         "model": "ensemble",
         "members": {
-            f"member{number}": {"run": member.run.folder.resolve().name, "fingerprint": member.fingerprint}
-            for number, member in enumerate(members, start=1)
+            name: {"run": member.run.folder.resolve().name, "fingerprint": member.fingerprint}
+            for name, member in numbered.items()
         },
         "calibrate": calibrate,
         "objective": "val_auc",
         "seed": seed,
     }
-    folder = begin_run(run, splits, settings=settings, seed=seed)
-    if folder.finished():
-        return load_run(folder.folder)
-    with folder.noting_failure():
+
+    def work(begun: Run) -> RunResult:
         started = time.perf_counter()
         labels = splits.val.require_labels()
-        said = [member.validation_probabilities(members[0]) for member in members]
-        temperatures = [TemperatureScaling.fit(labels, one).temperature if calibrate else 1.0 for one in said]
+        probabilities = [member.validation_probabilities(members[0]) for member in members]
+        temperatures = [
+            TemperatureScaling.fit(labels, one).temperature if calibrate else 1.0 for one in probabilities
+        ]
         model = averaged(models, temperatures=temperatures if calibrate else None)
         predictions = predict(model, splits.val)
         return keep_run(
-            folder,
-            FitResult(model, {}),
+            begun,
+            model,
             predictions,
             pad=description_of(model).pad,
             members={
                 name: {"val_auc": roc_auc(labels, one), "temperature": temperature}
-                for name, one, temperature in zip(settings["members"], said, temperatures, strict=True)
+                for name, one, temperature in zip(numbered, probabilities, temperatures, strict=True)
             },
             val_auc=roc_auc(labels, predictions.probabilities),
             timings={"averaging": time.perf_counter() - started},
             parameters=model.count_params(),
         )
+
+    return result_of_run(run, splits, work, settings=settings, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -102,19 +112,20 @@ class _Member:
     """A finished run that becomes part of an ensemble.
 
     Attributes:
-        name: its folder, as it was named.
+        name: its folder, as the caller gave it.
         run: the same folder.
-        result: what it gave.
-        rows: of its splits.csv, by split.
+        result: the finished run.
+        rows: rows of its splits.csv, by split.
     """
 
     name: str
     run: Run
-    result: TuningResult
+    result: RunResult
     rows: Mapping[str, list[dict[str, str]]]
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> _Member:
+        """Load a finished run."""
         result, run = load_run(path), open_run(path)
         rows: dict[str, list[dict[str, str]]] = {"train": [], "val": [], "test": []}
         for row in read_csv(run.splits_path):
@@ -123,52 +134,58 @@ class _Member:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of its model."""
+        """Fingerprint of the member's model."""
         return fingerprint(self.result.model)
 
     def labels(self, split: str) -> dict[str, str]:
-        """The class of each content of a split, by digest."""
+        """Return the class of each radiograph of a split, by the digest of its content."""
         return {row["digest"]: row["label"] for row in self.rows[split]}
 
     def name_of(self, digest: str) -> str:
-        """The file, without its folder, that has a content."""
+        """Return the name of the file with that digest."""
         rows = (row for split in self.rows.values() for row in split)
         return next(Path(row["path"]).name for row in rows if row["digest"] == digest)
 
     def validation_probabilities(self, order: _Member) -> np.ndarray:
-        """What it said of the validation radiographs, in the order another member has them."""
+        """Return the member's validation probabilities in the order of another member's splits.csv."""
         rows = read_csv(self.run.predictions_path("val"))
         contents = [row["digest"] for row in self.rows["val"]]
         if len(rows) != len(contents):
             raise RunError(
                 f"{self.run.predictions_path('val')} has {len(rows)} radiographs, the run's val "
-                f"{len(contents)}. Write all of them with pneumokeras report {self.name} --split val."
+                f"{len(contents)}. Write all of them by a report of {self.name} with split val.",
+                path=self.run.predictions_path("val"),
             )
-        said = {digest: float(row["probability"]) for digest, row in zip(contents, rows, strict=True)}
-        return np.array([said[row["digest"]] for row in order.rows["val"]])
+        probabilities = dict(zip(contents, (float(row["probability"]) for row in rows), strict=True))
+        return np.array([probabilities[row["digest"]] for row in order.rows["val"]])
 
 
 def _require_distinct(members: Sequence[_Member]) -> None:
+    """Refuse the same model twice."""
     for one, other in combinations(members, 2):
         if one.fingerprint == other.fingerprint:
             raise RunError(f"{one.name} and {other.name} hold the same model. Expected each once.")
 
 
 def _require_held_out(one: _Member, other: _Member) -> None:
-    """Refuse what one run held out and another learned; a copy that one run has on both sides is its own."""
+    """Refuse radiographs that one run held out and the other trained on.
+
+    A copy that a run has on both sides of its own splits is not counted.
+    """
     for split in ("val", "test"):
         held_out = one.labels(split).keys() - one.labels("train").keys()
-        learned = held_out & other.labels("train").keys()
-        if learned:
-            example = one.name_of(min(learned))
+        trained_on = held_out & other.labels("train").keys()
+        if trained_on:
+            example = one.name_of(min(trained_on))
             raise RunError(
                 f"{example} is in the {split} of {one.name} and in the train of {other.name} "
-                f"({len(learned)} such): their mean would be judged on what it learned. "
+                f"({len(trained_on)} such): their mean would be evaluated on what it was trained on. "
                 "Expected runs on the same splits."
             )
 
 
 def _require_same_validation(one: _Member, other: _Member) -> None:
+    """Refuse runs whose validation radiographs or their labels differ."""
     ours, theirs = one.labels("val"), other.labels("val")
     alone = ours.keys() - theirs.keys()
     if alone:
@@ -186,7 +203,7 @@ def _require_same_validation(one: _Member, other: _Member) -> None:
 
 
 def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Splits:
-    """The first member's splits, with what others trained on or hold for testing besides."""
+    """Return the first member's splits, extended by what only other members train or test on."""
     sets = [read_manifest(member.run.splits_path, classes=classes) for member in members]
     nothing = sets[0]["train"].subset(())
 

@@ -1,4 +1,4 @@
-"""The training loop: compile, fit, keep the best epoch."""
+"""The training loop: fit a compiled model and keep its best epoch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from pneumokeras.training.objectives import OBJECTIVES
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted model.
+    """A fitted model and the history of its fit.
 
     Attributes:
         model: the model, with the weights of its best epoch.
-        history: for `learning_rate`, `loss`, `val_loss`, `val_auc` and so on one float an epoch.
+        history: one float per epoch for each of `learning_rate`, `loss`, `val_loss`, `val_auc` and so on.
+
+    Example:
+        >>> splits, model = pk.load_splits("chest_xray"), pk.load_model("model.keras")
+        >>> result = pk.fit(model, splits.train, splits.val, stages=[pk.Stage("head", epochs=1)])
+        >>> len(result.history["val_auc"])
+        1
     """
 
     model: keras.Model
@@ -28,7 +34,15 @@ class FitResult:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and Keras' global random states: initial weights and dropout follow them."""
+    """Seed Python's, NumPy's and Keras' global random states, which initial weights and dropout follow.
+
+    Example:
+        >>> pk.set_seed(7)
+        >>> first = np.random.rand()
+        >>> pk.set_seed(7)
+        >>> np.random.rand() == first
+        True
+    """
     keras.utils.set_random_seed(seed)
 
 
@@ -49,13 +63,13 @@ def fit_on(
 
     Args:
         model: a compiled model for these batches.
-        data: what to learn from, and what to choose the best epoch on.
-        epochs: at most so many.
-        objective: what makes an epoch the best.
-        schedule: when the learning rate falls, when the fit ends, which weights are kept; by default
+        data: training batches, and validation batches to choose the best epoch on.
+        epochs: maximum number of epochs.
+        objective: decides which epoch is the best.
+        schedule: when the learning rate falls, when the fit stops, which weights are kept; by default
             `Schedule()`.
-        checkpoint: a `.weights.h5` file that keeps these weights while the fit goes on.
-        callbacks: further ones.
+        checkpoint: a `.weights.h5` file that holds these weights during the fit.
+        callbacks: further callbacks.
 
     Returns:
         The model with these weights, and the history.

@@ -1,4 +1,4 @@
-"""Objectives a search or a fit can be judged by."""
+"""Objectives that epochs and trials are ranked by."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.core.errors import ModelError, SettingsError
 
 OBJECTIVES = {"val_auc": "max", "val_accuracy": "max", "val_loss": "min"}
+"""Whether each objective is to be maximized or minimized."""
 
 
 def require_objective(objective: str) -> None:
-    """Refuse what no epoch can be chosen by.
+    """Refuse an unknown objective.
 
     Raises:
-        DataError: if there is no such objective.
+        SettingsError: if there is no such objective.
     """
     if objective not in OBJECTIVES:
-        raise DataError(f"Unknown objective {objective!r}. Expected one of {', '.join(OBJECTIVES)}.")
+        raise SettingsError(
+            f"Unknown objective {objective!r}. Expected `objective` as one of {', '.join(OBJECTIVES)}.",
+            parameter="objective",
+        )
 
 
 def best_of(scores: Iterable[float], objective: str) -> float | None:
-    """The best of some scores; `None` if none is a number."""
+    """Return the best score; `None` if none is a number."""
     best = max if OBJECTIVES[objective] == "max" else min
     return best((score for score in scores if not math.isnan(score)), default=None)
 
 
 def best_epoch(history: Mapping[str, list[float]], objective: str = "val_auc") -> int:
-    """The epoch whose weights `fit` gives back, counted from 0.
+    """Return the best epoch of a history, counted from 0; of several, the first.
 
     Raises:
         ModelError: if the objective was NaN in every epoch.

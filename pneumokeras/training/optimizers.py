@@ -1,4 +1,4 @@
-"""Optimizers as the documents have them: Adam with an L2 term, and two learning rates in one model."""
+"""Optimizers of published systems: Adam with an L2 term, and two learning rates in one model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import tensorflow as tf
 
 
 class L2Adam(keras.optimizers.Adam):
-    """Adam whose weight decay is an L2 term in the gradient, as `torch.optim.Adam` has it.
+    """Adam whose weight decay is an L2 term in the gradient, as in `torch.optim.Adam`.
 
-    Each weight w, biases and BatchNorm's included, has `weight_decay * w` added to its gradient, so that the
-    decay is scaled as the gradient is. Keras' own `weight_decay` takes `learning_rate * weight_decay * w` off
-    the weight itself: that is AdamW.
+    `weight_decay * w` is added to the gradient of each weight w, biases and BatchNorm's included, so that the
+    decay is scaled as the gradient is. Keras' own `weight_decay` subtracts `learning_rate * weight_decay * w`
+    from the weight itself: that is AdamW.
 
     Args:
         learning_rate: as for Adam.
-        weight_decay: of the L2 term, at least 0.
+        weight_decay: factor of the L2 term, at least 0.
         name: of the optimizer.
     """
 
@@ -27,7 +27,7 @@ class L2Adam(keras.optimizers.Adam):
         self._l2 = weight_decay
 
     def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
-        """One step for one variable: Keras' own, in one pass over the weights instead of a dozen."""
+        """Update one variable as Keras' own Adam does, in one pass over the weights instead of a dozen."""
         if self._l2:
             gradient = gradient + self._l2 * variable
         index = self._get_variable_index(variable)
@@ -47,24 +47,24 @@ class L2Adam(keras.optimizers.Adam):
 
 
 OPTIMIZERS = {"adam": L2Adam, "adamw": keras.optimizers.AdamW}
-"""Where weight decay acts: in the gradient, or on the weights themselves (decoupled)."""
+"""Optimizers by where weight decay acts: in the gradient, or on the weights themselves (decoupled)."""
 
 
 def head_and_backbone_optimizer(
     optimizers: Mapping[str, keras.optimizers.Optimizer], head: Iterable[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """One optimizer for a model that leaves the head to one and everything else to another.
+    """Return one optimizer that trains the head with one optimizer and everything else with another.
 
     Args:
-        optimizers: `"head"` and `"backbone"`.
+        optimizers: those for `"head"` and `"backbone"`.
         head: the head's trainable variables.
     """
-    ours = {id(variable) for variable in head}
+    of_head = {id(variable) for variable in head}
     return keras.optimizers.MultiOptimizer(
-        lambda variable: optimizers["head" if id(variable) in ours else "backbone"]
+        lambda variable: optimizers["head" if id(variable) in of_head else "backbone"]
     )
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that train a model, from the radiograph upwards; the head's is the last."""
+    """Return the optimizers of a model, from the input upwards; the head's is the last."""
     return getattr(model.optimizer, "optimizers", [model.optimizer])

@@ -1,31 +1,40 @@
-"""Progress of a search and of fits, for whoever wants to show it."""
+"""Progress of extractions, searches and fits, reported to a function of the caller's."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
+from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.objectives import best_of
 
 
 @dataclass(frozen=True)
 class TuningProgress:
-    """Where a search stands, after each epoch.
+    """The state of a search or a fit after an epoch.
 
     Attributes:
-        stage: `"search"`, `"fit"` of the winner, or what is fine-tuned, such as `"stage5"`.
+        stage: `"search"`, `"fit"` for the winner's fit, or the part that is fine-tuned, such as `"stage5"`.
         trial: the current trial, counted from 1.
-        trials: how many there will be.
-        epoch: epochs done of this trial or fit.
-        epochs: how many it may take.
-        objective: what is being chosen by, such as `"val_auc"`.
+        trials: number of trials planned.
+        epoch: epochs finished in this trial or fit.
+        epochs: maximum number of epochs of this trial or fit.
+        objective: what trials are ranked by, such as `"val_auc"`.
         best: the best score so far; `None` before the first.
         seconds_left: an estimate that assumes that no trial stops early.
         trial_ended: whether this trial or fit is over.
+
+    Example:
+        >>> seen = []
+        >>> hypermodel = pk.CompactCNNHyperModel(input_shape=(32, 32, 1))
+        >>> splits = pk.load_splits("chest_xray")
+        >>> result = pk.tune(hypermodel, splits, max_trials=1, epochs=1, run="watched", progress=seen.append)
+        >>> [(progress.stage, progress.epoch) for progress in seen if progress.trial_ended]
+        [('search', 1), ('fit', 1)]
     """
 
     stage: str
@@ -39,49 +48,80 @@ class TuningProgress:
     trial_ended: bool = False
 
 
-class Reporter:
-    """Turns epochs into `TuningProgress`."""
+class Progress(Protocol):
+    """A function that is called as the work proceeds.
 
-    def __init__(self, progress: Callable[[TuningProgress], None] | None, settings: Mapping[str, Any]):
+    It receives an `ExtractionProgress` after each batch whose features are computed, and a `TuningProgress`
+    after each epoch of a search or a run.
+    """
+
+    def __call__(self, progress: TuningProgress | ExtractionProgress, /) -> None:
+        """Receive the current state."""
+
+
+class Reporter:
+    """Turns the epochs of a search and of fits into `TuningProgress`.
+
+    Args:
+        progress: receives it; `None` for nobody.
+        trials: number of trials planned.
+        epochs: maximum number of epochs of a trial and of the winner's fit.
+        objective: what trials are ranked by.
+    """
+
+    def __init__(self, progress: Progress | None, *, trials: int, epochs: int, objective: str):
         self._progress = progress
-        self._trials = settings["max_trials"]
-        self._epochs = settings["epochs"]
-        self._objective = settings["objective"]
+        self._trials = trials
+        self._epochs = epochs
+        self._objective = objective
         self._stage = "search"
         self._trial = 0
         self._epoch = 0
         self._epochs_seen = 0
         self._started = time.perf_counter()
-        self.scores: list[float] = []
+        self._scores: list[float] = []
+
+    def begin_search(self, scores: Iterable[float]) -> None:
+        """Start the clock of a search.
+
+        Args:
+            scores: of trials that an earlier process finished.
+        """
+        self._scores = list(scores)
+        self._started = time.perf_counter()
 
     def begin_trial(self, number: int) -> None:
         """Note that a trial starts, counted from 1."""
-        self._trial = number
-        self._epoch = 0
+        self._trial, self._epoch = number, 0
+
+    def end_trial(self, score: float | None) -> None:
+        """Report that a trial is over, with its score unless it failed."""
+        if score is not None:
+            self._scores.append(score)
+        self.end()
 
     def begin_fit(self) -> None:
         """Note that the winner's fit starts."""
-        self._stage = "fit"
-        self._epoch = 0
+        self._stage, self._epoch = "fit", 0
 
-    def begin_fine_tuning(self, trainable: str, epochs: int) -> None:
-        """Note that a stage of fine-tuning starts, whose epochs take another time than those before."""
+    def begin_stage(self, trainable: str, epochs: int) -> None:
+        """Note that a stage of fine-tuning starts; its epochs take another time than those before."""
         if self._epochs_seen:
             self.end()
         self._stage, self._epoch, self._epochs = trainable, 0, epochs
         self._epochs_seen, self._started = 0, time.perf_counter()
 
     def epoch(self) -> None:
-        """Note the end of an epoch, and tell."""
+        """Report the end of an epoch."""
         self._epoch += 1
         self._epochs_seen += 1
-        self._tell()
+        self._report()
 
     def end(self) -> None:
-        """Tell that the trial or the fit is over."""
-        self._tell(ended=True)
+        """Report that the trial or fit is over."""
+        self._report(ended=True)
 
-    def _tell(self, ended: bool = False) -> None:
+    def _report(self, ended: bool = False) -> None:
         if self._progress is None:
             return
         pending = 0 if ended else self._epochs - self._epoch
@@ -96,7 +136,7 @@ class Reporter:
                 epoch=self._epoch,
                 epochs=self._epochs,
                 objective=self._objective,
-                best=best_of(self.scores, self._objective),
+                best=best_of(self._scores, self._objective),
                 seconds_left=pending * seconds,
                 trial_ended=ended,
             )
@@ -111,5 +151,5 @@ class AfterEpoch(keras.callbacks.Callback):
         self._reporter = reporter
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Pass it on."""
+        """Report the epoch."""
         self._reporter.epoch()

@@ -1,4 +1,4 @@
-"""Keras Tuner's RandomSearch with our fit in each trial, and what is written down of its trials."""
+"""Keras Tuner's RandomSearch with our fit in each trial, and the record of its trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
@@ -21,6 +21,7 @@ from pneumokeras.training.data_adapters import TrainingData
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.objectives import OBJECTIVES, best_epoch
 from pneumokeras.training.progress import AfterEpoch, Reporter
+from pneumokeras.training.settings import SearchSettings
 
 logger = logging.getLogger(__name__)
 _STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
@@ -28,20 +29,20 @@ _STATUSES = {"COMPLETED": "completed", "FAILED": "failed", "INVALID": "failed"}
 Data = TypeVar("Data", bound=TrainingData)
 
 Build = Callable[[keras_tuner.HyperParameters], keras.Model]
-"""Makes the compiled model that a trial fits."""
+"""Returns the compiled model that a trial fits."""
 
 
 def search(
-    build: Build, data: TrainingData, settings: Mapping[str, Any], run: Run, reporter: Reporter
+    build: Build, data: TrainingData, settings: SearchSettings, run: Run, reporter: Reporter
 ) -> RandomSearch:
-    """Try configurations, or go on trying where an earlier process stopped.
+    """Try configurations, or resume a search that was interrupted.
 
     Args:
-        build: makes the compiled model of a trial.
-        data: what it is fitted on.
-        settings: `objective`, `max_trials`, `epochs` and `seed`.
-        run: where Keras Tuner's files and trials.csv are kept.
-        reporter: told of each epoch.
+        build: returns the compiled model of a trial.
+        data: the batches it is fitted on.
+        settings: objective, number of trials, epochs and seed.
+        run: holds Keras Tuner's files and trials.csv.
+        reporter: informed of trials and epochs.
 
     Returns:
         The search, with at least one completed trial.
@@ -58,7 +59,7 @@ def search(
         except Exception as error:
             raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
     search.save()  # else a search killed in its first trial is not found again
-    reporter.scores = [trial.score for trial in trials_of(search.oracle) if trial.score is not None]
+    reporter.begin_search(trial.score for trial in trials_of(search.oracle) if trial.score is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the scores of a failed trial
         search.search(verbose=0)
@@ -69,15 +70,15 @@ def search(
 
 
 class RandomSearch(keras_tuner.RandomSearch):
-    """Keras Tuner's RandomSearch, with our fit in each trial and no copy of each trial's weights."""
+    """Keras Tuner's RandomSearch, with our fit in each trial and no copy of each trial's weights.
+
+    `run_trial` is replaced as Keras Tuner documents it, rather than `HyperModel.fit`: its own `run_trial`
+    calls `keras.backend.clear_session()` before each model is built, which would reset the user's dtype
+    policy and turn Keras' progress bars on again, and what `build` raises is printed with its traceback.
+    """
 
     def __init__(
-        self,
-        build: Build,
-        data: TrainingData,
-        settings: Mapping[str, Any],
-        run: Run,
-        reporter: Reporter,
+        self, build: Build, data: TrainingData, settings: SearchSettings, run: Run, reporter: Reporter
     ):
         self._data = data
         self._settings = settings
@@ -85,10 +86,10 @@ class RandomSearch(keras_tuner.RandomSearch):
         self._reporter = reporter
         super().__init__(
             build,
-            objective=keras_tuner.Objective(settings["objective"], OBJECTIVES[settings["objective"]]),
-            max_trials=settings["max_trials"],
-            seed=settings["seed"] + 1,  # Keras Tuner takes 0 for "no seed"
-            max_consecutive_failed_trials=settings["max_trials"] + 1,
+            objective=keras_tuner.Objective(settings.objective, OBJECTIVES[settings.objective]),
+            max_trials=settings.max_trials,
+            seed=settings.seed + 1,  # Keras Tuner takes 0 for "no seed"
+            max_consecutive_failed_trials=settings.max_trials + 1,
             directory=str(run.tuner_folder.parent),
             project_name=run.tuner_folder.name,
         )
@@ -97,43 +98,40 @@ class RandomSearch(keras_tuner.RandomSearch):
         """Build and fit the trial's model; return its figures at the best epoch."""
         started = time.perf_counter()
         self._reporter.begin_trial(int(trial.trial_id) + 1)
-        objective, epochs = self._settings["objective"], self._settings["epochs"]
+        objective = self._settings.objective
         try:
-            set_seed(self._settings["seed"])
-            model = self.hypermodel.build(trial.hyperparameters)
+            set_seed(self._settings.seed)
             history = fit_on(
-                model,
+                self.hypermodel.build(trial.hyperparameters),
                 in_tuned_batches(self._data, trial.hyperparameters),
-                epochs=epochs,
+                epochs=self._settings.epochs,
                 objective=objective,
                 callbacks=[AfterEpoch(self._reporter)],
             ).history
-            at = best_epoch(history, objective)
+            best = best_epoch(history, objective)
         except Exception as error:
             # Keras Tuner prints the traceback of what it catches; a score of NaN fails a trial quietly.
             logger.info("Trial %s failed", trial.trial_id, exc_info=True)
             trial.message = _first_line(error)
             return {objective: float("nan")}
-        figures = {name: history[name][at] for name in OBJECTIVES}
+        figures = {name: history[name][best] for name in OBJECTIVES}
         return figures | {"epochs": len(history["loss"]), "seconds": time.perf_counter() - started}
 
     def on_trial_end(self, trial: Any) -> None:
-        """Let Keras Tuner keep its files, then keep ours."""
+        """Write Keras Tuner's files, then trials.csv."""
         super().on_trial_end(trial)
-        ended = self.oracle.get_trial(trial.trial_id)
-        if ended.score is not None and np.isfinite(ended.score):
-            self._reporter.scores.append(float(ended.score))
-        self._reporter.end()
+        score = self.oracle.get_trial(trial.trial_id).score
+        self._reporter.end_trial(float(score) if score is not None and np.isfinite(score) else None)
         write_trials(trials_of(self.oracle), self._run.trials_path)
 
 
 def in_tuned_batches(data: Data, hp: keras_tuner.HyperParameters) -> Data:
-    """The data in batches of the size that `hp` draws, if it draws one."""
+    """Return the data in batches of the size that `hp` holds, if it holds one."""
     return data.batched(hp.values["batch_size"]) if "batch_size" in hp.values else data
 
 
 def trials_of(oracle: Any) -> tuple[Trial, ...]:
-    """The trials that Keras Tuner's oracle knows to be over, in order."""
+    """Return the finished trials of a Keras Tuner oracle, in order."""
     ended = [trial for _, trial in sorted(oracle.trials.items()) if trial.status in _STATUSES]
     return tuple(_trial(trial) for trial in ended)
 

@@ -35,6 +35,7 @@ from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
 from pneumokeras.training.feature_store import Rows
 from pneumokeras.training.loop import fit_on
+from pneumokeras.training.settings import BatchSettings
 
 count, file = int(sys.argv[1]), sys.argv[2]
 rng = np.random.default_rng(0)
@@ -45,7 +46,7 @@ images = RadiographSet.from_arrays(np.zeros((count + 500, 8, 8), np.uint8), rng.
 parts = [np.arange(count), np.arange(count, count + 500)]
 rows = [Rows((2048,), [values], np.stack([np.zeros_like(part), part], axis=1)) for part in parts]
 train, val = (images.subset(part) for part in parts)
-batches = ImageBatches.of(train, val, image_size=(8, 8), views=1)
+batches = ImageBatches.of(train, val, BatchSettings(views=1, class_weights=None), image_size=(8, 8))
 head = TransferHyperModel("resnet50", weights="none").build_head(keras_tuner.HyperParameters())
 history = fit_on(head, FeatureBatches(batches, *rows), epochs=3).history
 print(min(history["seconds"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.training.callbacks import Plateau, Schedule
 
 
@@ -89,13 +89,13 @@ def test_no_rate_falls_below_the_least_or_rises_to_it(counting):
     ],
 )
 def test_a_plateau_that_makes_no_sense_is_refused(options):
-    with pytest.raises(DataError, match=next(iter(options))):
+    with pytest.raises(SettingsError, match=next(iter(options))):
         Plateau(**options)
 
 
 @pytest.mark.parametrize("options", [{"patience": 0}, {"keep": "all"}])
 def test_a_schedule_that_makes_no_sense_is_refused(options):
-    with pytest.raises(DataError, match=next(iter(options))):
+    with pytest.raises(SettingsError, match=next(iter(options))):
         Schedule(**options)
 
 

@@ -22,9 +22,8 @@ from pneumokeras.explain.randomization import randomization_check, reinitialized
 from pneumokeras.models.averaging import averaged, is_area_mean, members_of
 from pneumokeras.models.head import probability, sigmoid
 from pneumokeras.models.saving import description_of, save_model, set_description
-from pneumokeras.runs.folder import open_run
-from pneumokeras.runs.result import begin_run, keep_run
-from pneumokeras.training.loop import FitResult
+from pneumokeras.runs.folder import begin_run, open_run
+from pneumokeras.runs.result import keep_run
 from tests.calling import call, error_line
 
 SIDE = 16
@@ -296,7 +295,7 @@ class TestHeatmaps:
 
 def keep(folder, model, splits):
     run = begin_run(folder, splits, settings={"model": "small", "objective": "val_auc"}, seed=1)
-    keep_run(run, FitResult(model, {}), pk.predict(model, splits.val), timings={"fit": 1.0})
+    keep_run(run, model, pk.predict(model, splits.val), timings={"fit": 1.0})
     return folder
 
 
@@ -442,5 +441,5 @@ class TestRefusals:
         path = other / "predictions" / "val.csv"
         rows = read_csv(path)
         write_csv(path, list(rows[0]), rows[1:])
-        with pytest.raises(PneumokerasError, match=r"report .*other --split val"):
+        with pytest.raises(PneumokerasError, match=r"report of .*other with split val"):
             pk.ensemble([runs["first"], other], run=tmp_path / "mean")

@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.saving import save_model
 from pneumokeras.runs.result import load_run
@@ -17,7 +17,7 @@ from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import set_seed
 from pneumokeras.training.objectives import best_epoch
 from pneumokeras.training.predict import predict
-from pneumokeras.training.stages import Stage
+from pneumokeras.training.settings import BatchSettings, FitSettings, Stage
 from pneumokeras.training.tune import tune
 
 SIDE = 32
@@ -29,6 +29,11 @@ HEAD_FASTER = {"head": 1e-3, "backbone": 1e-5}
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def one_view(splits):
+    """Batches of the splits without augmentation."""
+    return ImageBatches.of(splits.train, splits.val, BatchSettings(views=1), image_size=(SIDE, SIDE))
 
 
 def model_of(name, splits):
@@ -78,11 +83,11 @@ class TestStages:
         first = fit(model, spot_splits.train, spot_splits.val, stages=STAGES[:1], views=1)
         score = first.history["val_auc"][best_epoch(first.history)]
         weights, path = model.get_weights(), tmp_path / "best.weights.h5"
-        ruinous = [Stage("stage5", epochs=1, learning_rate=10.0)]
+        ruinous = (Stage("stage5", epochs=1, learning_rate=10.0),)
         worse = stages_module.fit_stages(
             model,
-            ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1),
-            ruinous,
+            one_view(spot_splits),
+            FitSettings(stages=ruinous),
             before=first,
             checkpoint=path,
         )
@@ -111,11 +116,18 @@ class TestStages:
             fit(model, spot_splits.train, spot_splits.val, stages=[*STAGES, Stage("stage9")], views=1)
 
     @pytest.mark.parametrize(
-        "options", [{"epochs": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}]
+        ("options", "said"),
+        [
+            ({"epochs": 0}, "`epochs` as a whole number of at least 1"),
+            ({"epochs": 2.5}, "`epochs` as a whole number of at least 1"),
+            ({"learning_rate": 0}, "`learning_rate` as a finite number above 0"),
+            ({"learning_rate": float("nan")}, "`learning_rate` as a finite number above 0"),
+        ],
     )
-    def test_a_stage_of_nothing_is_refused(self, options):
-        with pytest.raises(DataError, match="at least 1 epoch"):
+    def test_a_stage_of_nothing_is_refused(self, options, said):
+        with pytest.raises(SettingsError, match=said) as raised:
             Stage("head", **options)
+        assert raised.value.parameter == next(iter(options))
 
     def test_a_stage_that_diverges_is_taken_back(self, model, spot_splits):
         stages = [*STAGES[:1], Stage("head", epochs=2, learning_rate=1e38)]
@@ -139,8 +151,8 @@ class TestStages:
     def test_figures_that_only_some_stages_have_are_left_out(self, model, spot_splits):
         first = fit(model, spot_splits.train, spot_splits.val, stages=STAGES[:1], views=1)
         first.history["own"] = [0.0, 0.0]
-        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
-        history = stages_module.fit_stages(model, images, STAGES[1:], before=first).history
+        settings = FitSettings(stages=tuple(STAGES[1:]))
+        history = stages_module.fit_stages(model, one_view(spot_splits), settings, before=first).history
         assert "own" not in history
         assert len(history["loss"]) == 4
 
@@ -158,17 +170,27 @@ class TestStages:
         ],
     )
     def test_a_stage_that_contradicts_itself_is_refused(self, options, said):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(SettingsError, match=said):
             Stage(**{"trainable": "stage5"} | options)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"oversample": 1.2}, "class_weights=None"), ({"objective": "accuracy"}, "val_accuracy")],
+    [
+        ({"oversample": 1.2}, "class_weights=None"),
+        ({"objective": "accuracy"}, "val_accuracy"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"views": 0}, "`views`"),
+        ({"seed": -1}, "`seed`"),
+        ({"class_weights": "even"}, "`class_weights`"),
+        ({"class_weights": {1: 2.0}}, "`class_weights`"),
+        ({"class_weights": None, "oversample": 0.5}, "`oversample`"),
+    ],
 )
 def test_a_fit_that_contradicts_itself_is_refused(options, said, spot_splits):
     model = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(SettingsError, match=said):
         fit(model, spot_splits.train, spot_splits.val, **options)
 
 
@@ -316,8 +338,8 @@ class TestWhatTheDocumentsAsk:
         history = fit(
             model, spot_splits.train, spot_splits.val, stages=stages, views=1, objective="val_accuracy"
         ).history
-        called = predict(model, spot_splits.val).probabilities >= 0.5
-        assert np.mean(called == spot_splits.val.labels) == max(history["val_accuracy"])
+        predicted = predict(model, spot_splits.val).probabilities >= 0.5
+        assert np.mean(predicted == spot_splits.val.labels) == max(history["val_accuracy"])
 
 
 class TestAsking:
@@ -346,7 +368,7 @@ class TestAsking:
 
     @pytest.mark.parametrize("agreed", [True, False])
     def test_much_is_stored_only_if_agreed_to(
-        self, agreed, model, spot_splits, extractions, monkeypatch, cache
+        self, agreed, model, spot_splits, *, extractions, monkeypatch, cache
     ):
         monkeypatch.setattr(stages_module, "ASK_FROM", 1)
         questions = []
@@ -360,14 +382,14 @@ class TestAsking:
         assert len(extractions) == agreed
 
     def test_stages_above_the_same_lower_part_are_counted_once(self, model, spot_splits):
-        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
+        images = one_view(spot_splits)
         one, two = (
             stages_module._bytes_to_store(model, images, [Stage("stage5")] * count) for count in (1, 2)
         )
         assert one == two == 96 * 2 * 2 * 48 * 2
 
     def test_what_a_stage_before_has_trained_will_be_stored_anew(self, model, spot_splits):
-        images = ImageBatches.of(spot_splits.train, spot_splits.val, image_size=(SIDE, SIDE), views=1)
+        images = one_view(spot_splits)
         fit(model, spot_splits.train, spot_splits.val, stages=[Stage("stage5", 1)], views=1)
         stages = [Stage("stage4"), Stage("stage5")]
         below_stage4 = stages_module._bytes_to_store(model, images, stages[:1])

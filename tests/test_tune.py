@@ -4,18 +4,20 @@ import csv
 import json
 import shutil
 import warnings
+from types import MappingProxyType
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import DataError, ModelError, RunError, TuningError
+from pneumokeras.core.errors import DataError, ModelError, RunError, SettingsError, TuningError
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.saving import description_of
 from pneumokeras.runs.result import load_run
+from pneumokeras.training.feature_store import stored_features
 from pneumokeras.training.predict import predict
 from pneumokeras.training.tune import tune
 
@@ -235,10 +237,24 @@ class TestFailures:
         with pytest.raises(ModelError, match="lacks input_shape or settings"):
             tune(keras_tuner.HyperModel(), spot_splits, run=tmp_path / "run")
 
-    @pytest.mark.parametrize("wrong", [{"max_trials": 0}, {"epochs": 0}, {"objective": "accuracy"}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"max_trials": 0},
+            {"epochs": 0},
+            {"objective": "accuracy"},
+            {"batch_size": 0},
+            {"batch_size": ()},
+            {"batch_size": (8, 0)},
+            {"views": 0},
+            {"precision": "float16"},
+            {"seed": -1},
+        ],
+    )
     def test_numbers_out_of_range_are_refused(self, wrong, spot_splits, tmp_path):
-        with pytest.raises(DataError, match="Expected"):
+        with pytest.raises(SettingsError, match=f"Expected `{next(iter(wrong))}`") as raised:
             tune(SmallHyperModel(), spot_splits, run=tmp_path / "run", **wrong)
+        assert raised.value.parameter == next(iter(wrong))
         assert not (tmp_path / "run").exists()
 
 
@@ -278,6 +294,42 @@ def test_a_users_own_hypermodel_can_be_tuned(spot_splits, tmp_path):
 
     result = tune(Own(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "own")
     assert len(predict(result.model, spot_splits.test)) == len(spot_splits.test)
+
+
+def test_a_users_own_head_on_a_frozen_network_is_searched_on_stored_features(
+    spot_splits, tmp_path, monkeypatch
+):
+    class Own(keras_tuner.HyperModel):
+        input_shape = (32, 32, 1)
+        settings = MappingProxyType({"model": "own"})
+
+        def feature_extractor(self):
+            inputs = keras.Input(self.input_shape)
+            scaled = keras.layers.Rescaling(1 / 255)(inputs)
+            frozen = keras.layers.Dense(4, kernel_initializer=keras.initializers.GlorotUniform(0))
+            frozen.trainable = False
+            return keras.Model(inputs, frozen(keras.layers.Flatten()(scaled)))
+
+        def build_head(self, hp):
+            inputs = keras.Input((4,))
+            model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="logit")(inputs))
+            model.compile(keras.optimizers.Adam(hp.Choice("rate", [1e-2])), "binary_crossentropy")
+            return model
+
+        def assemble(self, hp, head):
+            body = self.feature_extractor()
+            return keras.Model(body.inputs[0], head(body.outputs[0]))
+
+        def build(self, hp):
+            raise AssertionError("the full model is not trained")
+
+    monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "cache"))
+    result = tune(
+        Own(), spot_splits, max_trials=1, epochs=2, views=1, precision="float32", run=tmp_path / "own"
+    )
+    assert stored_features()[0].rows == len(spot_splits.train) + len(spot_splits.val)
+    written = [float(row["probability"]) for row in rows(tmp_path / "own" / "predictions" / "val.csv")]
+    np.testing.assert_allclose(written, predict(result.model, spot_splits.val).probabilities, atol=1e-6)
 
 
 def test_the_users_precision_is_left_alone(spot_splits, tmp_path):

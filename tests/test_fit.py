@@ -14,6 +14,7 @@ from pneumokeras.training.data_adapters import ImageBatches
 from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.objectives import best_epoch
+from pneumokeras.training.settings import BatchSettings
 
 
 @pytest.fixture
@@ -71,20 +72,18 @@ def test_val_loss_leaves_the_penalty_out(spot_splits):
     assert history["loss"][0] > float(penalty)
 
 
-def test_class_weights_are_balanced_unless_told_otherwise(model, spot_splits, monkeypatch):
-    received = {}
-    as_keras_fits = keras.Model.fit
-
-    def recording(self, *args, **kwargs):
-        received.update(kwargs)
-        return as_keras_fits(self, *args, **kwargs)
-
-    monkeypatch.setattr(keras.Model, "fit", recording)
+def test_class_weights_are_balanced_by_default(spot_splits):
     uneven = spot_splits.train.subset(np.r_[np.flatnonzero(spot_splits.train.labels == 1), 0, 2])
-    fit(model, uneven, spot_splits.val, epochs=1)
-    assert received["class_weight"] == {0: 34 / 4, 1: 34 / 64}
-    fit(model, uneven, spot_splits.val, epochs=1, class_weights=None)
-    assert received["class_weight"] is None
+
+    def losses(**options):
+        set_seed(0)
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
+        model = hypermodel.build(keras_tuner.HyperParameters())
+        return fit(model, uneven, spot_splits.val, epochs=1, **options).history["loss"]
+
+    balanced = losses()
+    assert balanced == pytest.approx(losses(class_weights={0: 34 / 4, 1: 34 / 64}), rel=1e-5)
+    assert balanced != pytest.approx(losses(class_weights=None), rel=0.1)
 
 
 def test_the_checkpoint_holds_the_best_weights(model, spot_splits, tmp_path):
@@ -128,7 +127,7 @@ def test_a_model_that_is_not_compiled_is_refused(spot_splits):
 
 def test_epochs_show_the_views_in_turn(model, spot_splits):
     splits = Splits(*spot_splits)
-    data = ImageBatches.of(splits.train, splits.val, image_size=(32, 32), views=2)
+    data = ImageBatches.of(splits.train, splits.val, BatchSettings(views=2), image_size=(32, 32))
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(data.train.view))
     fit_on(model, data, epochs=3, callbacks=[watch])
