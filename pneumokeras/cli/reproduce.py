@@ -97,8 +97,8 @@ def reproduce(
             views=views,
             cache=not no_cache,
             confirm=None if yes else progress.agrees_to_store,
-            began=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
-            reached=lambda table: _write(table, out),
+            on_run_start=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
+            on_row=lambda table: _write(table, out),
             progress=progress,
             **reading,
         )
