@@ -6,14 +6,16 @@ import json
 import socket
 import subprocess
 import sys
-import time
+import threading
 
+import click
 import pytest
 from rich.console import Console
 
-from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line
+from pneumokeras.cli import main
+from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
 from pneumokeras.cli.tune import FineTuning
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress
 from tests.calling import call, error_line
@@ -194,6 +196,8 @@ class TestErrors:
     def test_debug_shows_where(self):
         result = call("tune", "--data", "absent", "--debug")
         assert result.exit_code == 2
+        assert "Traceback" in result.stderr
+        assert "in load_splits" in result.stderr
 
     def test_what_nobody_expected_is_one_line_and_status_1(self, monkeypatch, tmp_path):
         def broken(*args, **kwargs):
@@ -208,6 +212,49 @@ class TestErrors:
 
         monkeypatch.setattr("pneumokeras.data.from_path.load_splits", interrupted)
         assert "Repeat the command" in error_line(call("tune", "--data", tmp_path), status=130)
+
+    @pytest.mark.parametrize(
+        ("command", "said", "shown"),
+        [
+            ("tune", "at least 1 in `max_trials`", "at least 1 in --max-trials"),
+            ("tune", "Raise `max_trials=20`.", "Raise --max-trials 20."),
+            ("tune", "go without with `cache=False`", "go without with --no-cache"),
+            ("report", "leave them out with `images=False`", "leave them out with --no-images"),
+            ("predict", "or skip them with `skip_bad=True`", "or skip them with --skip-bad"),
+            ("tune", "or pass `pad=False`", "or pass no --pad"),
+            ("train", 'random ones with `weights="none"`', "random ones with --weights none"),
+            ("tune", "another folder in `path`", "another folder in --data"),
+            ("reproduce", "another folder in `data`", "another folder in --data"),
+            ("tune", "`fine_tune` and `stages`", "--fine-tune and --fine-tune"),
+            ("train", "`stages` of `epochs`", "--stage of --epochs"),
+            ("reproduce", "one of `variants`", "one of --variant"),
+            ("tune", "Choose another folder with `run`.", "Choose another folder with --run."),
+            ("report", "Choose another folder with `run`.", "Choose another folder with RUN."),
+            (
+                "tune",
+                "Expected `learning_rate` and `splits.test`",
+                "Expected learning_rate and `splits.test`",
+            ),
+        ],
+    )
+    def test_a_parameter_that_the_library_names_is_shown_as_the_commands_option(self, command, said, shown):
+        assert with_options(said, main.commands[command]) == shown
+
+    @pytest.mark.parametrize("command", ["tune", "train", "reproduce"])
+    def test_every_error_of_the_library_is_shown_with_options(self, command, monkeypatch, tmp_path):
+        def refused(*args, **kwargs):
+            raise SettingsError("Expected less of `data`. Leave them out with `skip_bad=True`.")
+
+        monkeypatch.setattr("pneumokeras.data.from_path.load_splits", refused)
+        monkeypatch.setattr("pneumokeras.recipes.reproduce.load_splits", refused)
+        recipe = {"tune": [], "train": ["--recipe", "customcnn"], "reproduce": ["customcnn"]}[command]
+        line = error_line(call(command, *recipe, "--data", tmp_path))
+        assert line == "Error: Expected less of --data. Leave them out with --skip-bad."
+
+    def test_notices_are_shown_with_options(self, capsys):
+        with click.Context(main.commands["tune"]):
+            Talk().say("Validation is small. Keep it with `keep_val=True`.")
+        assert capsys.readouterr().err == "Validation is small. Keep it with --keep-val.\n"
 
     def test_no_command_shows_the_commands(self):
         result = call()
@@ -283,33 +330,46 @@ class TestFineTuning:
         error_line(call("tune", "--data", phantom_folder, "--precision", "bfloat16", *options))
 
     def test_where_nobody_can_be_asked_the_size_is_told(self, tmp_path):
-        with Talk().searching() as progress, pytest.raises(DataError, match=r"1\.9 GB.*--yes"):
+        with Talk().searching() as progress, pytest.raises(SettingsError, match=r"1\.9 GB.*--yes"):
             progress.agrees_to_store(1_880_000_000, tmp_path)
 
 
+class Screen(io.StringIO):
+    """A terminal on which a test can wait for a text."""
+
+    def __init__(self):
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def write(self, text):
+        with self._changed:
+            self._changed.notify_all()
+            return super().write(text)
+
+    def shows(self, text):
+        with self._changed:
+            return self._changed.wait_for(lambda: text in self.getvalue(), timeout=60)
+
+
 def test_a_terminal_sees_one_line_that_moves():
-    screen = io.StringIO()
+    screen = Screen()
     with SearchProgress(Console(file=screen, force_terminal=True, width=100), silent=False) as show:
         show(TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0))
-        time.sleep(0.3)
-    assert "trial 3/10, best val_auc 0.981, 0:42 left" in screen.getvalue()
+        assert screen.shows("trial 3/10, best val_auc 0.981, 0:42 left")
 
 
 def test_a_terminal_sees_how_an_extraction_goes():
-    screen = io.StringIO()
+    screen = Screen()
     with SearchProgress(
         Console(file=screen, force_terminal=True, width=100, highlight=False), silent=False
     ) as show:
         show(ExtractionProgress(4694, 2694, 0, 0.0, "float32"))
-        time.sleep(0.3)
+        assert screen.shows("features: 2,694 of 4,694 views found")
+        assert screen.shows("features: 2,000 views to go")
         show(ExtractionProgress(4694, 2694, 1000, 50.0, "float32"))
-        time.sleep(0.3)
+        assert screen.shows("features: 1,000 views to go, 50 images/s, 0:20 left")
         show(ExtractionProgress(4694, 2694, 2000, 50.0, "float32"))
-    shown = screen.getvalue()
-    assert "features: 2,694 of 4,694 views found" in shown
-    assert "features: 2,000 views to go" in shown
-    assert "features: 1,000 views to go, 50 images/s, 0:20 left" in shown
-    assert "features: 2,000 views computed in float32, 50.0 images/s" in shown
+    assert "features: 2,000 views computed in float32, 50.0 images/s" in screen.getvalue()
 
 
 def test_tensorflow_says_nothing_on_stderr(run, phantom_folder):

@@ -21,7 +21,7 @@ from pneumokeras.recipes.reproduce import (
     CHOSEN_ON_TEST,
     Reproduction,
     _evaluate_at,
-    _mean,
+    _mean_of_seeds,
     published_intervals,
     reproduce,
 )
@@ -104,7 +104,7 @@ class TestReferenceSystems:
     @pytest.mark.parametrize("name", recipe_names())
     def test_every_recipe_says_what_it_is(self, name):
         recipe = load_recipe(name)
-        sentences = [recipe.about, *recipe.assumed, *recipe.mended]
+        sentences = [recipe.about, *recipe.assumed, *recipe.corrections]
         sentences += recipe.published.footnotes if recipe.published else ()
         assert all(sentence.endswith(".") for sentence in sentences)
         assert CORRECTED in recipe.variants
@@ -114,7 +114,7 @@ class TestReferenceSystems:
         recipe = load_recipe(name)
         assert tuple(recipe.variants) == VARIANTS
         assert recipe.published.figures or recipe.published.footnotes
-        assert recipe.mended
+        assert recipe.corrections
 
     @pytest.mark.parametrize(("name", "variant"), WITH_STAGES)
     def test_its_model_can_be_built_and_has_the_parts_that_are_trained(self, name, variant):
@@ -175,8 +175,8 @@ class TestReferenceSystems:
         }
         assert different <= told.keys()
         for key, words in told.items():
-            mentioned = any(re.search(words, sentence) for sentence in recipe.mended)
-            assert mentioned == (key in different) or key in ("schedule", "views"), (key, recipe.mended)
+            mentioned = any(re.search(words, sentence) for sentence in recipe.corrections)
+            assert mentioned == (key in different) or key in ("schedule", "views"), (key, recipe.corrections)
 
     def test_mistakes_stay_where_the_document_made_them(self):
         def published(name):
@@ -298,7 +298,7 @@ class TestAFileOfYourOwn:
             (changed("keep_val = true", "keep_val = 1"), "keep_val in as_published as true or false"),
             (changed('mended = ["The threshold is chosen on validation."]', 'mended = "x"'), "as a list"),
             (changed("accuracy = 0.9\n", "accuracy = 90\n"), "the published accuracy in [0, 1]"),
-            (changed("parameters = 1000", "parameters = 1000"), "Unknown key 'parameters' in published"),
+            (changed("parameters = 1000", "paramters = 1000"), "Unknown key 'paramters' in published"),
             (changed('"compact-cnn"', '"vgg16"'), "Unknown model 'vgg16'"),
             (changed('"val_accuracy"', '"val_f1"'), "Unknown objective 'val_f1'"),
             (changed("views = 1", 'class_weights = "even"'), "class_weights as balanced, none"),
@@ -315,9 +315,17 @@ class TestAFileOfYourOwn:
             (changed('among = "sweep"', "among = [0.5, 50]"), "`among` in [0, 1]. Received 50"),
             (changed("views = 1", "augmentation = 3"), "augmentation in as_published as a table"),
             (changed("views = 1", "augmentation = { zoom_range = 'x' }"), "zoom_range in augmentation"),
-            (changed("views = 1", "search = 3"), "Expected search as a table"),
+            (changed("views = 1", "search = 3"), "search in as_published as a table"),
             (changed("views = 1", "search = {}"), "either stages or a search"),
-            (re.sub("stages = .*", "stages = 3", TINY), "stages as a list of tables"),
+            (changed("views = 1", "search = { units = [8, 64] }"), "units in search as a list of 3"),
+            (changed("width = 4", "width = 'wide'"), "width in hyperparameters as a number"),
+            (
+                changed("learning_rate = 1e-3", "learning_rate = { head = 'x' }"),
+                "head in learning_rate as a number",
+            ),
+            (changed("footnotes = [", "footnotes = [5, "), "footnotes in published as text. Received 5"),
+            (re.sub("stages = .*", "stages = [3]", TINY), "stages in as_published as a table"),
+            (re.sub("stages = .*", "stages = 3", TINY), "stages in as_published as a list"),
             (changed("title =", "title "), "is no recipe"),
             (changed("width = 4", "widht = 4"), "Unknown key 'widht' in hyperparameters"),
             (
@@ -346,11 +354,11 @@ class TestAFileOfYourOwn:
         assert "\n" not in str(raised.value)
 
     def test_an_unknown_recipe_is_refused_with_those_there_are(self):
-        with pytest.raises(DataError, match=r"Unknown recipe 'resnet50'.*resnet50-tuner"):
+        with pytest.raises(SettingsError, match=r"Unknown recipe 'resnet50'.*resnet50-tuner"):
             load_recipe("resnet50")
 
     def test_a_variant_that_is_not_there_is_refused(self):
-        with pytest.raises(DataError, match="has no variant 'as published'"):
+        with pytest.raises(SettingsError, match="has no variant 'as published'"):
             load_recipe("pretrain-resnet18").variant(AS_PUBLISHED)
 
     def test_a_search_refuses_what_it_would_leave_out(self):
@@ -600,7 +608,7 @@ class TestReproducing:
                 seeds=(0, 1, 2),
                 variants=["corrected"],
                 epochs=1,
-                reached=tables.append,
+                on_row=tables.append,
             )
         finally:
             shutil.rmtree(blocked)
@@ -686,11 +694,11 @@ class TestReproducing:
         ],
     )
     def test_what_would_be_left_out_of_account_is_refused(self, options, said, in_tmp):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(SettingsError, match=said):
             reproduce(["pretrain-resnet18"], "anywhere", **options)
 
     def test_two_recipes_of_one_name_are_refused(self, tiny, phantom_folder, in_tmp):
-        with pytest.raises(DataError, match="Two recipes are called tiny"):
+        with pytest.raises(SettingsError, match="Two recipes are called tiny"):
             reproduce([tiny, tiny], phantom_folder)
 
     def test_data_without_test_radiographs_are_refused(self, tiny, spot_splits, in_tmp, monkeypatch):
@@ -703,11 +711,11 @@ class TestReproducing:
         from pneumokeras.recipes.reproduce import _changed
 
         random = load_recipe("pretrain-resnet18").variant(CORRECTED)
-        assert _changed(random, "file.keras", None, None).weights == "none"
+        assert _changed(random, weights="file.keras").weights == "none"
         frozen = load_recipe("resnet18").variant(CORRECTED)
-        assert _changed(frozen, {"resnet18": "a.keras"}, None, None).weights == "a.keras"
-        assert _changed(frozen, {"resnet50": "a.keras"}, None, None).weights == "imagenet"
-        assert _changed(load_recipe("customcnn").variant(CORRECTED), None, None, 2).views is None
+        assert _changed(frozen, weights={"resnet18": "a.keras"}).weights == "a.keras"
+        assert _changed(frozen, weights={"resnet50": "a.keras"}).weights == "imagenet"
+        assert _changed(load_recipe("customcnn").variant(CORRECTED), views=2).views is None
 
     def test_a_test_threshold_is_judged_on_test_alone(self, tiny, monkeypatch):
         labels = np.array([0, 0, 1, 1])
@@ -732,17 +740,17 @@ class TestReproducing:
             )
             for x in (0.4, 0.6)
         ]
-        both = _mean(rows)
+        both = _mean_of_seeds(rows)
         assert both.figures["f1"] == Interval(0.5, pytest.approx(0.4), pytest.approx(0.6), "w")
         assert both.spread == {"f1": (0.4, 0.6)}
         assert both.thresholds == (0.4, 0.6)
         assert both.minutes == 0.5
-        assert _mean(rows[:1]).spread is None
+        assert _mean_of_seeds(rows[:1]).spread is None
 
     def test_a_figure_that_a_seed_lacks_has_no_spread_and_is_called_undefined(self):
         undefined = Interval(math.nan, math.nan, math.nan, "w")
         figures = [{"precision": undefined, "roc_auc": Interval(x, x, x, "w")} for x in (0.4, 0.6)]
-        both = _mean([Row("a", "A", CORRECTED, of_seed, 1, minutes=1.0) for of_seed in figures])
+        both = _mean_of_seeds([Row("a", "A", CORRECTED, of_seed, 1, minutes=1.0) for of_seed in figures])
         assert json.loads(json.dumps(both.json(), allow_nan=False))["spread"] == {"roc_auc": [0.4, 0.6]}
         assert (figure(both, "precision"), spread(both, "precision")) == ("undefined", "")
 

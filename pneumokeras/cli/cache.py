@@ -1,21 +1,22 @@
-"""`pneumokeras cache`: the stored features of frozen backbones."""
+"""`pneumokeras cache`: list or remove the stored features of frozen backbones."""
 
 from __future__ import annotations
 
 import click
+from rich.filesize import decimal
 
-from pneumokeras.cli.console import Talk, in_bytes, talking
+from pneumokeras.cli.console import Talk, talking
 
 
 @click.group()
 def cache() -> None:
-    """Show or remove stored features. They can be removed at any time."""
+    """List or remove stored features. It is always safe to remove them."""
 
 
 @cache.command("list")
 @talking
 def list_(talk: Talk) -> None:
-    """List what is stored, and where."""
+    """List the stored features and where they are."""
     from pneumokeras.training.feature_store import cache_folder, stored_features
 
     stored = stored_features()
@@ -23,11 +24,11 @@ def list_(talk: Talk) -> None:
         setting = features.setting
         size = " x ".join(map(str, setting["input_shape"][:2]))
         shape = " x ".join(map(str, setting["shape"]))
-        what = (
+        description = (
             f"{setting['backbone']:<17} {size}  {shape} {setting['precision']}  weights {setting['weights']}"
         )
-        talk.result(f"{features.rows:>8,} views  {in_bytes(features.size):>8}  {what}")
-    talk.result(f"{in_bytes(sum(features.size for features in stored))} in {cache_folder()}")
+        talk.result(f"{features.rows:>8,} views  {decimal(features.size):>8}  {description}")
+    talk.result(f"{decimal(sum(features.size for features in stored))} in {cache_folder()}")
 
 
 @cache.command()
@@ -36,4 +37,4 @@ def clear(talk: Talk) -> None:
     """Remove all stored features."""
     from pneumokeras.training.feature_store import clear_cache
 
-    talk.result(f"{in_bytes(clear_cache())} removed")
+    talk.result(f"{decimal(clear_cache())} removed")

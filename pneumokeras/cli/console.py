@@ -1,4 +1,4 @@
-"""How commands talk: results on stdout, everything else on stderr, errors in one line."""
+"""Print results on stdout, everything else on stderr, and errors in one line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.status import Status
 
-from pneumokeras.core.errors import DataError, PneumokerasError
+from pneumokeras.core.errors import PneumokerasError, SettingsError
 
 if TYPE_CHECKING:
     from pneumokeras.training.features import ExtractionProgress
     from pneumokeras.training.progress import TuningProgress
 
 INTERRUPTED = 130
-A_WHILE = 60
-"""Seconds after which an epoch is worth a line where there is no terminal."""
+LINE_EVERY = 60
+"""Seconds without a line after which progress gets one where there is no terminal."""
 
 
 class OneLineErrors(click.Group):
-    """A group that says what is wrong with a call in one line and exits with 2."""
+    """A group of commands that reports wrong usage in one line and exits with 2."""
 
     def main(
         self,
@@ -61,11 +62,11 @@ class OneLineErrors(click.Group):
 
 @dataclass
 class Talk:
-    """What a command says.
+    """What a command prints.
 
     Attributes:
-        quiet: say nothing but results and errors.
-        verbose: say what the library logs, too.
+        quiet: print results and errors only.
+        verbose: also print what the library logs.
     """
 
     quiet: bool = False
@@ -73,21 +74,23 @@ class Talk:
     _console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def say(self, text: str) -> None:
-        """Tell how the work goes, on stderr."""
+        """Print progress or a notice on stderr; parameters in backticks become the command's options."""
         if not self.quiet:
-            self._console.print(text, markup=False, soft_wrap=True)
+            context = click.get_current_context(silent=True)
+            shown = with_options(text, context.command) if context else text
+            self._console.print(shown, markup=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
-        """Give a result, on stdout; a file's name comes out in the bytes that it has."""
+        """Print a result on stdout; file names keep their bytes."""
         click.echo(os.fsencode(text))
 
     def searching(self) -> SearchProgress:
-        """A context that shows a search's progress."""
+        """Return a context that shows the progress of an extraction and a search."""
         return SearchProgress(self._console, silent=self.quiet)
 
 
 class SearchProgress:
-    """Shows how an extraction and a search go: one line that moves on a terminal, plain lines elsewhere."""
+    """Progress of an extraction and a search: one moving line on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console, *, silent: bool):
         self._console = console
@@ -106,27 +109,29 @@ class SearchProgress:
             self._status.stop()
 
     def agrees_to_store(self, size: int, folder: Path) -> bool:
-        """Ask whether feature maps may be stored; where nobody can be asked, say how to agree.
+        """Ask on the terminal whether feature maps may be stored.
 
         Args:
             size: bytes.
-            folder: where.
+            folder: where they would be stored.
 
         Raises:
-            DataError: if nobody can be asked.
+            SettingsError: if there is no terminal to ask on.
         """
-        question = f"Fine-tuning stores {in_bytes(size)} of feature maps in {folder}"
+        question = f"Fine-tuning stores {decimal(size)} of feature maps in {folder}"
         if self._status is None or not sys.stdin.isatty():
-            raise DataError(f"{question}. Agree with --yes, or train without them with --no-cache.")
+            raise SettingsError(
+                f"{question}. Agree with --yes, or train without them with --no-cache.", parameter="confirm"
+            )
         self._status.stop()
-        agreed = click.confirm(f"{question}. Go on?", default=True, err=True)
+        agreed = click.confirm(f"{question}. Continue?", default=True, err=True)
         self._status.start()
         if not agreed:
-            self._print("Nothing is stored: fine-tuning asks the whole model in every epoch.")
+            self._print("Nothing is stored: fine-tuning runs the whole model in every epoch.")
         return agreed
 
     def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
-        """Show where the extraction or the search stands."""
+        """Show the state of the extraction or the search."""
         from pneumokeras.training.progress import TuningProgress
 
         if isinstance(progress, TuningProgress):
@@ -136,11 +141,11 @@ class SearchProgress:
 
     def _extraction(self, progress: ExtractionProgress) -> None:
         left = progress.wanted - progress.found - progress.done
-        going = f"features: {left:,} views to go"
+        line = f"features: {left:,} views to go"
         if progress.done:
-            going += f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
+            line += f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
         if self._status is not None and left:
-            self._status.update(going)
+            self._status.update(line)
         if self._silent:
             return
         if not progress.done:
@@ -148,15 +153,15 @@ class SearchProgress:
         elif not left:
             rate = f"{progress.images_per_second:.1f} images/s"
             self._print(f"features: {progress.done:,} views computed in {progress.precision}, {rate}")
-        elif self._status is None and time.monotonic() - self._said > A_WHILE:
-            self._print(going)
+        elif self._status is None and time.monotonic() - self._said > LINE_EVERY:
+            self._print(line)
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)
         waited = time.monotonic() - self._said
         if self._status is not None:
             self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
-        elif waited > A_WHILE and not (progress.trial_ended or self._silent):
+        elif waited > LINE_EVERY and not (progress.trial_ended or self._silent):
             self._print(f"{line}, epoch {progress.epoch}/{progress.epochs}")
         if progress.trial_ended and not self._silent:
             self._print(line)
@@ -167,126 +172,124 @@ class SearchProgress:
 
 
 def progress_line(progress: TuningProgress) -> str:
-    """Such as "trial 3/10, best val_auc 0.981, 0:42 left"."""
-    trial = f"trial {progress.trial}/{progress.trials}"
-    what = {
-        "search": trial,
+    """Format progress, such as `trial 3/10, best val_auc 0.981, 0:42 left`."""
+    step = {
+        "search": f"trial {progress.trial}/{progress.trials}",
         "fit": "training the winner",
         "head": "training the head",
         "all": "training all layers",
     }.get(progress.stage, f"fine-tuning {progress.stage}")
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
-    return f"{what}{best}, {clock(progress.seconds_left)} left"
+    return f"{step}{best}, {clock(progress.seconds_left)} left"
 
 
 def program() -> str:
-    """What to type for this command line: a relative path if it was called by one, as `make demo` does."""
+    """Return what to type for this program: its relative path if it was called by one, as by `make demo`."""
     called = Path(sys.argv[0])
     by_path = called.name == "pneumokeras" and not called.is_absolute()
     return str(called) if by_path else "pneumokeras"
 
 
 def after_run(run: Path) -> list[str]:
-    """Where a finished run lies, and what to type next: a line each."""
+    """Return two lines: where a finished run is, and what to type next."""
     return [f"Run folder {run}", f"Next: {program()} report {shlex.quote(str(run))}"]
 
 
 def clock(seconds: float) -> str:
-    """Such as 0:42, 12:05 or 1:02:03."""
+    """Format seconds as `0:42`, `12:05` or `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def in_bytes(size: int) -> str:
-    """Such as 38.5 MB."""
-    number = float(size)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
-
-
 def talking(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command --quiet, --verbose and --debug, and a `Talk` as its first argument."""
 
-    @click.option("--quiet", "-q", is_flag=True, help="Say nothing but results and errors.")
-    @click.option("--verbose", "-v", is_flag=True, help="Say what the library logs, too.")
+    @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
+    @click.option("--verbose", "-v", is_flag=True, help="Also print what the library logs.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @wraps(command)
     def wrapped(*, quiet: bool, verbose: bool, debug: bool, **options: Any) -> None:
         logging.basicConfig(
             level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr
         )
-        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a bad image our own line is enough
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # we report bad images ourselves
         try:
             command(Talk(quiet=quiet, verbose=verbose), **options)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
             _exit_with(
-                "Interrupted. Repeat the command to go on; a fit under way begins again.", status=INTERRUPTED
+                "Interrupted. Repeat the command to resume; an unfinished fit starts again.",
+                status=INTERRUPTED,
             )
         except Exception as error:
             if debug:
                 traceback.print_exc()
             if isinstance(error, PneumokerasError):
-                command_asked = click.get_current_context().command
-                _exit_with(with_options(str(error), command_asked), status=error.exit_status)
+                called = click.get_current_context().command
+                _exit_with(with_options(str(error), called), status=error.exit_status)
             _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
 
     return wrapped
 
 
 def with_options(message: str, command: click.Command) -> str:
-    """Return a library's message with the parameters it names replaced by a command's options.
+    """Return a library's message with the parameters it names replaced by the command's options.
+
+    `max_trials=20` becomes `--max-trials 20`, `cache=False` becomes `--no-cache`, `skip_bad=True` becomes
+    `--skip-bad`, and `run` becomes `RUN` where it is an argument.
 
     Args:
-        message: as an error has it, parameters in backticks: `max_trials`, `cache=False`.
-        command: the command that was called. A parameter that is none of its options keeps its own name.
+        message: with parameters in backticks, such as `max_trials` or `cache=False`.
+        command: the command that was called. What is none of its options keeps its own name.
     """
-    options = {
-        word.lstrip("-").replace("-", "_"): (word, option.is_flag)
-        for option in command.params
-        if isinstance(option, click.Option)
-        for word in (*option.opts, *option.secondary_opts)
-    }
+    options = {name: option for option in command.params for name in _names(option)}
 
     def replaced(match: re.Match[str]) -> str:
         name, value = match["name"], (match["value"] or "").strip("'\"")
-        if value == "False" and f"no_{name}" in options:
-            return options[f"no_{name}"][0]
-        if name not in options:
+        if value in ("True", "False") and f"no_{name}" in options:
+            name, value = f"no_{name}", str(value == "False")
+        if (option := options.get(name)) is None:
             return match[0].strip("`")
-        option, is_flag = options[name]
-        return f"{option} {value}" if value and not is_flag else option
+        if isinstance(option, click.Argument):
+            return option.human_readable_name
+        if value in ("False", "None"):
+            return f"no {option.opts[0]}"
+        is_flag = isinstance(option, click.Option) and option.is_flag
+        return option.opts[0] if is_flag or not value else f"{option.opts[0]} {value}"
 
     return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]+))?`", replaced, message)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without the lines it writes about processors and missing graphics cards.
+def _names(option: click.Parameter) -> set[str]:
+    """Return the names under which the library may know an option: `--data` of `path` is both."""
+    words = {word[2:].replace("-", "_") for word in option.opts if word.startswith("--")}
+    return words | {str(option.name)}
 
-    They come from its C++ side before any level can be set, so standard error itself is turned aside
-    while it is imported; what was written is shown if the import fails.
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without its messages about processors and missing graphics cards.
+
+    Its C++ side writes them before a log level can be set, so standard error itself is redirected during
+    the import, and shown if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as aside:
+    with tempfile.TemporaryFile() as redirected:
         sys.stderr.flush()
         standard_error = os.dup(2)
-        os.dup2(aside.fileno(), 2)
+        os.dup2(redirected.fileno(), 2)
         try:
             import keras
             import tensorflow  # noqa: F401
         except BaseException:
-            aside.seek(0)
-            os.write(standard_error, aside.read())
+            redirected.seek(0)
+            os.write(standard_error, redirected.read())
             raise
         finally:
             os.dup2(standard_error, 2)
             os.close(standard_error)
-    keras.utils.disable_interactive_logging()  # its progress bars would go to stdout, among the results
+    keras.utils.disable_interactive_logging()  # its progress bars would mix with the results on stdout
 
 
 def _exit_with(message: str, *, status: int) -> NoReturn:

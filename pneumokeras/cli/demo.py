@@ -1,4 +1,4 @@
-"""`pneumokeras demo`: the main job on synthetic radiographs, offline."""
+"""`pneumokeras demo`: search, train and report on synthetic radiographs, offline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 64
 )
 @talking
 def demo(talk: Talk, *, out: Path) -> None:
-    """Draw synthetic radiographs, search, train, report: all of it in a few minutes, offline."""
+    """Draw synthetic radiographs, search, train and report, offline and in a few minutes."""
     from pneumokeras.data.from_path import load_splits
     from pneumokeras.data.phantoms.write import write_phantoms
 
@@ -47,6 +47,6 @@ def demo(talk: Talk, *, out: Path) -> None:
         f"Test ROC AUC {auc} on {len(splits.test)} synthetic radiographs,"
         f" in {clock(time.perf_counter() - started)}\n"
         f"Report: {made.folder / 'index.html'}\n"
-        "These are drawings: the figure says that the pipeline works, nothing about patients.\n"
+        "These are drawings: the figure shows that the pipeline works, and says nothing about patients.\n"
         f"Next, on your own radiographs: {program()} tune --data FOLDER --model compact-cnn --image-size 96"
     )

@@ -1,4 +1,4 @@
-"""`pneumokeras ensemble`: the mean of several runs' models as one run."""
+"""`pneumokeras ensemble`: average the models of several runs, and keep the result as a run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/ensemble-<hash>]")
 @click.option(
-    "--calibrate", is_flag=True, help="Set each member's temperature on validation before averaging."
+    "--calibrate", is_flag=True, help="Calibrate each member's temperature on validation before averaging."
 )
 @talking
 def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: bool) -> None:
     """Average the probabilities of finished runs in one model, and keep it as a run.
 
-    The runs must share their validation radiographs, and none may have trained on what
-    another holds out. The same command again shows the finished run.
+    The runs must share their validation radiographs, and none may have been trained on
+    radiographs that another holds out. The same command again shows the finished run.
     """
     load_tensorflow()
     from pneumokeras.training.ensemble import ensemble as average
@@ -35,7 +35,7 @@ def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: b
 
 
 def _summary(result: TuningResult) -> str:
-    """What the members and their mean reached, and what to type next."""
+    """Return what the members and their mean reached, and what to type next."""
     from pneumokeras.runs.folder import open_run
 
     record = open_run(result.run).record()

@@ -12,14 +12,14 @@ PATH = click.Path(path_type=Path)
 
 
 class ClassNames(click.ParamType):
-    """Two class names with a comma between them."""
+    """Two class names, separated by a comma."""
 
     name = "A,B"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
-        """`"NORMAL,PNEUMONIA"` -> `("NORMAL", "PNEUMONIA")`."""
+        """Convert `"NORMAL,PNEUMONIA"` to `("NORMAL", "PNEUMONIA")`."""
         if isinstance(value, tuple):
             return value
         names = [name.strip() for name in value.split(",")]
@@ -31,16 +31,16 @@ class ClassNames(click.ParamType):
 
 
 skip_bad_option = click.option(
-    "--skip-bad", is_flag=True, help="Leave out radiographs that cannot be decoded, and list them."
+    "--skip-bad", is_flag=True, help="Skip radiographs that cannot be decoded, and list them."
 )
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--classes` and `--patient-pattern`: how folders and file names are read."""
+    """Give a command `--classes` and `--patient-pattern`: how it reads folders and file names."""
     command = click.option(
         "--patient-pattern",
         metavar="REGEX",
-        help="Regular expression whose first group is the patient in a file's name.",
+        help="Regular expression whose first group matches the patient in a file name.",
     )(command)
     return click.option(
         "--classes",

@@ -1,4 +1,4 @@
-"""`pneumokeras recipes`: which published systems can be run, and what one of them says."""
+"""`pneumokeras recipes`: list the published systems that can be run, or show the file of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pneumokeras.cli.console import Talk, talking
 @click.argument("name", required=False)
 @talking
 def recipes(talk: Talk, *, name: str | None) -> None:
-    """List the recipes; of one, show its file: a beginning for your own."""
+    """List the recipes, or show the file of one, to start your own from."""
     from pneumokeras.recipes.catalog import recipe_names, recipe_text
 
     if name is not None:

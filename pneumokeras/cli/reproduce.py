@@ -1,4 +1,4 @@
-"""`pneumokeras reproduce`: published systems beside what they reach here."""
+"""`pneumokeras reproduce`: train published systems, and compare them with their published figures."""
 
 from __future__ import annotations
 
@@ -31,26 +31,30 @@ if TYPE_CHECKING:
     help="Folder for the runs and the table: table.md, table.json, table.html.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many runs of each."
+    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="Number of seeds per variant."
 )
 @click.option(
     "--variant",
     "variants",
     type=click.Choice(["as-published", "corrected"]),
     multiple=True,
-    help="Only this one.  [default: both]",
+    help="Run this variant only.  [default: both]",
 )
 @click.option(
     "--weights",
     multiple=True,
     metavar="[BACKBONE=]imagenet|none|FILE",
-    help="Of all backbones or of one, instead of ImageNet's. May be repeated.",
+    help="Weights of all backbones, or of one, instead of ImageNet's. Can be repeated.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Of each stage or trial, instead of the recipe's.")
 @click.option(
-    "--views", type=click.IntRange(min=1), help="Versions of each radiograph, where they are fixed."
+    "--epochs", type=click.IntRange(min=1), help="Epochs of each stage or trial, if not the recipe's."
 )
-@click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")
+@click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    help="Augmented versions of each radiograph, in recipes with a fixed number.",
+)
+@click.option("--no-cache", is_flag=True, help="Do not store features of frozen layers.")
 @click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
 @reading_options
 @skip_bad_option
@@ -70,24 +74,24 @@ def reproduce(
     yes: bool,
     **reading: Any,
 ) -> None:
-    """Run published systems, as published and corrected, and compare what they reach on test.
+    """Train published systems, as published and corrected, and compare their results on test.
 
-    `all` runs the reference systems. Runs that are finished are found again, and the table is written
-    after each variant. Seeds 0, 1 and so on train on the same splits. Exit status 1 if one cannot be
-    run; its row says why.
+    `all` runs the reference systems. Finished runs are not repeated, and the table is written after
+    each variant. All seeds, 0, 1 and so on, use the same splits. The exit status is 1 if a variant
+    fails; its row says why.
     """
     load_tensorflow()
     from pneumokeras.recipes.catalog import reference_names
     from pneumokeras.recipes.recipe import VARIANTS
     from pneumokeras.recipes.reproduce import reproduce as run_all
 
-    wanted = list(
+    recipes = list(
         dict.fromkeys(name for given in names for name in (reference_names() if given == "all" else [given]))
     )
     chosen = [name for name in VARIANTS if not variants or name.replace(" ", "-") in variants]
     with talk.searching() as progress:
         table = run_all(
-            wanted,
+            recipes,
             path,
             out=out,
             seeds=range(seeds),
@@ -97,8 +101,8 @@ def reproduce(
             views=views,
             cache=not no_cache,
             confirm=None if yes else progress.agrees_to_store,
-            began=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
-            reached=lambda table: _write(table, out),
+            on_run_start=lambda name, variant, seed: talk.say(f"{name}, {variant}, seed {seed}"),
+            on_row=lambda table: _write(table, out),
             progress=progress,
             **reading,
         )
@@ -109,7 +113,7 @@ def reproduce(
 
 
 def _write(table: Reproduction, out: Path) -> None:
-    """As Markdown, HTML and JSON."""
+    """Write the table as Markdown, HTML and JSON."""
     from pneumokeras.core.files import write_json, write_text
 
     write_text(out / "table.md", table.markdown())
@@ -118,7 +122,7 @@ def _write(table: Reproduction, out: Path) -> None:
 
 
 def _by_backbone(given: tuple[str, ...]) -> str | dict[str, str] | None:
-    """`("none",)` -> `"none"`; `("resnet18=a.keras",)` -> `{"resnet18": "a.keras"}`."""
+    """Convert `("none",)` to `"none"`, and `("resnet18=a.keras",)` to `{"resnet18": "a.keras"}`."""
     if not given:
         return None
     if len(given) == 1 and "=" not in given[0]:

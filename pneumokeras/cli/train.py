@@ -1,4 +1,4 @@
-"""`pneumokeras train`: one recipe, or one model, without a search."""
+"""`pneumokeras train`: train one recipe or one model, and keep a run."""
 
 from __future__ import annotations
 
@@ -21,31 +21,38 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
 @click.option(
-    "--recipe", metavar="NAME|FILE", help="A name that `pneumokeras recipes` lists, or a .toml of your own."
+    "--recipe",
+    metavar="NAME|FILE",
+    help="A name that `pneumokeras recipes` lists, or a .toml of your own.",
 )
-@click.option("--model", metavar="NAME", help="A model with plain settings, instead of a recipe.")
-@click.option("--as-published", is_flag=True, help="The recipe with its document's mistakes.")
+@click.option("--model", metavar="NAME", help="A model with default settings, instead of a recipe.")
+@click.option("--as-published", is_flag=True, help="Keep the mistakes of the recipe's document.")
 @click.option(
     "--stage",
     "stages",
     type=FineTuning(),
     multiple=True,
-    help="What to train, one after the other: head, stage5 (that stage and above), top20 (its last 20 "
-    "layers) or all. May be repeated.  [default: the recipe's or the model's; EPOCHS: 5; RATE: 1e-5]",
+    help="What to train: head, stage5 (that stage and everything above it), top20 (the backbone's last 20 "
+    "layers) or all. Repeat it to train in several stages.  [default: the recipe's or the model's; "
+    "EPOCHS: 5; RATE: 1e-5]",
 )
-@click.option("--weights", metavar="imagenet|none|FILE", help="Of a backbone.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Of each stage or trial, at most.")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Weights of the backbone.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Maximum number of epochs per stage or trial.")
 @click.option(
-    "--views", type=click.IntRange(min=1), help="Versions of each radiograph; 1 is no augmentation."
+    "--views", type=click.IntRange(min=1), help="Augmented versions of each radiograph; 1 is no augmentation."
 )
 @click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs a step.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs per step.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of training and of the splits."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the splits and of training.",
 )
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
-@click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
-@click.option("--no-cache", is_flag=True, help="Store no features of frozen layers.")
+@click.option("--keep-val", is_flag=True, help="Keep the val split even if it is small.")
+@click.option("--no-cache", is_flag=True, help="Do not store features of frozen layers.")
 @click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
 @reading_options
 @skip_bad_option
@@ -70,9 +77,9 @@ def train(
     yes: bool,
     **reading: Any,
 ) -> None:
-    """Train what a recipe says, or a model with plain settings, and keep everything in a run folder.
+    """Train a recipe, or a model with default settings, and keep everything in a run folder.
 
-    Settings given beside a recipe stand for its own. The same command again shows the finished run.
+    Options replace the recipe's settings. The same command again shows the finished run.
     """
     if (recipe is None) == (model is None):
         raise click.UsageError("Expected either --recipe or --model.")
@@ -89,10 +96,10 @@ def train(
     start = Configuration.for_model(str(model)) if named is None else named.variant(variant)
     if not start.has_backbone and weights is not None:
         raise click.UsageError(f"--weights belongs to a backbone, not to {start.model}.")
-    whole: dict[str, Any] = {} if start.has_backbone else {"batch_norm": "update"}
+    batch_norm: dict[str, Any] = {} if start.has_backbone else {"batch_norm": "update"}
     configuration = with_changes(
         start,
-        stages=tuple(Stage(**stage, **whole) for stage in stages) or None,
+        stages=tuple(Stage(**stage, **batch_norm) for stage in stages) or None,
         weights=weights,
         epochs=epochs,
         views=views,
@@ -117,7 +124,7 @@ def train(
 
 
 def _changed(recipe: Recipe | None, variant: str, configuration: Configuration) -> Recipe | Configuration:
-    """The recipe with this configuration as its variant, if there is a recipe."""
+    """Return the recipe with this configuration as its variant; without a recipe, the configuration."""
     from dataclasses import replace
 
     return configuration if recipe is None else replace(recipe, variants={variant: configuration})
@@ -125,11 +132,11 @@ def _changed(recipe: Recipe | None, variant: str, configuration: Configuration) 
 
 def _say_weights(talk: Talk, configuration: Configuration) -> None:
     if configuration.has_backbone and configuration.weights == "none":
-        talk.say(f"Weights none: {configuration.model} begins random, not trained on ImageNet.")
+        talk.say(f"Weights none: {configuration.model} starts from random weights, not ImageNet's.")
 
 
 def _summary(result: TuningResult) -> str:
-    """What a trained run reached, and what to type next."""
+    """Return what a trained run reached, and what to type next."""
     from pneumokeras.runs.folder import open_run
 
     kept = open_run(result.run).record()["best_epoch"]

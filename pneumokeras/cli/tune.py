@@ -1,4 +1,4 @@
-"""`pneumokeras tune`: search, train, keep."""
+"""`pneumokeras tune`: search, train, and keep a run."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
 
 
 class BatchSizes(click.ParamType):
-    """One batch size, or several with commas between them."""
+    """One batch size, or several, separated by commas."""
 
     name = "N[,N...]"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        """`"32,64"` -> `(32, 64)`."""
+        """Convert `"32,64"` to `(32, 64)`."""
         if isinstance(value, tuple):
             return value
-        sizes = [part.strip() for part in value.split(",")]
-        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        if not re.fullmatch(r" *0*[1-9]\d* *(, *0*[1-9]\d* *)*", value):
             self.fail(f"{value!r}: expected whole numbers of at least 1, as in 32 or 32,64,128.", param, ctx)
-        return tuple(dict.fromkeys(map(int, sizes)))
+        return tuple(dict.fromkeys(map(int, value.split(","))))
 
 
 class FineTuning(click.ParamType):
-    """What a stage of fine-tuning trains, for how many epochs, at which learning rate."""
+    """A stage of training: what it trains, for how many epochs, at which learning rate."""
 
     name = "WHAT[:EPOCHS[:RATE]]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        """`"stage5:5:1e-5"` -> the arguments of a `Stage`."""
+        """Convert `"stage5:5:1e-5"` to the arguments of a `Stage`."""
         if isinstance(value, dict):
             return value
         match = re.fullmatch(
@@ -49,7 +48,9 @@ class FineTuning(click.ParamType):
         )
         if match is None:
             self.fail(
-                f"{value!r}: expected what to train, epochs, learning rate, as in stage5:5:1e-5.", param, ctx
+                f"{value!r}: expected what to train, epochs and learning rate, as in stage5:5:1e-5.",
+                param,
+                ctx,
             )
         what, epochs, rate = match.groups()
         given = {"epochs": epochs and int(epochs), "learning_rate": rate and float(rate)}
@@ -71,26 +72,36 @@ class FineTuning(click.ParamType):
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="Of the backbone: a download, random, or a file: a no-top .h5, for resnet18 a .safetensors, or a "
-    ".keras with the same backbone.",
+    help="Weights of the backbone: a download, random ones, or a file: a no-top .h5, a .safetensors for "
+    "resnet18, or a .keras with the same backbone.",
 )
 @click.option(
     "--preprocessing",
     type=click.Choice(["native", "rescale"]),
     default="native",
     show_default=True,
-    help="What the backbone's weights expect, or pixels / 255.",
+    help="Input of the backbone: what its weights expect, or pixels / 255.",
 )
-@click.option("--max-trials", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Of each trial, at most."
+    "--max-trials",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of configurations to try.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Maximum number of epochs per trial.",
 )
 @click.option(
     "--views",
     type=click.IntRange(min=1),
     default=4,
     show_default=True,
-    help="Versions of each radiograph; 1 is no augmentation.",
+    help="Augmented versions of each radiograph; 1 is no augmentation.",
 )
 @click.option(
     "--image-size", type=click.IntRange(16, 1024), help="Side in pixels.  [default: 224; 64 for compact-cnn]"
@@ -100,36 +111,43 @@ class FineTuning(click.ParamType):
     type=BatchSizes(),
     default="32",
     show_default=True,
-    help="Radiographs a step; with several, the search chooses.",
+    help="Radiographs per step; from several sizes the search chooses.",
 )
 @click.option(
     "--objective",
     type=click.Choice(["val_auc", "val_accuracy", "val_loss"]),
     default="val_auc",
     show_default=True,
-    help="What trials are ranked by.",
+    help="Score that ranks the trials.",
 )
 @click.option(
     "--fine-tune",
     "stages",
     type=FineTuning(),
     multiple=True,
-    help="After the search, train the head and WHAT of the backbone: stage5 (that stage and above), top20 "
-    "(its last 20 layers) or all. May be repeated.  [EPOCHS: 5; RATE: 1e-5]",
+    help="After the search, train the head and WHAT of the backbone: stage5 (that stage and everything "
+    "above it), top20 (its last 20 layers) or all. Can be repeated.  [EPOCHS: 5; RATE: 1e-5]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the splits and of training.",
+)
 @click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
-@click.option("--keep-val", is_flag=True, help="Keep the val split however small it is.")
-@click.option("--no-cache", is_flag=True, help="Train full models on images, not heads on stored features.")
+@click.option("--keep-val", is_flag=True, help="Keep the val split even if it is small.")
+@click.option("--no-cache", is_flag=True, help="Train whole models on images, not heads on stored features.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Of the frozen backbone; auto takes bfloat16 where it is faster and nearly the same.",
+    help="Precision of the frozen backbone; auto uses bfloat16 where it is faster and gives nearly the same "
+    "features.",
 )
 @click.option("--yes", is_flag=True, help="Store the feature maps that --fine-tune needs without asking.")
-@click.option("--pad", is_flag=True, help="Keep the proportions of radiographs instead of stretching them.")
+@click.option("--pad", is_flag=True, help="Pad radiographs to a square instead of stretching them.")
 @reading_options
 @skip_bad_option
 @talking
@@ -154,7 +172,7 @@ def tune(
 ) -> None:
     """Search for the best configuration, train it, and keep everything in a run folder.
 
-    The same command again goes on where it was interrupted, or shows the finished run.
+    The same command again resumes an interrupted run, or shows the finished one.
     """
     splits = read_splits(
         talk,
@@ -175,10 +193,10 @@ def tune(
             "--weights, --preprocessing and --precision belong to a backbone, not to compact-cnn."
         )
     if no_cache and settings["precision"] == "bfloat16":
-        raise click.UsageError("--precision bfloat16 is for stored features, but --no-cache stores none.")
+        raise click.UsageError("--precision bfloat16 is for stored features, and --no-cache stores none.")
     hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
     if model != COMPACT_CNN and weights == "none":
-        talk.say(f"Weights none: {model} is random (BatchNorm calibrated), not trained on ImageNet.")
+        talk.say(f"Weights none: {model} has random weights (BatchNorm calibrated), not ImageNet's.")
     with talk.searching() as progress:
         result = search(
             hypermodel,
@@ -195,7 +213,7 @@ def tune(
 
 
 def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int | None) -> HyperModel:
-    """The HyperModel that a command's options name."""
+    """Return the HyperModel that a command's options name."""
     from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 
     side = image_size or MODELS[model].image_size
@@ -207,7 +225,7 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
 
 
 def summary(result: TuningResult) -> str:
-    """What a finished run reached, and what to type next."""
+    """Return what a finished run reached, and what to type next."""
     from pneumokeras.runs.folder import open_run
     from pneumokeras.runs.trials import format_hyperparameters
     from pneumokeras.training.objectives import best_epoch

@@ -1,4 +1,4 @@
-"""What can go wrong, as few kinds as a caller can tell apart."""
+"""The errors that pneumokeras raises: one class for each kind that a caller may handle differently."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ from os import PathLike, fspath
 
 
 class PneumokerasError(Exception):
-    """Anything pneumokeras refuses or fails at, said in one line: what, what was expected, what to do.
+    """Base class of all errors of pneumokeras.
 
-    Where a message names a parameter of a function, it stands in backticks, as in `max_trials` or
-    `cache=False`; a command shows its own option instead.
+    The message is one line: what is wrong, what was expected, what to do. Parameters of functions are in
+    backticks, as in `max_trials` or `cache=False`; a command shows its own option instead.
 
     Args:
         message: the whole message.
-        path: the file or folder it is about, if it is about one.
-        parameter: the parameter it is about, by its name in Python, if it is about one.
+        path: the file or folder that caused the error.
+        parameter: the function's parameter that caused it.
 
     Attributes:
-        path: the file or folder it is about, as a string, or `None`.
-        parameter: the parameter it is about, or `None`.
-        exit_status: what the command line exits with: 2 for wrong usage or input, 1 for work that failed.
+        path: the file or folder that caused the error, as a string; `None` if there is none.
+        parameter: the parameter that caused it; `None` if there is none.
+        exit_status: exit status of the command line: 2 for wrong usage or input, 1 for work that failed.
+
+    Example:
+        >>> try:
+        ...     pk.load_recipe("customcnn").variant("improved")
+        ... except pk.PneumokerasError as error:
+        ...     print(error.parameter, error.exit_status)
+        variant 2
     """
 
     exit_status = 2
@@ -40,22 +47,27 @@ class SettingsError(PneumokerasError, ValueError):
     """A setting is unknown, out of range, or does not go with another.
 
     Example:
-        >>> import pneumokeras as pk
-        >>> pk.Stage("stage5", epochs=0)
+        >>> pk.load_recipe("customcnn").variant("improved")
         Traceback (most recent call last):
         ...
-        pneumokeras.core.errors.SettingsError: Expected `epochs` as a whole number of at least 1. Received 0.
+        pneumokeras.core.errors.SettingsError: customcnn has no variant 'improved'. ...
     """
 
 
 class DataError(PneumokerasError, ValueError):
-    """A folder, file or array is not the radiographs it was taken for.
+    """A folder, file or array does not hold the data that was expected.
 
     Args:
         fault: what is wrong.
-        advice: what to do about it, where many such faults may be listed and one advice is enough.
+        advice: what to do about it; kept apart so that a list of faults can give it once.
         path: as for `PneumokerasError`.
         parameter: as for `PneumokerasError`.
+
+    Example:
+        >>> pk.load_splits("absent")
+        Traceback (most recent call last):
+        ...
+        pneumokeras.core.errors.DataError: absent does not exist. ...
     """
 
     def __init__(
@@ -72,12 +84,12 @@ class DataError(PneumokerasError, ValueError):
 
 
 class OutputError(PneumokerasError, OSError):
-    """A file cannot be written where it is wanted.
+    """A file cannot be written.
 
     Args:
-        number: the system's number of the error.
-        reason: what the system says.
-        filename: the file that was wanted.
+        number: the operating system's error number.
+        reason: the operating system's message.
+        filename: the file to be written.
     """
 
     def __init__(self, number: int | None, reason: str | None, filename: str):
@@ -86,26 +98,45 @@ class OutputError(PneumokerasError, OSError):
         self.parameter = None
 
     def __str__(self) -> str:
-        """Return what was wanted and why it cannot be, on one line."""
+        """Return the file and the reason on one line."""
         return one_line(f"Cannot write {self.filename}: {self.strerror}. Name another place, or make room.")
 
 
 class ModelError(PneumokerasError, ValueError):
-    """A model or its weights cannot be used as asked."""
+    """A model or its weights cannot be loaded or used.
+
+    Example:
+        >>> pk.load_model("absent.keras")
+        Traceback (most recent call last):
+        ...
+        pneumokeras.core.errors.ModelError: ...
+    """
 
 
 class RunError(PneumokerasError, ValueError):
-    """A run folder is missing, incomplete, or belongs to other settings."""
+    """A run folder is missing, incomplete, or belongs to other settings.
+
+    Example:
+        >>> pk.load_run("absent")
+        Traceback (most recent call last):
+        ...
+        pneumokeras.core.errors.RunError: ...
+    """
 
 
 class TuningError(PneumokerasError, RuntimeError):
-    """The search was started as asked and produced no usable model."""
+    """A search ran and produced no usable model.
+
+    Example:
+        >>> pk.TuningError("All trials failed.").exit_status
+        1
+    """
 
     exit_status = 1
 
 
 def one_line(text: str) -> str:
-    r"""Return `text` with line breaks, undecodable bytes and the like written as escapes, such as `\n`."""
+    r"""Return `text` with line breaks and other unprintable characters as escapes, such as `\n`."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

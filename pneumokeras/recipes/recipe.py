@@ -1,22 +1,21 @@
-"""A recipe: a published system as data, as it was published and corrected. Its file is TOML."""
+"""Recipes: published systems as data, each as published and corrected, read from TOML files."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import Parameter, signature
+from inspect import signature
 from os import PathLike
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.core.errors import DataError, PneumokerasError, SettingsError
+from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import POLICIES, SWEEP, Fixed, ThresholdPolicy
 from pneumokeras.recipes.catalog import recipe_text
-from pneumokeras.recipes.configuration import Configuration, Search
-from pneumokeras.training.callbacks import Plateau, Schedule
-from pneumokeras.training.stages import Stage
+from pneumokeras.recipes.configuration import Configuration
+from pneumokeras.recipes.from_toml import from_table, require_known, require_table
 
 AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
 
@@ -29,32 +28,24 @@ FIGURES = (
     "balanced_accuracy",
     "roc_auc",
 )
-"""What a document may report of a system, and a table compares."""
+"""The scores that a document may report, in the order of the table."""
 
 _TABLES = ("as_published", "corrected", "published")
-_IN_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "a table",
-}
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a document reports of a system, and what of it cannot be right.
+    """What a document reports of its system.
 
     Attributes:
-        figures: by name, each in [0, 1]; on the document's own 624 test radiographs.
+        figures: scores by name, each in [0, 1], on the document's own 624 test radiographs.
         parameters: of the network, as printed.
         size: of the saved model in megabytes, as printed.
         minutes: of training, as printed.
-        footnotes: a sentence each.
+        footnotes: what is inconsistent or impossible in these figures, a sentence each.
 
     Raises:
-        DataError: if a figure lies outside [0, 1].
+        DataError: if a score lies outside [0, 1].
     """
 
     figures: Mapping[str, float]
@@ -71,18 +62,23 @@ class Published:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A system that can be run.
+    """A published system, or one of your own, that can be trained.
 
     Attributes:
-        name: what it is called on the command line.
-        title: what its document calls it.
+        name: its name on the command line.
+        title: the name its document gives it.
         source: the document.
-        about: what it is, in a sentence.
-        published: its figures; `None` for a recipe of ours.
-        variants: how it is run: `"as published"`, mistakes included, and `"corrected"`.
-        data: what it was published on.
-        assumed: what the document leaves open and is ours, a sentence each.
-        mended: what is different in `"corrected"`, and why, a sentence each.
+        about: one sentence of description.
+        published: the figures its document reports; `None` where there is no document.
+        variants: configurations by name: `"as published"`, mistakes included, and `"corrected"`.
+        data: the data set it was published on.
+        assumed: settings the document leaves open and we chose, a sentence each.
+        corrections: what `"corrected"` changes and why, a sentence each.
+
+    Example:
+        >>> recipe = pk.load_recipe("customcnn")
+        >>> recipe.title, list(recipe.variants)
+        ('CustomCNN', ['as published', 'corrected'])
     """
 
     name: str
@@ -93,167 +89,96 @@ class Recipe:
     variants: Mapping[str, Configuration]
     data: str = "chest_xray"
     assumed: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     def variant(self, name: str) -> Configuration:
-        """One way to run it.
+        """Return the configuration of a variant.
 
         Raises:
-            DataError: if there is no such variant.
+            SettingsError: if the recipe has no such variant.
         """
         if name not in self.variants:
-            raise DataError(f"{self.name} has no variant {name!r}. Expected {' or '.join(self.variants)}.")
+            raise SettingsError(
+                f"{self.name} has no variant {name!r}. Expected {' or '.join(self.variants)}.",
+                parameter="variant",
+            )
         return self.variants[name]
 
 
 def load_recipe(name: str | PathLike[str]) -> Recipe:
-    """A recipe by its name, or from a file of your own.
+    """Load a recipe that comes with the package, or one from a file of your own.
 
     Args:
-        name: one of `recipe_names()`, or the path of a `.toml` file.
+        name: a name that `pneumokeras recipes` lists, or the path of a `.toml` file.
 
     Raises:
-        DataError: if there is none, or the file is not one.
+        SettingsError: if there is no recipe of that name.
+        DataError: if the file is not a recipe.
+
+    Example:
+        >>> pk.load_recipe("customcnn").variant("corrected").image_size
+        224
     """
     text = recipe_text(name)
     try:
-        return _parsed(Path(name).stem, tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, DataError, SettingsError) as error:
+        return _recipe(Path(name).stem, tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, PneumokerasError) as error:
         fault = str(error).replace("`", "")  # the keys of the file, not parameters or options
-        raise DataError(f"{name} is no recipe: {fault}") from error
+        raise DataError(f"{name} is no recipe: {fault}", path=name) from error
 
 
-def _parsed(name: str, content: Mapping[str, Any]) -> Recipe:
-    _require_known(content, ("title", "source", "about", "data", "assumed", *_TABLES), "the file")
-    first, changed, published = (
-        None if table not in content else dict(_table(content[table], table)) for table in _TABLES
-    )
-    mended = (changed or {}).pop("mended", [])
+def _recipe(name: str, content: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that a file describes; `corrected` holds only what differs from `as_published`."""
+    known = set(signature(Recipe).parameters) - {"name", "variants", "corrections"}
+    require_known(content, {*known, *_TABLES}, "the file")
+    tables = {name: dict(require_table(content[name], name)) for name in _TABLES if name in content}
+    as_published, corrected = tables.get("as_published"), tables.get("corrected", {})
+    if not isinstance(corrections := corrected.pop("mended", []), list):
+        raise DataError(f"Expected mended in corrected as a list. Received {corrections!r}.")
     variants = {}
-    if first is not None:
-        variants[AS_PUBLISHED] = configuration_from_toml(first, "as_published")
-    if changed or first is None:
-        variants[CORRECTED] = configuration_from_toml(_merged(first or {}, changed or {}), "corrected")
-    values = {
-        **{key: value for key, value in content.items() if key not in _TABLES},
-        "name": name,
-        "published": None if published is None else _published(published),
-        "variants": variants,
-        "mended": mended,
-    }
-    return _made(Recipe, values, "the file")
+    if as_published is not None:
+        variants[AS_PUBLISHED] = _configuration(as_published, "as_published")
+    if corrected or as_published is None:
+        variants[CORRECTED] = _configuration(_merged(as_published or {}, corrected), "corrected")
+    published = _published(tables["published"]) if "published" in tables else None
+    rest = {key: value for key, value in content.items() if key not in _TABLES}
+    made = {"name": name, "published": published, "variants": variants, "corrections": corrections}
+    return from_table(Recipe, {**rest, **made}, "the file")
 
 
-def configuration_from_toml(table: Mapping[str, Any], name: str) -> Configuration:
-    """Read a table of a recipe's file.
-
-    Args:
-        table: settings by name; `chosen_on` of the threshold is `threshold_on` here.
-        name: what the file calls the table.
-
-    Raises:
-        DataError: if a key is missing or unknown, or a value has the wrong type or is out of range.
-    """
-    _require_known(table, set(signature(Configuration).parameters) - {"threshold_on"}, name)
-    values = dict(table)
-    if "search" in values:
-        values["search"] = _made(Search, values["search"], "search")
-    if not isinstance(stages := values.get("stages", []), list):
-        raise DataError(f"Expected stages as a list of tables. Received {stages!r}.")
-    values["stages"] = tuple(_made(Stage, stage, "stages") for stage in stages)
-    values["schedule"] = _schedule(values.get("schedule", {}))
-    threshold = dict(_table(values.get("threshold", {}), "threshold"))
-    values["threshold_on"] = threshold.pop("chosen_on", "val")
-    values["threshold"] = _policy(threshold)
-    return _made(Configuration, values, name)
+def _configuration(table: Mapping[str, Any], name: str) -> Configuration:
+    """Return the configuration that a table describes; the file keeps `threshold_on` in `threshold`."""
+    require_known(table, set(signature(Configuration).parameters) - {"threshold_on"}, name)
+    augmentation = require_table(table.get("augmentation", {}), f"augmentation in {name}")
+    from_table(RadiographDataGenerator, augmentation, "augmentation")  # the configuration keeps the table
+    threshold = dict(require_table(table.get("threshold", {}), "threshold"))
+    chosen_on = threshold.pop("chosen_on", "val")
+    return from_table(
+        Configuration, {**table, "threshold": _policy(threshold), "threshold_on": chosen_on}, name
+    )
 
 
 def _published(table: Mapping[str, Any]) -> Published:
-    rest = {name: value for name, value in table.items() if name not in FIGURES}
-    _require_known(rest, (*FIGURES, *(set(signature(Published).parameters) - {"figures"})), "published")
-    figures = {name: table[name] for name in FIGURES if name in table}
-    return _made(Published, {**rest, "figures": figures}, "published")
-
-
-def _schedule(table: Any) -> Schedule:
-    values = dict(_table(table, "schedule"))
-    if isinstance(values.get("plateau"), Mapping):
-        values["plateau"] = _made(Plateau, values["plateau"], "plateau")
-    return _made(Schedule, values, "schedule")
+    """Return what a document reports; the file has the figures beside the rest."""
+    rest = {key: value for key, value in table.items() if key not in FIGURES}
+    require_known(rest, {*FIGURES, *signature(Published).parameters} - {"figures"}, "published")
+    figures = {key: table[key] for key in FIGURES if key in table}
+    return from_table(Published, {**rest, "figures": figures}, "published")
 
 
 def _policy(table: Mapping[str, Any]) -> ThresholdPolicy:
-    values = dict(table)
-    name = values.pop("policy", Fixed.name)
+    """Return the threshold policy that a table names, with its settings."""
+    settings = dict(table)
+    name = settings.pop("policy", Fixed.name)
     if str(name) not in POLICIES:
         raise DataError(f"Unknown threshold policy {name!r}. Expected one of {', '.join(POLICIES)}.")
-    if values.get("among") == "sweep":
-        values["among"] = list(SWEEP)
-    return _made(POLICIES[name], values, f"threshold {name}")
-
-
-def _made(kind: Any, table: Any, what: str) -> Any:
-    """What a table describes.
-
-    Args:
-        kind: the class.
-        table: its arguments, as TOML has them: lists for tuples, false for `None`.
-        what: what the file calls the table.
-
-    Raises:
-        DataError: if a key is missing or unknown, or a value has the wrong type or is out of range.
-    """
-    values = _table(table, what)
-    known = signature(kind).parameters
-    _require_known(values, known, what)
-    for name, parameter in known.items():
-        if parameter.default is Parameter.empty and name not in values:
-            raise DataError(f"{what} lacks {name!r}.")
-    hints = get_type_hints(kind.__init__)
-    try:
-        return kind(**{name: _argument(value, hints[name], name, what) for name, value in values.items()})
-    except TypeError as error:
-        raise DataError(f"A value in {what} has the wrong type: {error}") from error
-
-
-def _argument(value: Any, hint: Any, name: str, what: str) -> Any:
-    """A TOML value as an argument: a list as a tuple, false as `None` where it is no switch."""
-    kinds = _kinds(hint)
-    if value is False and NoneType in kinds and bool not in kinds:
-        return None
-    if type(value) in _IN_WORDS and kinds.isdisjoint({type(value), Any}):
-        expected = " or ".join(dict.fromkeys(words for kind, words in _IN_WORDS.items() if kind in kinds))
-        raise DataError(f"Expected {name} in {what} as {expected}. Received {value!r}.")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _kinds(hint: Any) -> set[Any]:
-    """Which kinds of TOML values go where a type is expected: of `float | None` float, int, NoneType."""
-    if isinstance(hint, UnionType):
-        return set().union(*map(_kinds, get_args(hint)))
-    kind = get_origin(hint) or hint
-    if kind is float:
-        return {float, int}
-    if kind is Mapping:
-        return {dict}
-    return {list} if kind in (tuple, Sequence) else {kind}
-
-
-def _table(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise DataError(f"Expected {name} as a table. Received {value!r}.")
-    return value
-
-
-def _require_known(table: Iterable[str], known: Iterable[str], what: str) -> None:
-    known = sorted(known)
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise DataError(f"Unknown key {unknown[0]!r} in {what}. Expected {', '.join(known)}.")
+    if settings.get("among") == "sweep":
+        settings["among"] = list(SWEEP)
+    return from_table(POLICIES[name], settings, f"threshold {name}")
 
 
 def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A table with what `changes` says otherwise; tables inside are merged, lists replaced."""
+    """Return a copy with `changes` applied: tables are merged, lists and values replaced."""
     merged = dict(table)
     for name, value in changes.items():
         inner = merged.get(name)

@@ -1,4 +1,4 @@
-"""Published systems run here, as published and corrected, and a table of what each reached."""
+"""Train published systems as published and corrected, and put what they reach into a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError, PneumokerasError
+from pneumokeras.core.errors import DataError, PneumokerasError, SettingsError
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import Evaluation, Interval, Predictions, evaluate_predictions, wilson
@@ -36,11 +36,11 @@ CHOSEN_ON_TEST = "chosen_on_test"
 
 NO_INTERVAL = "none: the document does not print what it needs"
 
-Began = Callable[[str, str, int], None]
-"""Told which recipe, which variant and which seed is run next."""
+OnRunStart = Callable[[str, str, int], None]
+"""Called before each run with the recipe's name, the variant and the seed."""
 
-Reached = Callable[["Reproduction"], None]
-"""Given the table as far as it goes, after each variant."""
+OnRow = Callable[["Reproduction"], None]
+"""Called after each variant with the table so far."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,17 @@ class Reproduction:
     """Published systems beside what they reached here.
 
     Attributes:
-        rows: three for each recipe: published, as published, corrected.
-        recipes: those that were run.
-        data: where the radiographs lie.
-        test: how many NORMAL and PNEUMONIA radiographs the figures of here are about.
+        rows: three per recipe: published, as published, corrected.
+        recipes: the recipes, in the order of the table.
+        data: where the radiographs are.
+        test: number of NORMAL and of PNEUMONIA test radiographs that the figures reached here refer to.
+
+    Example:
+        >>> table = pk.Reproduction(rows=(), recipes=(), data="chest_xray", test=(234, 390))
+        >>> table.json()["test"]
+        {'NORMAL': 234, 'PNEUMONIA': 390}
+        >>> print(table.markdown())
+        Here: 624 test radiographs (234 NORMAL, 390 PNEUMONIA). ...
     """
 
     rows: tuple[Row, ...]
@@ -61,22 +68,22 @@ class Reproduction:
 
     @property
     def failed(self) -> tuple[Row, ...]:
-        """What could not be run, or not with every seed."""
+        """Rows of variants that failed with at least one seed."""
         return tuple(row for row in self.rows if row.reason)
 
     def with_row(self, row: Row) -> Reproduction:
-        """The same table, one row longer."""
+        """Return the table with one more row."""
         return replace(self, rows=(*self.rows, row))
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain JSON."""
+        """Return the table as plain JSON."""
         notes = {
             recipe.name: {
                 "title": recipe.title,
                 "source": recipe.source,
                 "footnotes": list(recipe.published.footnotes) if recipe.published else [],
                 "assumed": list(recipe.assumed),
-                "mended": list(recipe.mended),
+                "mended": list(recipe.corrections),
             }
             for recipe in self.recipes
         }
@@ -89,15 +96,15 @@ class Reproduction:
         }
 
     def markdown(self) -> str:
-        """The table with its footnotes, for a page of documentation."""
-        return render_markdown(self)
+        """Return the table with its footnotes in Markdown."""
+        return render_markdown(self.rows, self.recipes, test=self.test)
 
     def html(self) -> str:
-        """The table with its footnotes, as one page."""
-        return render_html(self)
+        """Return the table with its footnotes as an HTML page."""
+        return render_html(self.rows, self.recipes, test=self.test, data=self.data)
 
     def _repr_html_(self) -> str:
-        return render_html(self, whole=False)
+        return render_html(self.rows, self.recipes, test=self.test, data=self.data, whole=False)
 
 
 def reproduce(
@@ -112,106 +119,134 @@ def reproduce(
     views: int | None = None,
     cache: bool = True,
     confirm: Confirm | None = None,
-    began: Began | None = None,
-    reached: Reached | None = None,
+    on_run_start: OnRunStart | None = None,
+    on_row: OnRow | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Reproduction:
-    """Run recipes as published and corrected, and put what they reach on test beside what was reported.
+    """Train recipes as published and corrected, and compare their test results with the published figures.
 
-    Each run keeps its folder under `out`, and one that is finished is found again. A recipe that cannot be
-    run is a row with its reason.
+    Each run keeps its folder under `out`; finished runs are loaded, not repeated. A variant that fails
+    becomes a row with the reason.
 
     Args:
-        recipes: names or files.
+        recipes: names, files or recipes.
         data: a folder, `.npz` or manifest with a test split.
-        out: where the run folders go.
-        seeds: of training; the splits are the same for all.
-        variants: which ones.
+        out: parent of the run folders.
+        seeds: of training; the splits are the same for all seeds.
+        variants: any of `"as published"` and `"corrected"`.
         weights: of all backbones, or by backbone, instead of the recipe's.
         epochs: of each stage or trial, instead of the recipe's.
-        views: versions of each radiograph, instead of the recipe's.
+        views: augmented versions of each radiograph, instead of the recipe's fixed number.
         cache: as for `train`.
         confirm: as for `train`.
-        began: called before each run.
-        reached: called after each variant, for one to keep the table of a command that may be interrupted.
+        on_run_start: called before each run with the recipe's name, the variant and the seed.
+        on_row: called after each variant with the table so far, for example to save it.
         progress: as for `train`.
-        **reading: `classes`, `patient_pattern` and `skip_bad` of `load_splits`.
+        **reading: `classes`, `patient_pattern` and `skip_bad`, as for `load_splits`.
 
     Returns:
         The table.
 
     Raises:
-        DataError: if there is no such recipe, variant or backbone, there are no test radiographs, or a
-            radiograph cannot be read.
+        SettingsError: if a recipe, variant or backbone is unknown, or two recipes have the same name.
+        DataError: if a recipe's file is invalid, there are no test radiographs, or a radiograph cannot be
+            read.
+
+    Example:
+        >>> table = pk.reproduce(["customcnn"], "chest_xray", seeds=())  # no seeds: nothing is trained
+        >>> [row.variant for row in table.rows]
+        ['published', 'as published', 'corrected']
     """
     loaded = tuple(one if isinstance(one, Recipe) else load_recipe(one) for one in recipes)
-    names = [recipe.name for recipe in loaded]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"Two recipes are called {twice}. Expected another name of the file for each.")
+    _require_names(loaded)
     _require_variants(loaded, variants)
     _require_backbones(weights)
-    ways = [
-        replace(recipe, variants={name: _changed(configuration, weights, epochs, views)})
+    to_run = [
+        replace(
+            recipe,
+            variants={
+                name: _changed(configuration, weights=weights, epochs=epochs, views=views)
+                for name, configuration in recipe.variants.items()
+                if name in variants
+            },
+        )
         for recipe in loaded
-        for name, configuration in recipe.variants.items()
-        if name in variants
     ]
-    keeping = {_only(way)[1].keep_val for way in ways} or {False}
-    splits = {keep: load_splits(data, keep_val=keep, **reading) for keep in sorted(keeping)}
+    keep_val = {one.keep_val for recipe in to_run for one in recipe.variants.values()} or {False}
+    splits = {keep: load_splits(data, keep_val=keep, **reading) for keep in sorted(keep_val)}
     test = next(iter(splits.values())).test
     if test.labels is None or len(test) == 0:
-        raise DataError(f"{data} has no test radiographs to compare systems on. Expected a split test.")
-    options = {"cache": cache, "confirm": confirm, "progress": progress}
+        raise DataError(f"{data} has no test radiographs to compare systems on.", path=data)
     normals, pneumonias = test.counts.values()
     table = Reproduction((), loaded, str(data), (normals, pneumonias))
-    for recipe in loaded:
+    for recipe in to_run:
         if recipe.published is not None:
             table = table.with_row(_published_row(recipe, recipe.published))
-        for way in ways:
-            if way.name == recipe.name:
-                asked = {"epochs": epochs, "views": views if _only(way)[1].views else None}
-                changes = {name: value for name, value in asked.items() if value is not None}
-                table = table.with_row(
-                    _reached(way, changes, splits, seeds, Path(out) / way.name, began, options)
-                )
-                if reached is not None:
-                    reached(table)
+        for variant, configuration in recipe.variants.items():
+            given = {"epochs": epochs, "views": views if configuration.views else None}
+            changes = {name: value for name, value in given.items() if value is not None}
+            suffix = "".join(f"-{name}-{value}" for name, value in changes.items())
+            folder = Path(out) / recipe.name
+            row = _run_seeds(
+                recipe,
+                variant,
+                splits[configuration.keep_val],
+                runs=[(seed, folder / f"{variant.replace(' ', '-')}-{seed}{suffix}") for seed in seeds],
+                on_run_start=on_run_start,
+                cache=cache,
+                confirm=confirm,
+                progress=progress,
+            )
+            table = table.with_row(replace(row, changes=changes or None))
+            if on_row is not None:
+                on_row(table)
     return table
+
+
+def _require_names(recipes: Sequence[Recipe]) -> None:
+    names = [recipe.name for recipe in recipes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SettingsError(
+            f"Two recipes are called {twice}. Expected each file under another name.", parameter="recipes"
+        )
 
 
 def _require_variants(recipes: Sequence[Recipe], variants: Sequence[str]) -> None:
     for name in variants:
         if name not in VARIANTS:
-            raise DataError(f"Unknown variant {name!r}. Expected {' or '.join(VARIANTS)}.")
+            raise SettingsError(
+                f"Unknown variant {name!r}. Expected {' or '.join(VARIANTS)}.", parameter="variants"
+            )
     for recipe in recipes:
         if not any(name in recipe.variants for name in variants):
-            raise DataError(
+            raise SettingsError(
                 f"{recipe.name} has no variant {' or '.join(variants)}. "
-                f"Expected {' or '.join(recipe.variants)}."
+                f"Expected {' or '.join(recipe.variants)}.",
+                parameter="variants",
             )
 
 
 def _require_backbones(weights: str | Mapping[str, str] | None) -> None:
-    """Refuse weights of something else, which would be trained without them."""
+    """Refuse weights for an unknown backbone: they would not be used."""
     for name in weights if isinstance(weights, Mapping) else ():
         if name not in BACKBONES:
-            raise DataError(f"Unknown backbone {name!r}. Expected one of {', '.join(BACKBONES)}.")
-
-
-def _only(way: Recipe) -> tuple[str, Configuration]:
-    """The name and the configuration of a recipe's only variant."""
-    ((variant, configuration),) = way.variants.items()
-    return variant, configuration
+            raise SettingsError(
+                f"Unknown backbone {name!r}. Expected one of {', '.join(BACKBONES)}.", parameter="weights"
+            )
 
 
 def _changed(
     configuration: Configuration,
-    weights: str | Mapping[str, str] | None,
-    epochs: int | None,
-    views: int | None,
+    *,
+    weights: str | Mapping[str, str] | None = None,
+    epochs: int | None = None,
+    views: int | None = None,
 ) -> Configuration:
-    """A recipe as it is run: random weights that it asks for, and views that are not fixed, stay."""
+    """Return a configuration with the caller's settings, where it has the setting.
+
+    A recipe that asks for random weights keeps them, and one that augments anew in each epoch gets no views.
+    """
     if not configuration.has_backbone or configuration.weights == "none":
         weights = None
     elif isinstance(weights, Mapping):
@@ -221,53 +256,59 @@ def _changed(
     )
 
 
-def _reached(
-    way: Recipe,
-    changes: Mapping[str, int],
-    splits: Mapping[bool, Splits],
-    seeds: Sequence[int],
-    out: Path,
-    began: Began | None,
-    options: Mapping[str, Any],
+def _run_seeds(
+    recipe: Recipe,
+    variant: str,
+    splits: Splits,
+    *,
+    runs: Iterable[tuple[int, Path]],
+    on_run_start: OnRunStart | None,
+    **options: Any,
 ) -> Row:
-    """What one variant of a recipe reaches with some seeds, as far as they can be run."""
-    variant, configuration = _only(way)
-    changed = [f"{name}-{value}" for name, value in changes.items()]
+    """Run a variant with each seed until one fails, and return the mean of those that ran.
+
+    Args:
+        recipe: what to train.
+        variant: one of its variants.
+        splits: what to train it on.
+        runs: seeds and their run folders.
+        on_run_start: as for `reproduce`.
+        **options: as for `train`.
+    """
     rows: list[Row] = []
     reason = ""
     try:
-        for seed in seeds:
-            if began is not None:
-                began(way.name, variant, seed)
-            run = out / "-".join([variant.replace(" ", "-"), str(seed), *changed])
-            rows.append(_run_seed(way, splits[configuration.keep_val], seed, run, options))
+        for seed, run in runs:
+            if on_run_start is not None:
+                on_run_start(recipe.name, variant, seed)
+            rows.append(_run_seed(recipe, variant, splits, seed=seed, run=run, **options))
     except PneumokerasError as error:
         reason = str(error)
-    except Exception as error:  # such as too little memory: what others reached is not lost with it
-        logger.info("%s, %s, failed", way.name, variant, exc_info=True)
+    except Exception as error:  # such as too little memory: the other variants' results are not lost
+        logger.info("%s, %s, failed", recipe.name, variant, exc_info=True)
         reason = f"{type(error).__name__}: {error}"
-    row = _mean(rows) if rows else Row(way.name, way.title, variant, {})
-    return replace(row, changes=changes or None, reason=reason)
+    row = _mean_of_seeds(rows) if rows else Row(recipe.name, recipe.title, variant, {})
+    return replace(row, reason=reason)
 
 
-def _run_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mapping[str, Any]) -> Row:
-    """Train a recipe's only variant with one seed, and look at test."""
-    variant, configuration = _only(way)
-    result = train(way, splits, variant=variant, seed=seed, run=run, **options)
+def _run_seed(recipe: Recipe, variant: str, splits: Splits, *, seed: int, run: Path, **options: Any) -> Row:
+    """Train a variant with one seed, and evaluate it on test."""
+    configuration = recipe.variant(variant)
+    result = train(recipe, splits, variant=variant, seed=seed, run=run, **options)
     predictions = predict(result.model, splits.test)
     folder = open_run(run)
     write_predictions(predictions, folder.predictions_path("test"))
     evaluation, name = _evaluate_at(predictions, result, configuration)
-    reached = evaluation.operating_points[name]
-    scores = {**reached.scores, "roc_auc": evaluation.roc_auc}
+    at_point = evaluation.operating_points[name]
+    scores = {**at_point.scores, "roc_auc": evaluation.roc_auc}
     return Row(
-        recipe=way.name,
-        title=way.title,
+        recipe=recipe.name,
+        title=recipe.title,
         variant=variant,
         figures={name: scores[name] for name in FIGURES},
         seeds=1,
-        thresholds=(reached.point.threshold,),
-        chosen_on=reached.point.chosen_on,
+        thresholds=(at_point.point.threshold,),
+        chosen_on=at_point.point.chosen_on,
         weights=description_of(result.model).weights if configuration.has_backbone else "",
         parameters=parameters(result.model),
         size=folder.model_path.stat().st_size / 1e6,
@@ -278,9 +319,9 @@ def _run_seed(way: Recipe, splits: Splits, seed: int, run: Path, options: Mappin
 def _evaluate_at(
     predictions: Predictions, result: TuningResult, configuration: Configuration
 ) -> tuple[Evaluation, str]:
-    """The evaluation, and the name of the operating point that the recipe speaks of."""
+    """Return the evaluation, and the name of the operating point that the configuration asks for."""
     if configuration.threshold_on == "test":
-        assert predictions.labels is not None
+        assert predictions.labels is not None  # `reproduce` refuses a test split without labels
         chosen = configuration.threshold.choose(
             predictions.labels, predictions.probabilities, chosen_on=f"test {ORACLE_WARNING}"
         )
@@ -289,8 +330,8 @@ def _evaluate_at(
     return evaluation, "default" if configuration.threshold.name == "fixed" else "validation"
 
 
-def _mean(rows: Sequence[Row]) -> Row:
-    """One row for several seeds."""
+def _mean_of_seeds(rows: Sequence[Row]) -> Row:
+    """Return one row for several seeds, with the means of their figures."""
     first = rows[0]
 
     def mean(values: Iterable[float]) -> float:
@@ -322,7 +363,7 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 def _published_row(recipe: Recipe, published: Published) -> Row:
-    """A document's figures."""
+    """Return the row of a document's figures."""
     return Row(
         recipe=recipe.name,
         title=recipe.title,
@@ -335,12 +376,14 @@ def _published_row(recipe: Recipe, published: Published) -> Row:
 
 
 def published_intervals(figures: Mapping[str, float]) -> dict[str, Interval]:
-    """A document's figures with the intervals that its numbers of test radiographs allow.
+    """Return a document's figures with the intervals that its numbers of test radiographs allow.
 
-    Proportions have Wilson's: of all radiographs, of those with pneumonia, of those without, or of those
-    called so, as many as precision and sensitivity mean. F1 is 2 J / (1 + J) of the Jaccard index J, the
-    share of true calls among the radiographs that have pneumonia or are called so; accuracy tells how many
-    these are. Where a figure is missing that another's interval needs, there is none.
+    Proportions get Wilson's interval. The denominator is all radiographs (accuracy), those with pneumonia
+    (sensitivity), those without (specificity), or the predicted positives (precision), whose number follows
+    from precision and sensitivity. F1 is 2 J / (1 + J) of the Jaccard index J, the share of true positives
+    among the radiographs that have pneumonia or are predicted positive; their number follows from accuracy.
+    Balanced accuracy gets MOVER's interval, ROC AUC Hanley and McNeil's. A figure whose interval needs one
+    that is not printed has no interval.
 
     Args:
         figures: by name, each in [0, 1].

@@ -9,31 +9,31 @@ from typing import Any
 from pneumokeras.evaluation import Interval
 
 NORMALS, PNEUMONIAS = 234, 390
-"""The test radiographs that the documents' figures are about."""
+"""Test radiographs of each class that the documents' figures refer to."""
 
 PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one system reached, in one way.
+    """What one variant of a system reached.
 
     Attributes:
-        recipe: its name.
-        title: what its document calls it.
+        recipe: name of the recipe.
+        title: the name its document gives the system.
         variant: `"published"`, `"as published"` or `"corrected"`.
-        figures: by name. Of several seeds the mean, of estimates and of the ends of their intervals: so an
-            interval tells what another test set might give, and `spread` what another seed might.
-        seeds: how many were run.
-        spread: lowest and highest estimate among the seeds, if there are several, of figures that each has.
-        thresholds: of each seed.
+        figures: scores by name. For several seeds, the means of the estimates and of the ends of their
+            intervals: an interval says what another test set might give, `spread` what another seed might.
+        seeds: number of seeds.
+        spread: lowest and highest estimate among several seeds, for the scores that every seed has.
+        thresholds: one per seed.
         chosen_on: what the thresholds were chosen on: `"fixed"`, `"val"`, or test with a warning.
-        weights: where the backbone's weights come from; empty for a network from scratch.
-        parameters: of the network; BatchNorm's running statistics are none.
+        weights: origin of the backbone's weights; empty for a network from scratch.
+        parameters: of the network, without BatchNorm's running statistics.
         size: of the saved model in megabytes.
-        minutes: of training, the seeds' mean.
-        changes: what was run otherwise than the recipe says, such as `{"epochs": 2}`.
-        reason: why a run failed; the figures are then those of the seeds before it, if there were any.
+        minutes: of training, mean over the seeds.
+        changes: settings that replaced the recipe's, such as `{"epochs": 2}`.
+        reason: why a run failed; the figures are then those of the seeds before it, if any.
     """
 
     recipe: str
@@ -57,6 +57,6 @@ class Row:
         return bool(self.reason) and not self.figures
 
     def json(self) -> dict[str, Any]:
-        """As plain JSON; NaN becomes `None`."""
+        """Return the row as plain JSON; NaN becomes `None`."""
         plain = {**vars(self), "figures": {name: figure.json() for name, figure in self.figures.items()}}
         return {name: value for name, value in plain.items() if value not in (None, "", {}, ())}

@@ -1,9 +1,9 @@
-"""The table of a reproduction as Markdown and as HTML."""
+"""Render the table of reproduced systems as Markdown and as HTML."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -16,23 +16,22 @@ from pneumokeras.recipes.recipe import FIGURES
 if TYPE_CHECKING:
     from pneumokeras.evaluation import Interval
     from pneumokeras.recipes.recipe import Recipe
-    from pneumokeras.recipes.reproduce import Reproduction
     from pneumokeras.recipes.rows import Row
 
 _TITLES = {"roc_auc": "AUC", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
 COLUMNS = {name: _TITLES.get(name, name) for name in FIGURES}
-"""The figures by their names, as the table heads them."""
+"""Column headings by the scores' names."""
 
 COSTS = ("parameters", "MB", "minutes")
 
 
 @dataclass(frozen=True)
 class Group:
-    """A recipe with its rows, as a page shows them.
+    """A recipe with its rows, as the table shows them.
 
     Attributes:
-        recipe: whose rows they are.
-        rows: of published, as published and corrected those that there are.
+        recipe: the recipe.
+        rows: published, as published and corrected, as far as they exist.
     """
 
     recipe: Recipe
@@ -40,58 +39,78 @@ class Group:
 
     @property
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """What is to be said of it by what it is about; nothing that is empty."""
+        """Notes by heading; empty headings are omitted."""
         published = self.recipe.published
         notes = {
             "\N{DAGGER} Published": published.footnotes if published else (),
             "Not in the document, ours": self.recipe.assumed,
-            "Corrected": self.recipe.mended,
+            "Corrected": self.recipe.corrections,
         }
-        return {about: sentences for about, sentences in notes.items() if sentences}
+        return {heading: sentences for heading, sentences in notes.items() if sentences}
 
-    def way(self, row: Row) -> str:
-        """Which way a row is; a dagger tells that a note says more of the document's figures."""
+    def variant(self, row: Row) -> str:
+        """Return a row's variant, with a dagger where a footnote comments on the document's figures."""
         noted = row.variant == "published" and self.recipe.published and self.recipe.published.footnotes
         return f"{row.variant} \N{DAGGER}" if noted else row.variant
 
 
-def render_markdown(table: Reproduction) -> str:
-    """The table, then a list for each recipe that has something to say."""
-    heads = ["system", "", *COLUMNS.values(), *COSTS]
-    lines = [_line(heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
-    for group in groups(table):
-        for row in group.rows:
-            how = "; ".join([group.way(row), *details(row)])
-            figures = [f"{figure(row, name)} {_in_brackets(interval(row, name))}" for name in COLUMNS]
-            lines.append(_line(map(_plain, [row.title, how, *figures, *costs(row).values()])))
-    for group in groups(table):
-        if group.notes:
-            lines += ["", f"**{_plain(group.recipe.title)}** ({_plain(group.recipe.source)})", ""]
-        for about, sentences in group.notes.items():
-            lines += [f"- {about}: {_plain(sentence)}" for sentence in sentences]
-    return "\n".join([caption(table), "", *lines]) + "\n"
-
-
-def render_html(table: Reproduction, *, whole: bool = True) -> str:
-    """The table and its notes.
+def render_markdown(rows: Sequence[Row], recipes: Iterable[Recipe], *, test: tuple[int, int]) -> str:
+    """Return the table, followed by a list of notes for each recipe that has any.
 
     Args:
-        table: what was reached.
-        whole: a page of its own; or a piece of one, for a notebook.
+        rows: of all recipes.
+        recipes: in the order of the table.
+        test: number of NORMAL and of PNEUMONIA test radiographs.
     """
-    template = _templates().get_template("reproduction.html.jinja")
-    return template.render(table=table, groups=groups(table), caption=caption(table), whole=whole)
+    groups = _groups(rows, recipes)
+    heads = ["system", "", *COLUMNS.values(), *COSTS]
+    lines = [_line(heads), _line(["---"] * 2 + ["---:"] * (len(heads) - 2))]
+    for group in groups:
+        for row in group.rows:
+            variant = "; ".join([group.variant(row), *details(row)])
+            figures = [f"{figure(row, name)} {_in_brackets(interval(row, name))}" for name in COLUMNS]
+            lines.append(_line(map(_escaped, [row.title, variant, *figures, *costs(row).values()])))
+    for group in groups:
+        if group.notes:
+            lines += ["", f"**{_escaped(group.recipe.title)}** ({_escaped(group.recipe.source)})", ""]
+        for heading, sentences in group.notes.items():
+            lines += [f"- {heading}: {_escaped(sentence)}" for sentence in sentences]
+    return "\n".join([_caption(test), "", *lines]) + "\n"
 
 
-def groups(table: Reproduction) -> tuple[Group, ...]:
-    """The recipes with their rows."""
-    rows = {recipe.name: [row for row in table.rows if row.recipe == recipe.name] for recipe in table.recipes}
-    return tuple(Group(recipe, tuple(rows[recipe.name])) for recipe in table.recipes)
+def render_html(
+    rows: Sequence[Row], recipes: Iterable[Recipe], *, test: tuple[int, int], data: str, whole: bool = True
+) -> str:
+    """Return the table and its notes.
+
+    Args:
+        rows: of all recipes.
+        recipes: in the order of the table.
+        test: number of NORMAL and of PNEUMONIA test radiographs.
+        data: where the radiographs are, for the page's heading.
+        whole: return a complete page; otherwise a fragment for a notebook.
+    """
+    return (
+        _templates()
+        .get_template("reproduction.html.jinja")
+        .render(
+            groups=_groups(rows, recipes),
+            caption=_caption(test),
+            several_seeds=any(row.spread for row in rows),
+            data=data,
+            whole=whole,
+        )
+    )
 
 
-def caption(table: Reproduction) -> str:
-    """What the figures are about."""
-    normals, pneumonias = table.test
+def _groups(rows: Sequence[Row], recipes: Iterable[Recipe]) -> tuple[Group, ...]:
+    """Return each recipe with its rows."""
+    return tuple(Group(one, tuple(row for row in rows if row.recipe == one.name)) for one in recipes)
+
+
+def _caption(test: tuple[int, int]) -> str:
+    """Return which radiographs the figures refer to, and what the brackets hold."""
+    normals, pneumonias = test
     return (
         f"Here: {normals + pneumonias} test radiographs ({normals} NORMAL, {pneumonias} PNEUMONIA). "
         "Published: 624 (234 and 390). Brackets hold 95 % intervals; of several seeds the estimates and the "
@@ -100,7 +119,7 @@ def caption(table: Reproduction) -> str:
 
 
 def figure(row: Row, name: str) -> str:
-    """One figure of a row, `0.912`; empty if it has none, such as a document that does not print it."""
+    """Format a score, such as `0.912`; empty if the row does not have it."""
     if name not in row.figures:
         return ""
     estimate = row.figures[name].estimate
@@ -108,25 +127,25 @@ def figure(row: Row, name: str) -> str:
 
 
 def interval(row: Row, name: str) -> str:
-    """Its 95 % interval, `0.880, 0.938`; empty if it has none."""
+    """Format a score's 95 % interval, such as `0.880, 0.938`; empty if the row does not have it."""
     found: Interval | None = row.figures.get(name)
     return "" if found is None or math.isnan(found.low) else f"{found.low:.3f}, {found.high:.3f}"
 
 
 def spread(row: Row, name: str) -> str:
-    """Lowest and highest of several seeds, `0.905 to 0.921`; empty if one of them has no such figure."""
+    """Format the range over seeds, such as `0.905 to 0.921`; empty unless every seed has the score."""
     return "{:.3f} to {:.3f}".format(*row.spread[name]) if row.spread and name in row.spread else ""
 
 
 def costs(row: Row) -> dict[str, str]:
-    """What it takes, by `COSTS`."""
+    """Format parameters, size and time by the names in `COSTS`."""
     parameters = "" if row.parameters is None else f"{row.parameters:,}"
     size, minutes = ("" if value is None else f"{value:.1f}" for value in (row.size, row.minutes))
     return dict(zip(COSTS, (parameters, size, minutes), strict=True))
 
 
 def details(row: Row) -> list[str]:
-    """Seeds, weights, threshold and what was changed; why there are no figures, or not of every seed."""
+    """Return remarks on a row: seeds, weights, threshold, changed settings, and why runs failed."""
     if row.not_run:
         return [f"not run: {row.reason}"]
     found = []
@@ -150,8 +169,8 @@ def _in_brackets(text: str) -> str:
     return f"[{text}]" if text else ""
 
 
-def _plain(text: str) -> str:
-    """Text that means nothing to Markdown, on one line."""
+def _escaped(text: str) -> str:
+    """Return text on one line, with the characters that Markdown interprets escaped."""
     marked = "".join(f"\\{character}" if character in "\\|*`" else character for character in text)
     return escape(" ".join(marked.split()), quote=False)
 
