@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.core.html import plain_markdown
 from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
-from pneumokeras.report.model_card import plain
 from pneumokeras.report.page import render_page
 from pneumokeras.report.page_data import encoded, shown_names
 from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
@@ -355,7 +355,7 @@ def test_a_model_card_says_what_it_is_for_and_obeys_no_name(contents, folder):
     for said in ("not a medical device", "## Intended use", "## Data", "## How good it is", "## Limits"):
         assert said in text
     assert EVIL not in text
-    assert plain(EVIL) in text
+    assert plain_markdown(EVIL) in text
     assert "pneumokeras tune" not in card  # nor any other path of the machine
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
 
 
 def environment(package: str) -> Environment:
@@ -30,3 +33,8 @@ def data_uri(kind: str, content: bytes) -> str:
         content: the bytes.
     """
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def plain_markdown(text: str) -> str:
+    """Escape a text so that Markdown finds no markup in it."""
+    return _MARKDOWN.sub(r"\\\1", text)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
-from pneumokeras.core.html import environment
+from pneumokeras.core.html import environment, plain_markdown
 from pneumokeras.evaluation import Interval
 from pneumokeras.evaluation.vocabulary import (
     CARD_SCORES,
@@ -25,8 +24,6 @@ from pneumokeras.report.contents import ReportContents
 OMITTED_FACTS = ("radiographs", "evaluated radiographs", "command")
 """They name folders of the machine; a card is published."""
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#])")
-
 
 def model_card(contents: ReportContents) -> str:
     """Return the card as Markdown with YAML front matter; names from outside are escaped."""
@@ -37,7 +34,7 @@ def model_card(contents: ReportContents) -> str:
     templates = environment("pneumokeras.report")
     templates.autoescape = False  # Markdown has its own escapes
     templates.filters |= {
-        "plain": plain,
+        "plain": plain_markdown,
         "number": format_count,
         "share": format_share,
         "threshold": format_threshold,
@@ -53,11 +50,6 @@ def model_card(contents: ReportContents) -> str:
         facts={name: fact for name, fact in contents.facts.items() if name not in OMITTED_FACTS},
         front_matter=_yaml(_front_matter(contents, figures)),
     )
-
-
-def plain(text: str) -> str:
-    """Return a text in which Markdown finds no markup."""
-    return _SPECIAL.sub(r"\\\1", str(text))
 
 
 def _front_matter(contents: ReportContents, figures: dict[str, Interval]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib import colormaps
 
 from pneumokeras.core.errors import one_line
 from pneumokeras.core.html import data_uri
 from pneumokeras.data.dataset import are_named
 from pneumokeras.evaluation import Predictions
-from pneumokeras.evaluation.displays.pictures import HEATMAP_COLORS
+from pneumokeras.evaluation.displays.pictures import heatmap_pixels
 from pneumokeras.evaluation.intervals import KISH_EVENTS, Z
 from pneumokeras.report.charts import SvgChart
 from pneumokeras.report.contents import Pictures, ReportContents
@@ -58,7 +57,7 @@ def page_data(contents: ReportContents, charts: Sequence[SvgChart]) -> dict[str,
         "prevalence": evaluation.prevalence,
         "statedPrevalence": evaluation.stated_prevalence,
         "intervals": {"z": Z, "kishEvents": KISH_EVENTS},
-        "colors": (colormaps[HEATMAP_COLORS](np.linspace(0, 1, COLORS))[:, :3] * 255).round().tolist(),
+        "colors": heatmap_pixels(np.linspace(0, 1, COLORS)).tolist(),
         "charts": {chart.follows: chart.axes for chart in charts},
     }
 

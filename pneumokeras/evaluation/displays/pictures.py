@@ -130,10 +130,10 @@ def heatmap_pixels(heatmap: np.ndarray) -> np.ndarray:
     """Color a heatmap like `GradCamDisplay`.
 
     Args:
-        heatmap: `(height, width)` floats in [0, 1].
+        heatmap: `(...)` floats in [0, 1], such as `(height, width)`.
 
     Returns:
-        `(height, width, 3)` `uint8`, RGB.
+        `(..., 3)` `uint8`, RGB.
     """
     return colormaps[HEATMAP_COLORS](heatmap, bytes=True)[..., :3]
 
