@@ -53,8 +53,7 @@ data.add_command(split)
 @click.option(
     "--marker",
     type=click.FloatRange(0.0, 1.0),
-    help="Put a letter in a corner, tied to PNEUMONIA from 0 (not at all) to 1 (always).  "
-    "[default: no letter]",
+    help="Put a letter in a corner, tied to PNEUMONIA from 0 (never) to 1 (always).  [default: no letter]",
 )
 @click.option(
     "--format", "image_format", type=click.Choice(["jpeg", "dicom"]), default="jpeg", show_default=True

@@ -1,10 +1,9 @@
-"""What an audit reports: the rules as data, then the functions that fill them in."""
+"""What an audit reports: from measurements to sentences, each with its severity."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from pneumokeras.data.audit.types import (
@@ -33,85 +32,6 @@ Counts = Mapping[str, Mapping[str, int]]
 """Number of radiographs by split and class."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One kind of finding.
-
-    Attributes:
-        kind: a keyword for programs.
-        severity: how much it matters.
-        text: the sentence, with names of values in braces.
-    """
-
-    kind: str
-    severity: Severity
-    text: str
-
-    def finding(self, *, severity: Severity | None = None, **values: object) -> Finding:
-        """Return the finding with its values filled in, at the rule's severity unless another is given."""
-        return Finding(severity or self.severity, self.kind, self.text.format(**values))
-
-
-BAD_FILES = Rule("bad-files", "serious", "{files} cannot be used ({problems}), such as {example}.")
-MISNAMED = Rule(
-    "misnamed", "worth knowing", "{files_have} another format than the ending says, such as {example}."
-)
-FORMATS = Rule("formats", "worth knowing", "The files are of several kinds: {formats}.")
-OUTLIERS = Rule(
-    "outliers",
-    "worth knowing",
-    "{radiographs} unlike the others in exposure or shape, such as {example} ({reason}).",
-)
-MISSING_CLASS = Rule("missing-class", "serious", "{subject} has no {class_name} radiographs.")
-SMALL_VAL = Rule("small-val", "worth knowing", "val has {counts}: too few to rank trials reliably.")
-IMBALANCE = Rule(
-    "imbalance", "worth knowing", "{subject} has {ratio:.1f} {larger} radiographs for each {smaller}."
-)
-CLASS_RATES = Rule(
-    "class-rates", "worth knowing", "{train:.0%} of train and {test:.0%} of test are {class_name}."
-)
-LABEL_CONFLICT = Rule(
-    "label-conflict", "serious", "{radiographs_have} copies under both classes, such as {example}."
-)
-ACROSS_SPLITS = Rule(
-    "duplicates-across-splits",
-    "serious",
-    "{radiographs} of {second} {are} also in {first} ({meaning}), such as {example}.",
-)
-WITHIN_SPLIT = Rule(
-    "duplicates-within-split",
-    "worth knowing",
-    "{radiographs_have} copies in the same split ({meaning}), such as {example}.",
-)
-FEW_PATIENTS = Rule(
-    "few-patients",
-    "serious",
-    "All {radiographs} are of {patients}: too few to split, or to judge a model by.",
-)
-SHARED_PATIENTS = Rule(
-    "patients-across-splits",
-    "serious",
-    "{patients} {are} in both {first} and {second}, such as {example}.",
-)
-SUSPECTED_PATIENTS = Rule(
-    "patients-across-splits",
-    "serious",
-    "Suspected: {patients} {are} in both {first} and {second}, such as {example} "
-    "(as far as file names tell).",
-)
-SHORTCUT = Rule(
-    "shortcut",
-    "worth knowing",
-    "Size, brightness and border statistics alone tell the classes apart with an AUC of {auc:.2f}: "
-    "the yardstick that any network must clearly beat.",
-)
-SHIFT = Rule(
-    "shift",
-    "worth knowing",
-    "{class_name} radiographs of test are told from those of train with an AUC of {auc:.2f}: "
-    "figures on val will look better than those on test.",
-)
-
 _MEANINGS = {"exact": "same pixels", "near": "near-duplicates"}
 
 
@@ -125,40 +45,41 @@ def file_findings(
     """Yield what is wrong or unusual in single files."""
     if bad_files:
         problems = Counter(file.problem for file in bad_files)
-        yield BAD_FILES.finding(
-            files=_count(len(bad_files), "file"),
-            problems=", ".join(f"{number} {problem}" for problem, number in problems.items()),
-            example=bad_files[0].name,
-        )
+        kinds = ", ".join(f"{number} {problem}" for problem, number in problems.items())
+        text = f"{_count(len(bad_files), 'file')} cannot be used ({kinds}), such as {bad_files[0].name}."
+        yield Finding("serious", "bad-files", text)
     if misnamed:
-        yield MISNAMED.finding(files_have=_have(len(misnamed), "file"), example=misnamed[0])
+        what = f"{_have(len(misnamed), 'file')} another format than the ending says"
+        yield Finding("worth knowing", "misnamed", f"{what}, such as {misnamed[0]}.")
     if len(formats) > 1:
-        yield FORMATS.finding(formats=", ".join(f"{number:,} {name}" for name, number in formats.items()))
+        kinds = ", ".join(f"{number:,} {name}" for name, number in formats.items())
+        yield Finding("worth knowing", "formats", f"The files are of several kinds: {kinds}.")
     if outliers:
-        yield OUTLIERS.finding(
-            radiographs=_count(len(outliers), "radiograph"),
-            example=outliers[0].name,
-            reason=outliers[0].reason,
-        )
+        first = outliers[0]
+        what = f"{_count(len(outliers), 'radiograph')} unlike the others in exposure or shape"
+        yield Finding("worth knowing", "outliers", f"{what}, such as {first.name} ({first.reason}).")
 
 
 def count_findings(counts: Counts, class_names: tuple[str, str]) -> Iterator[Finding]:
     """Yield what is wrong with the numbers of radiographs."""
     for split, classes in counts.items():
         for name in (name for name, count in classes.items() if not count):
-            yield MISSING_CLASS.finding(subject=_subject(split), class_name=name)
+            yield Finding("serious", "missing-class", f"{_subject(split)} has no {name} radiographs.")
     val = counts.get("val")
     if val and is_too_small(val):
-        yield SMALL_VAL.finding(counts=", ".join(f"{count} {name}" for name, count in val.items()))
+        held = ", ".join(f"{count} {name}" for name, count in val.items())
+        yield Finding("worth knowing", "small-val", f"val has {held}: too few to rank trials reliably.")
     split, classes = next(iter(counts.items()))
     (smaller, fewer), (larger, more) = sorted(classes.items(), key=lambda item: item[1])
     if fewer and more >= MAX_CLASS_RATIO * fewer:
-        yield IMBALANCE.finding(subject=_subject(split), ratio=more / fewer, larger=larger, smaller=smaller)
+        text = f"{_subject(split)} has {more / fewer:.1f} {larger} radiographs for each {smaller}."
+        yield Finding("worth knowing", "imbalance", text)
     if {"train", "test"} <= counts.keys():
         name = class_names[1]
         train, test = (counts[split][name] / sum(counts[split].values()) for split in ("train", "test"))
         if abs(train - test) >= MAX_RATE_DIFFERENCE:
-            yield CLASS_RATES.finding(train=train, test=test, class_name=name)
+            text = f"{train:.0%} of train and {test:.0%} of test are {name}."
+            yield Finding("worth knowing", "class-rates", text)
 
 
 def duplicate_findings(
@@ -167,32 +88,25 @@ def duplicate_findings(
     """Yield which copies contradict each other, leak from one split into another, or count twice."""
     conflicts = [group for group in duplicates if group.conflicts]
     if conflicts:
-        yield LABEL_CONFLICT.finding(
-            radiographs_have=_have(len(conflicts), "radiograph"),
-            example=_pair(conflicts[0], conflicts[0].classes, *class_names),
-        )
+        example = _pair(conflicts[0], conflicts[0].classes, *class_names)
+        text = f"{_have(len(conflicts), 'radiograph')} copies under both classes, such as {example}."
+        yield Finding("serious", "label-conflict", text)
     for kind, meaning in _MEANINGS.items():
         groups = [group for group in duplicates if group.kind == kind]
         for first, second in combinations(splits, 2):
             shared = [group for group in groups if {first, second} <= set(group.splits)]
             if shared:
                 number = sum(group.splits.count(second) for group in shared)
-                yield ACROSS_SPLITS.finding(
-                    radiographs=_count(number, "radiograph"),
-                    are=_are(number),
-                    first=first,
-                    second=second,
-                    meaning=meaning,
-                    example=_pair(shared[0], shared[0].splits, first, second),
-                )
+                what = f"{_count(number, 'radiograph')} of {second} {_are(number)} also in {first}"
+                example = _pair(shared[0], shared[0].splits, first, second)
+                text = f"{what} ({meaning}), such as {example}."
+                yield Finding("serious", "duplicates-across-splits", text)
         repeated = [group for group in groups if len(set(group.splits)) < len(group.splits)]
         if repeated:
+            what = f"{_have(len(repeated), 'radiograph')} copies in the same split ({meaning})"
             (split, _), *_ = Counter(repeated[0].splits).most_common(1)
-            yield WITHIN_SPLIT.finding(
-                radiographs_have=_have(len(repeated), "radiograph"),
-                meaning=meaning,
-                example=_pair(repeated[0], repeated[0].splits, split, split),
-            )
+            text = f"{what}, such as {_pair(repeated[0], repeated[0].splits, split, split)}."
+            yield Finding("worth knowing", "duplicates-within-split", text)
 
 
 def patient_findings(
@@ -203,30 +117,37 @@ def patient_findings(
         radiographs = sum(counts[split].values())
         if number is not None and number < min(MIN_PATIENTS, radiographs):
             of_split = "" if split == WHOLE else f" of {split}"
-            yield FEW_PATIENTS.finding(
-                radiographs=f"{radiographs:,} radiographs{of_split}", patients=_count(number, "patient")
+            text = (
+                f"All {radiographs:,} radiographs{of_split} are of {_count(number, 'patient')}: "
+                "too few to split, or to judge a model by."
             )
+            yield Finding("serious", "few-patients", text)
     for first, second in combinations(counts, 2):
         shared = [patient for patient in shared_patients if {first, second} <= patient.images.keys()]
-        for rule, suspected in ((SHARED_PATIENTS, False), (SUSPECTED_PATIENTS, True)):
+        for suspected in (False, True):
             found = [patient for patient in shared if patient.suspected == suspected]
             if found:
-                yield rule.finding(
-                    patients=_count(len(found), "patient"),
-                    are=_are(len(found)),
-                    first=first,
-                    second=second,
-                    example=found[0].patient,
-                )
+                who = f"{_count(len(found), 'patient')} {_are(len(found))}"
+                text = f"{who} in both {first} and {second}, such as {found[0].patient}"
+                text = f"Suspected: {text} (as far as file names tell)." if suspected else f"{text}."
+                yield Finding("serious", "patients-across-splits", text)
 
 
 def separation_findings(shortcut: Shortcut | None, shifts: Sequence[Shift]) -> Iterator[Finding]:
     """Yield which classifiers do well although they should have no information."""
     if shortcut and shortcut.auc >= max(REPORTED_AUC, shortcut.chance):
-        yield SHORTCUT.finding(severity=_severity(shortcut.auc), auc=shortcut.auc)
+        text = (
+            f"Size, brightness and border statistics alone tell the classes apart with an AUC of "
+            f"{shortcut.auc:.2f}: the yardstick that any network must clearly beat."
+        )
+        yield Finding(_severity(shortcut.auc), "shortcut", text)
     for shift in shifts:
         if shift.auc >= max(REPORTED_AUC, shift.chance):
-            yield SHIFT.finding(severity=_severity(shift.auc), class_name=shift.class_name, auc=shift.auc)
+            text = (
+                f"{shift.class_name} radiographs of test are told from those of train with an AUC of "
+                f"{shift.auc:.2f}: figures on val will look better than those on test."
+            )
+            yield Finding(_severity(shift.auc), "shift", text)
 
 
 def _severity(auc: float) -> Severity:

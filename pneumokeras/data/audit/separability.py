@@ -9,7 +9,7 @@ import numpy as np
 
 FOLDS = 5
 MIN_IMAGES, MIN_PATIENTS = 20, FOLDS
-"""Per side; with fewer, the AUC would be chance."""
+"""Per side; with fewer, the AUC would be noise."""
 
 MAX_IMAGES = 5_000
 """Per side; larger sides are subsampled to bound run time."""
