@@ -165,7 +165,7 @@ class TestStages:
             ({"learning_rate": {"head": 1e-3, "backbone": 0}}, "above 0"),
             ({"batch_norm": "train"}, "keep or update"),
             ({"optimizer": "sgd"}, "adam or adamw"),
-            ({"weight_decay": 1e-4}, "optimizer for it"),
+            ({"weight_decay": 1e-4}, "an `optimizer` for it"),
             ({"optimizer": "adam", "weight_decay": -1e-4}, "at least 0"),
         ],
     )
