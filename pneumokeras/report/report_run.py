@@ -9,7 +9,6 @@ from pathlib import Path
 from pneumokeras.core.errors import one_line
 from pneumokeras.data.audit import Audit, audit
 from pneumokeras.data.dataset import WHOLE
-from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import Evaluation
 from pneumokeras.evaluation.arguments import check_prevalence
 from pneumokeras.explain.sanity_checks import check_explanations as checked_explanations
@@ -165,6 +164,5 @@ def _compared(evaluated: EvaluatedRun, *, images: bool) -> ComparedRuns | None:
 
 
 def _audit(subject: RunOnRadiographs) -> Audit:
-    none = subject.radiographs.subset([])
     source = subject.record["data"]["path"] if subject.data is None else str(subject.data)
-    return audit(Splits(none, none, subject.radiographs, source=source))
+    return audit(subject.radiographs, source=source)
