@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import pooch  # type: ignore[import-untyped]
+import pooch
 from requests import HTTPError, RequestException
 
 from pneumokeras.core.errors import DataError, OutputError, SettingsError
