@@ -252,7 +252,7 @@ def test_the_cache_can_be_cleared_while_it_is_used(cache, network, spot_splits):
 EXTRACT = """
 import sys
 import numpy as np
-from pneumokeras.data.datasets import RadiographSet
+from pneumokeras.data.dataset import RadiographSet
 from tests.test_features import extracted, network_of
 images = np.load(sys.argv[1])
 extracted(network_of(), RadiographSet.from_arrays(images, np.arange(len(images)) % 2), views=3)
