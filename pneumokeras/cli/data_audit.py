@@ -1,4 +1,4 @@
-"""`pneumokeras data audit`: look for what would make a model's metrics wrong, before training."""
+"""`pneumokeras data audit`: look for anything that would make a model's metrics wrong, before training."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def audit(
     classes: tuple[str, str],
     patient_pattern: str | None,
 ) -> None:
-    """Look for what would make a model's metrics wrong, in a folder, .npz or CSV manifest.
+    """Look for anything that would make metrics wrong, in a folder, .npz or CSV manifest.
 
-    Finds unreadable files, copies of one film, patients in several splits, contradicting labels,
-    shortcuts, and differences between train and test. Nothing is split or changed.
+    Finds unreadable files, duplicates, patients in several splits, contradicting labels, shortcuts, and
+    differences between train and test. Nothing is split or changed.
     """
     from pneumokeras.data.audit import audit as audit_path
 
@@ -68,4 +68,4 @@ def _audit_lines(audit: Audit) -> Iterator[str]:
     for finding in audit.findings:
         yield f"{finding.severity}: {finding.text}"
     if not audit.findings:
-        yield "Nothing was found that a reader would have to know."
+        yield "Nothing to report was found."

@@ -24,8 +24,6 @@ def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
     splits = load_splits(path, **options)
     for notice in splits.notices:
         talk.say(notice)
-    counts = ", ".join(
-        f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True)
-    )
+    counts = ", ".join(f"{name} {len(part)}" for name, part in splits.by_name().items())
     talk.say(f"Radiographs: {counts}")
     return splits

@@ -30,7 +30,8 @@ import tensorflow as tf
 
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.models.averaging import members_of
-from pneumokeras.models.graph import ModelGraph, batches_of, traced
+from pneumokeras.models.forward import traced
+from pneumokeras.models.graph import ModelGraph, batches_of
 from pneumokeras.models.parts import feature_maps
 
 OVERLAY_COLORMAP = cv2.COLORMAP_INFERNO

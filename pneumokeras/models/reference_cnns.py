@@ -1,7 +1,7 @@
-"""The networks of the reference systems that are trained from scratch, layer by layer as published.
+"""Build the reference systems' networks that are trained from scratch, layer by layer as published.
 
 A comment behind a layer gives its output shape. All but the baseline were published in PyTorch;
-`pneumokeras.models.torch_compat` holds what differs there. Each function returns a new, uncompiled model that
+`pneumokeras.models.torch_compat` holds the differences. Each function returns a new, uncompiled model that
 keeps the model contract.
 """
 

@@ -1,6 +1,6 @@
 """Read DICOM files: gray levels as their window shows them, and a pseudonym of the patient.
 
-Needs pydicom, the extra `pneumokeras[dicom]`, which is imported when the first DICOM file is met.
+This needs pydicom, from the extra `pneumokeras[dicom]`; it is imported when the first DICOM file is read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
     where high values are dark, is inverted. Color becomes luminance.
 
     Args:
-        content: `(n,)` array of `uint8`, all of the file.
+        content: `(n,)` array of `uint8`, the whole file.
         name: the file's name in messages.
 
     Returns:
@@ -53,11 +53,11 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
 
     Raises:
         DataError: if pydicom is missing, the file holds several frames or no image, or the image cannot be
-            decoded or claims too many pixels. The message quotes nothing from the header but kinds and sizes.
+            decoded or claims too many pixels. The message quotes only kinds and sizes from the header.
     """
     pydicom = _import_pydicom(name)
     if _DEFLATED in content[:4096].tobytes():  # inflating it would take up to a thousand times its size
-        raise undecodable(name, "it is a deflated DICOM file, to be stored undeflated")
+        raise undecodable(name, "it is a deflated DICOM file; store it without deflation")
     try:
         with _SILENCE.around_pydicom():
             dataset = pydicom.dcmread(BytesIO(content.tobytes()))
@@ -103,7 +103,7 @@ def patient_of(path: Path) -> str | None:
         with _SILENCE.around_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
             issuer, patient = (str(header.get(name) or "").strip() for name in reversed(wanted))
-    except Exception:  # see decode; the file will be refused there
+    except Exception:  # as in decode, which will refuse the file
         return None
     if not patient:
         return None
@@ -123,7 +123,7 @@ class _Refused(Exception):
 
 
 class _Silence:
-    """Silences pydicom's warnings and log, beside which our own error is enough, while any thread reads.
+    """Silences pydicom's warnings and log while any thread reads; our own error says enough.
 
     Both are settings of the whole process: the first thread to enter turns them off, the last to leave
     restores them.

@@ -19,7 +19,7 @@ Level = TypeVar("Level", float, np.ndarray)
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
 DEPTH = 0.12
-"""From the middle of the chest to its back: how far parts move apart when the patient turns."""
+"""Half the depth of the chest: parts at the front and the back move apart when the patient turns."""
 
 SUBPIXEL_BITS = 4
 

@@ -29,7 +29,7 @@ class Nuisance:
             it, 0 to 1.
         marker: how strongly a side marker, a bright letter on a black plate in an upper corner, is associated
             with the class, 0 to 1. It is on `(1 + marker) / 2` of the PNEUMONIA and `(1 - marker) / 2` of the
-            NORMAL radiographs: 0 tells nothing about the class and 1 everything. `None`: no markers.
+            NORMAL radiographs, so 0 reveals nothing about the class and 1 everything. `None`: no markers.
 
     Raises:
         SettingsError: if a number is out of range.

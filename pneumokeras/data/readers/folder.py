@@ -20,7 +20,7 @@ class Contents:
 
     Attributes:
         sets: the sets by split; one set under the key `""` if there are no folders of splits.
-        left_out: the number of images beside the folders of splits or classes, which are in no set.
+        left_out: the number of images beside the folders of splits or classes; they are in no set.
     """
 
     sets: dict[str, RadiographSet]
@@ -29,7 +29,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies directly in a folder, without hidden files and folders."""
+    """The direct contents of a folder, without hidden files and folders."""
 
     folder: Path
     subfolders: tuple[Path, ...]
@@ -103,7 +103,7 @@ def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str 
 
 
 def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
-    """Refuse a folder around the one that was meant, as unpacking an archive leaves it."""
+    """Refuse the outer folder that unpacking an archive puts around the one that was meant."""
     if top.has_splits_or_classes(classes):
         return
     inner = [child for child in top.subfolders if _Listing.of(child).has_splits_or_classes(classes)]
@@ -152,7 +152,7 @@ def _read_split(
 
 
 def images_under(folder: Path) -> Iterator[Path]:
-    """Yield the image files in a folder and its subfolders, without hidden ones, in no particular order.
+    """Yield the image files in a folder and its subfolders, except hidden ones, in no particular order.
 
     Linked subfolders are followed after the real ones, each folder is visited once, and a link back to a
     folder around it is ignored. A broken link counts as a file, and is an error when it is read.
