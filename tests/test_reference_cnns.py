@@ -228,7 +228,7 @@ class TestTwoLogits:
         np.testing.assert_allclose(again(images), model(images), atol=1e-6)
 
     def test_a_model_without_them_is_refused(self):
-        with pytest.raises(ModelError, match="no two logits"):
+        with pytest.raises(ModelError, match="does not have two logits"):
             with_one_logit(pneumoniamnist_cnn())
 
 

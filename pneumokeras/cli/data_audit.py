@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, talking
-from pneumokeras.cli.data_outputs import OutputFile
-from pneumokeras.cli.options import PATH, reading_options
+from pneumokeras.cli.options import PATH, OutputFile, reading_options
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit

@@ -15,7 +15,7 @@ def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
     """Load splits, and print their notices and sizes.
 
     Args:
-        talk: prints them.
+        talk: prints the notices and sizes.
         path: a folder, `.npz` or manifest.
         **options: as for `load_splits`.
     """

@@ -44,7 +44,7 @@ class PneumokerasError(Exception):
 
 
 class SettingsError(PneumokerasError, ValueError):
-    """A setting is unknown, out of range, or does not go with another.
+    """A setting is unknown, out of range, or cannot be combined with another.
 
     Example:
         >>> pk.load_recipe("customcnn").variant("improved")

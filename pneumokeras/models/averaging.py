@@ -28,8 +28,8 @@ def averaged(
     On 25 radiographs of original size read at 224 pixels, this differs from reading them at the member's own
     size by 0.2 gray levels on average at 28 pixels and by 0.5 at 100; at sharp edges by up to 9 and 30.
 
-    Instead of the mean p, its logit is computed from the members' logits z, so that it is exact even where the
-    probability underflows in float32: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)), where s is the
+    Instead of the mean p, its logit is computed from the members' logits z, so that it is exact even where
+    the probability underflows in float32: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)), where s is the
     sigmoid and LSE the logarithm of a sum of exponentials.
 
     Args:
@@ -40,8 +40,8 @@ def averaged(
         A new model, uncompiled. The members stay as they are.
 
     Raises:
-        ModelError: if there are fewer than two, their classes, padding, channels or (with padding) proportions
-            differ, or one does not end in the sigmoid of one logit.
+        ModelError: if there are fewer than two, their classes, padding, channels or (with padding)
+            proportions differ, or one does not end in the sigmoid of one logit.
     """
     require_alike(models)
     descriptions = [description_of(model) for model in models.values()]

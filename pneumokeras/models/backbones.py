@@ -1,8 +1,8 @@
 """List the backbones, and make one part of a flat graph on raw gray pixels.
 
 Each is a `keras.applications` network without its top, or our own ResNet-18. It is built without weights and
-copied layer by layer onto our input, with its own preprocessing in front. `pneumokeras.models.weights` then sets
-its weights in order. So ImageNet's weights, those of a file and random ones meet the same graph.
+copied layer by layer onto our input, with its own preprocessing in front. `pneumokeras.models.weights` then
+sets its weights in order. So ImageNet's weights, those of a file and random ones meet the same graph.
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
     """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
 
     It has blocks of two 3x3 convolutions with BatchNorm and ReLU, then global average pooling, Dropout and a
-    sigmoid. From one block to the next the size halves and the width doubles. The very first convolution halves
+    sigmoid. From one block to the next the size halves and the width doubles. The first convolution halves
     the radiograph, which makes the network four times as fast.
 
     Args:
