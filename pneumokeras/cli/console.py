@@ -109,11 +109,7 @@ class SearchProgress:
             self._status.stop()
 
     def agrees_to_store(self, size: int, folder: Path) -> bool:
-        """Ask on the terminal whether feature maps may be stored.
-
-        Args:
-            size: bytes.
-            folder: where they would be stored.
+        """Ask on the terminal whether feature maps of `size` bytes may be stored in `folder`.
 
         Raises:
             SettingsError: if there is no terminal to ask on.

@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
-    """Load splits, and print their notices and sizes.
-
-    Args:
-        talk: prints the notices and sizes.
-        path: a folder, `.npz` or manifest.
-        **options: as for `load_splits`.
-    """
+    """Load splits as `load_splits` does, and print their notices and sizes."""
     from pneumokeras.data.from_path import load_splits
 
     splits = load_splits(path, **options)

@@ -84,13 +84,7 @@ class DataError(PneumokerasError, ValueError):
 
 
 class OutputError(PneumokerasError, OSError):
-    """A file cannot be written.
-
-    Args:
-        number: the operating system's error number.
-        reason: the operating system's message.
-        filename: the file to be written.
-    """
+    """A file cannot be written; the arguments are those of `OSError`."""
 
     def __init__(self, number: int | None, reason: str | None, filename: str):
         OSError.__init__(self, number, reason, filename)

@@ -35,21 +35,21 @@ _REASONS_SHOWN = 5
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that was left out because it cannot be used as a radiograph.
+@dataclass(frozen=True, kw_only=True)
+class BadFile:
+    """A file that cannot be used as a radiograph.
 
     Attributes:
-        name: its name in the set.
-        reason: one line.
-        split: the split that it was in; empty if unknown.
+        name: its name in the set; in an audit relative to the source.
+        split: the split it belongs to; empty if unknown.
         problem: `unreadable`, `empty`, `truncated` or `undecodable`.
+        reason: one or two sentences.
     """
 
     name: str
-    reason: str
     split: str = ""
     problem: str = "undecodable"
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class RadiographSet:
     split: str = field(default="", kw_only=True)
     subtypes: np.ndarray = field(kw_only=True)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
-    skipped: tuple[Skipped, ...] = field(default=(), kw_only=True)
+    skipped: tuple[BadFile, ...] = field(default=(), kw_only=True)
 
     @classmethod
     def from_files(
@@ -226,14 +226,14 @@ class RadiographSet:
             raise DataError(f"None of {len(self)} radiographs can be decoded. The first: {skipped[0].reason}")
         return replace(self.subset([one is None for one in bad]), skipped=skipped)
 
-    def _try_to_decode(self, index: int) -> Skipped | None:
+    def _try_to_decode(self, index: int) -> BadFile | None:
         content = None
         try:
             content = read_content(self.images[index])
             decode_radiograph(content, self.images[index], image_size=_TRIAL_SIZE)
         except DataError as error:
             problem = "unreadable" if content is None else "undecodable" if content.size else "empty"
-            return Skipped(self.names[index], error.fault, self.split, problem)
+            return BadFile(name=self.names[index], split=self.split, problem=problem, reason=error.fault)
         return None
 
     def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
@@ -373,7 +373,7 @@ def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
     return radiographs.columns.get(name, np.full(len(radiographs), "", dtype=object))
 
 
-def skipped_notice(skipped: Sequence[Skipped]) -> str:
+def skipped_notice(skipped: Sequence[BadFile]) -> str:
     """Return a sentence on the radiographs that were left out, with the first few reasons."""
     subject = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
     more = "" if len(skipped) <= _REASONS_SHOWN else f" And {len(skipped) - _REASONS_SHOWN} more."

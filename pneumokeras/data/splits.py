@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError
-from pneumokeras.data.dataset import SPLITS, RadiographSet, Skipped, html_table
+from pneumokeras.data.dataset import SPLITS, BadFile, RadiographSet, html_table
 from pneumokeras.data.readers.manifest import write_sets
 from pneumokeras.data.readers.npz import ARRAY_MARK
 
@@ -48,7 +48,7 @@ class Splits:
     test: RadiographSet
     source: str = ""
     notices: tuple[str, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[BadFile, ...] = ()
     rule: str = ""
 
     def __iter__(self) -> Iterator[RadiographSet]:

@@ -71,13 +71,10 @@ def averaged(
 
 
 def require_alike(models: Mapping[str, keras.Model]) -> None:
-    """Refuse models that cannot be averaged.
-
-    Args:
-        models: as for `averaged`.
+    """Refuse models that `averaged` cannot average.
 
     Raises:
-        ModelError: as `averaged`.
+        ModelError: if there are fewer than two, or their inputs or classes differ.
     """
     if len(models) < 2:
         raise ModelError(f"Expected two or more models to average. Received {len(models)}.")

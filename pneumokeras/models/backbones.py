@@ -129,7 +129,7 @@ def frozen_backbone(
         model's description holds their original rates.
 
     Raises:
-        SettingsError: if there is no such preprocessing, or a network of gray images is to take RGB.
+        SettingsError: if a network of gray images is to take RGB.
     """
     inputs = keras.Input(input_shape, name="radiograph")
     prepared = _preprocessed(inputs, backbone, network.input_shape, preprocessing)
@@ -198,7 +198,6 @@ def _preprocessed(
     preprocessing: str,
 ) -> keras.KerasTensor:
     """Return raw pixels resized, repeated for three channels and scaled as the network expects them."""
-    require_preprocessing(preprocessing)
     tensor = inputs
     if None not in network_shape[1:3] and tuple(inputs.shape[1:3]) != tuple(network_shape[1:3]):
         tensor = keras.layers.Resizing(*network_shape[1:3], name="resize")(tensor)

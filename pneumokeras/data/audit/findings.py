@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from pneumokeras.data.audit.types import (
-    BadFile,
     DuplicateGroup,
     Finding,
     Outlier,
@@ -16,7 +15,7 @@ from pneumokeras.data.audit.types import (
     Shift,
     Shortcut,
 )
-from pneumokeras.data.dataset import WHOLE
+from pneumokeras.data.dataset import WHOLE, BadFile
 from pneumokeras.data.from_path import is_too_small
 
 REPORTED_AUC, SERIOUS_AUC = 0.7, 0.98

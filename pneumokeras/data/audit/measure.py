@@ -9,8 +9,7 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.audit.collection import Collection
-from pneumokeras.data.audit.types import BadFile
-from pneumokeras.data.dataset import in_threads
+from pneumokeras.data.dataset import BadFile, in_threads
 from pneumokeras.data.duplicates import THUMBNAIL_SIDE, pixel_digest, thumbnail_of
 from pneumokeras.data.images.formats import FileFormat, format_of
 from pneumokeras.data.images.image import decode_radiograph, read_content
@@ -103,7 +102,7 @@ def _measure_one(collection: Collection, index: int) -> _Measured | BadFile:
     name = collection.shown_names[index]
 
     def bad(problem: str, reason: str) -> BadFile:
-        return BadFile(name, collection.splits[index], problem, reason)
+        return BadFile(name=name, split=collection.splits[index], problem=problem, reason=reason)
 
     file_format, misnamed = FileFormat("array", "gray"), False
     if isinstance(radiographs.images, np.ndarray):

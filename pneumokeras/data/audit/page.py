@@ -18,11 +18,7 @@ LISTED = 200
 
 
 def render_page(audit: Mapping[str, Any]) -> str:
-    """Return the whole page as HTML.
-
-    Args:
-        audit: the attributes of an `Audit` and its findings, by name.
-    """
+    """Return the whole page as HTML; `audit` holds the attributes of an `Audit` and its findings by name."""
     pictures = {name: data_uri("image/jpeg", picture) for name, picture in audit["pictures"].items()}
     template = _templates().get_template("audit.html.jinja")
     return template.render(

@@ -17,7 +17,6 @@ from pneumokeras.data.audit.findings import (
 )
 from pneumokeras.data.audit.page import render_page, render_summary
 from pneumokeras.data.audit.types import (
-    BadFile,
     DuplicateGroup,
     Finding,
     Outlier,
@@ -26,6 +25,7 @@ from pneumokeras.data.audit.types import (
     Shift,
     Shortcut,
 )
+from pneumokeras.data.dataset import BadFile
 
 SCHEMA = 1
 

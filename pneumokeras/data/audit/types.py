@@ -34,23 +34,6 @@ class Range:
 
 
 @dataclass(frozen=True)
-class BadFile:
-    """A file that cannot be trained on.
-
-    Attributes:
-        name: its path relative to the source.
-        split: the split it belongs to.
-        problem: `unreadable`, `empty`, `truncated` or `undecodable`.
-        reason: one or two sentences.
-    """
-
-    name: str
-    split: str
-    problem: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class DuplicateGroup:
     """A group of duplicates.
 

@@ -45,8 +45,8 @@ _TIFF_TAGS = {
 _TIFF_TYPES = {3: "H", 4: "I"}
 
 
-class _Refused(Exception):
-    """A header is refused, for the reason in the message; the caller adds the file's name."""
+class Refused(Exception):
+    """A file is refused for the reason in the message, to which the caller adds the file's name."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read_header(content: memoryview, name: str | PathLike[str]) -> Header:
         return Header(kind)
     try:
         height, width = _SIZES[kind](content)
-    except _Refused as error:
+    except Refused as error:
         raise undecodable(name, str(error)) from None
     except (struct.error, LookupError):
         raise undecodable(name, f"its {kind} header is damaged") from None
@@ -149,7 +149,7 @@ def _jpeg_size(content: memoryview) -> tuple[int, int]:
     for marker, place in jpeg_segments(content):
         if marker in JPEG_FRAMES:
             if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MAX_SCANS:
-                raise _Refused(f"it has more than {_MAX_SCANS} scans")
+                raise Refused(f"it has more than {_MAX_SCANS} scans")
             height, width = struct.unpack_from(">HH", content, place + 3)
             return height, width
     raise LookupError("no frame")
@@ -164,7 +164,7 @@ def _png_size(content: memoryview) -> tuple[int, int]:
         if kind == b"IEND" or place > len(content):
             break
     if kind != b"IEND" or place > len(content):
-        raise _Refused("the PNG data ends early")
+        raise Refused("the PNG data ends early")
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
 
@@ -186,7 +186,7 @@ def _tiff_size(content: memoryview) -> tuple[int, int]:
         if tag in _TIFF_TAGS:
             (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + _TIFF_TYPES[kind], content, place + 8)
     if found["photometric"] == 0 and found["samples"] == 1 and found["bits"] > 8:
-        raise _Refused("its white is zero, which OpenCV heeds for 8 bits only")
+        raise Refused("its white is zero, which OpenCV heeds for 8 bits only")
     return max(found["height"], found["tile height"]), max(found["width"], found["tile width"])
 
 

@@ -73,14 +73,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draw a patient of any age and build.
-
-    Args:
-        rng: source of all randomness.
-
-    Returns:
-        The anatomy that all radiographs of this patient share.
-    """
+    """Draw the anatomy of a patient of any age and build, which all radiographs of this patient share."""
     infancy = rng.uniform()
     adult = 1.0 - infancy
     cage = rng.uniform(0.29, 0.37)

@@ -94,14 +94,7 @@ class Acquisition:
     marker: str
 
     def apply(self, film: np.ndarray) -> np.ndarray:
-        """Return a film with exposure and marker applied.
-
-        Args:
-            film: `(pixels, pixels)` floats, about 0 (black) to 1 (white).
-
-        Returns:
-            `(pixels, pixels)` floats, 0 to 1.
-        """
+        """Return a film, `(pixels, pixels)` floats from 0 (black) to 1 (white), with exposure and marker."""
         film = np.clip(self.gain * np.clip(film, 0.0, 1.0) ** self.gamma, 0.0, 1.0)
         if self.marker:
             side = round(MARKER_SIDE * len(film))
