@@ -34,7 +34,7 @@ def find_radiographs(
 
     Arguments and errors are those of `load_splits`, but nothing is split, and no class has to be present.
     """
-    return _read(path, classes, patient_pattern).sets
+    return _read(path, classes=classes, patient_pattern=patient_pattern).sets
 
 
 def load_splits(
@@ -84,7 +84,7 @@ def load_splits(
         >>> set(splits.train.patients) & set(splits.val.patients)
         set()
     """
-    contents = _read(path, classes, patient_pattern)
+    contents = _read(path, classes=classes, patient_pattern=patient_pattern)
     found = contents.sets
     if skip_bad:
         found = {name: radiographs.without_bad() for name, radiographs in found.items()}
@@ -155,7 +155,7 @@ def load_radiographs(
         >>> radiographs.split, list(radiographs.counts)
         ('test', ['NORMAL', 'PNEUMONIA'])
     """
-    found = _read(path, classes, patient_pattern).sets
+    found = _read(path, classes=classes, patient_pattern=patient_pattern).sets
     if "" in found:
         split = ""
     if split not in found:
@@ -171,7 +171,7 @@ def is_too_small(val: Mapping[str, int]) -> bool:
     return sum(val.values()) < MIN_VAL or min(val.values()) < MIN_VAL_CLASS
 
 
-def _read(path: str | PathLike[str], classes: tuple[str, str], pattern: str | None) -> Contents:
+def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_pattern: str | None) -> Contents:
     path = Path(path)
     try:
         exists = path.exists()
@@ -184,11 +184,11 @@ def _read(path: str | PathLike[str], classes: tuple[str, str], pattern: str | No
             f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.", path=path
         )
     if path.is_dir():
-        return read_folder(path, classes=classes, patient_pattern=pattern)
+        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
     if path.suffix.lower() == ".npz":
         return Contents(read_npz(path, classes=classes))
     if path.suffix.lower() == ".csv":
-        return Contents(read_manifest(path, classes=classes, patient_pattern=pattern))
+        return Contents(read_manifest(path, classes=classes, patient_pattern=patient_pattern))
     raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
 
 

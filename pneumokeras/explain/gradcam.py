@@ -195,7 +195,9 @@ def heatmap_function(
     def heatmaps_of(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
         heatmaps = np.empty(images.shape[:3], np.float32)
-        coarse = (one for batch in batches_of(model, images, batch_size) for one in maps(batch).numpy())
+        coarse = (
+            one for batch in batches_of(model, images, batch_size=batch_size) for one in maps(batch).numpy()
+        )
         for heatmap, one in zip(heatmaps, coarse, strict=True):
             heatmap[:] = _resized(one, images.shape[1:3])
         return heatmaps

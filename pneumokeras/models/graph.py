@@ -121,7 +121,7 @@ class ModelGraph:
         return entering[-1]
 
 
-def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[tf.Tensor]:
+def batches_of(model: keras.Model, images: np.ndarray, *, batch_size: int) -> Iterator[tf.Tensor]:
     """Yield batches of images as a model takes them: `float32`, gray repeated for three channels.
 
     Args:
@@ -142,5 +142,7 @@ def layer_outputs(
     """Return a tensor's value for each image, in inference mode: `(n, ...)` `float32`."""
     inspected = keras.Model(graph.inputs, tensor)
     evaluated = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
-    outputs = [evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
+    outputs = [
+        evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size=batch_size)
+    ]
     return np.concatenate(outputs) if outputs else np.empty((0, *tensor.shape[1:]), np.float32)

@@ -115,7 +115,7 @@ HEADS: dict[str, Callable[..., keras.KerasTensor]] = {
 """The reference systems' heads by name, from `(n, channels)` pooled features to `(n, 1)` P(PNEUMONIA)."""
 
 
-def compile_classifier(model: keras.Model, learning_rate: float) -> keras.Model:
+def compile_classifier(model: keras.Model, *, learning_rate: float) -> keras.Model:
     """Compile with Adam, binary cross-entropy, accuracy and AUC, and return the model."""
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),

@@ -153,13 +153,15 @@ class TransferHyperModel(keras_tuner.HyperModel):
             )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
         set_description(model, preprocessing=self.preprocessing)
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
     def build_head(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Build and compile the head alone, on `(n, channels)` features; draws from `hp` as `build` does."""
         features = keras.Input(self._bare_network().output_shape[-1:], name="features")
         model = keras.Model(features, self.head(hp, features), name=f"{self.backbone.name}_head")
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
     def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
         """Build the full model with the weights of a head that `build_head` built for the same `hp`."""
@@ -319,7 +321,8 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
         features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
         model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
         set_description(model, architecture=COMPACT_CNN, preprocessing="pixels / 127.5 - 1")
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
 
 def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:

@@ -95,7 +95,7 @@ def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str 
         _refuse_outer_folder(top, classes)
     listings = {split: _Listing.of(folders[split]) for split in SPLITS if split in folders} or {"": top}
     sets = {
-        split: _read_split(listing, split, classes, patient_pattern, root=folder)
+        split: _read_split(listing, split, classes=classes, patient_pattern=patient_pattern, root=folder)
         for split, listing in listings.items()
     }
     places = (top, *listings.values()) if folders else (top,)
@@ -116,7 +116,7 @@ def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
 
 
 def _read_split(
-    listing: _Listing, split: str, classes: tuple[str, str], pattern: str | None, *, root: Path
+    listing: _Listing, split: str, *, classes: tuple[str, str], patient_pattern: str | None, root: Path
 ) -> RadiographSet:
     children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
@@ -147,7 +147,7 @@ def _read_split(
         )
     files, labels = zip(*labeled, strict=True)
     return RadiographSet.from_files(
-        files, labels=labels, class_names=classes, patient_pattern=pattern, root=root, split=split
+        files, labels=labels, class_names=classes, patient_pattern=patient_pattern, root=root, split=split
     )
 
 

@@ -69,7 +69,9 @@ def read_manifest(
             path=path,
         )
     return {
-        split: _set_from_rows(rows, path.parent, split, classes, pattern=patient_pattern)
+        split: _set_from_rows(
+            rows, split, folder=path.parent, classes=classes, patient_pattern=patient_pattern
+        )
         for split, rows in by_split.items()
     }
 
@@ -165,7 +167,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _set_from_rows(
-    rows: list[dict[str, str]], folder: Path, split: str, classes: tuple[str, str], *, pattern: str | None
+    rows: list[dict[str, str]],
+    split: str,
+    *,
+    folder: Path,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
 ) -> RadiographSet:
     names = [row["path"] for row in rows]
     labels = np.array([classes.index(row["label"]) for row in rows], dtype=np.int64)
@@ -191,7 +198,7 @@ def _set_from_rows(
         labels=labels,
         class_names=classes,
         patients=patients,
-        patient_pattern=pattern,
+        patient_pattern=patient_pattern,
         root=folder,
         subtypes=subtypes,
         split=split,
