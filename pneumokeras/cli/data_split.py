@@ -56,7 +56,7 @@ def split(
         raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
     check_manifest_path(out, overwrite=force)
     if out.exists() and path.exists() and out.samefile(path):
-        raise click.UsageError(f"{out} is the manifest to split. Name another file for the result.")
+        raise click.UsageError(f"{out} is the manifest to split; name another file.")
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split anew.")
