@@ -23,7 +23,7 @@ INTERVALS_NOTE = (
     "Brackets hold 95% intervals that account for patients with several radiographs: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
-STATED_NOTE = "Predictive values at another prevalence than the set's: MOVER-R from both intervals."
+STATED_NOTE = "Predictive values at the stated prevalence: MOVER-R from both intervals."
 SUBGROUPS_NOTE = "ROC AUC of subgroups: DeLong."
 FEW_PATIENTS = "few patients: read with care"
 
@@ -155,12 +155,12 @@ def comparison_html(
     rows = [[score_name(name), *map(str, values)] for name, values in figures.items()]
     tests = (
         f"ROC AUC: paired DeLong, {roc_auc.difference}, {format_p_value(roc_auc.p_value)}."
-        f" Calls: both right {mcnemar.both_right}, only the first {mcnemar.only_first_right}, only the second"
-        f" {mcnemar.only_second_right}, neither {mcnemar.both_wrong}; McNemar, exact over patients,"
-        f" {format_p_value(mcnemar.p_value)}."
+        f" Predicted correctly: by both {mcnemar.both_right}, by the first only {mcnemar.only_first_right},"
+        f" by the second only {mcnemar.only_second_right}, by neither {mcnemar.both_wrong};"
+        f" McNemar, exact over patients, {format_p_value(mcnemar.p_value)}."
     )
     caption = "<br>".join(f"{side}: {escape(line)}" for side, line in sides.items())
-    header = ["figure", *sides, "second less first"]
+    header = ["figure", *sides, "second minus first"]
     return (
         f"<table><caption>{caption}</caption>"
         f"<thead>{_html_row(header, 'th')}</thead>"

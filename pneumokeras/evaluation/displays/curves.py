@@ -40,7 +40,7 @@ class ConfusionMatrixDisplay:
     Attributes:
         result: the operating point's counts.
         class_names: names of class 0 and class 1.
-        title: what stands above.
+        title: shown above it.
         ax_: the axes drawn into.
         figure_: their figure.
     """
@@ -156,7 +156,7 @@ class ScoreDistributionDisplay:
 
 @dataclass(eq=False)
 class ReliabilityDisplay:
-    """Reliability curve: whether probabilities mean what they say.
+    """Reliability curve: the share of PNEUMONIA observed at each predicted probability.
 
     Attributes:
         bins: of equal width; empty ones are left out.
@@ -181,7 +181,7 @@ class ReliabilityDisplay:
 
 @dataclass(eq=False)
 class NetBenefitDisplay:
-    """Decision curve: the net benefit of a model beside those of predicting all positive and none.
+    """Decision curves: the net benefit of a model, of treating all and of treating none.
 
     Attributes:
         benefit: the curves.
