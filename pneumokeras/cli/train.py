@@ -89,7 +89,7 @@ def train(
     from pneumokeras.recipes.configuration import Configuration, with_changes
     from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, load_recipe
     from pneumokeras.recipes.train import train as train_recipe
-    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.settings import Stage
 
     variant = AS_PUBLISHED if as_published else CORRECTED
     named = None if recipe is None else load_recipe(recipe)

@@ -184,7 +184,7 @@ def tune(
         skip_bad=skip_bad,
     )
     load_tensorflow()
-    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.settings import Stage
     from pneumokeras.training.tune import tune as search
 
     of_a_backbone = (weights, preprocessing, settings["precision"])
