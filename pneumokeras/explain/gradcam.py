@@ -9,10 +9,10 @@ resized to the radiograph and divided by its own maximum. The methods differ onl
     hirescam     G itself, one weight per pixel: only what the score depends on is shown
 
 If the score is a dense layer on the map's global average, all three are equal, except that Grad-CAM++ ignores
-channels that speak against the class. By default the first two explain the network's last feature map, as in
+channels that lower the score. By default the first two explain the network's last feature map, as in
 their papers. A cell of that map may see the whole radiograph, and its evidence need not lie where the cell
 lies; in finer maps below it, one weight per channel means little. So HiResCAM by default explains the last
-map of at least 12 rows and columns: docs/explanations.md has the measurements.
+map of at least 12 rows and columns; docs/explanations.md has the measurements.
 
 References: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks"; Chattopadhay
 et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "HiResCAM".
@@ -76,7 +76,7 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Return heatmaps of the regions that speak for a class.
+    """Return heatmaps of the regions that raise the score of a class.
 
     Args:
         model: a model of this package, before or after saving, or any functional or Sequential Keras
