@@ -60,16 +60,9 @@ def report_text(
     subgroups: Sequence[str],
     classification_report: str,
 ) -> str:
-    """Write the headline figures, then the scores and scikit-learn's report at one operating point.
+    """Write the headline figures, then the scores and scikit-learn's report at the operating point `name`.
 
-    Args:
-        description: which radiographs were evaluated, in one line.
-        headline: the figures that need no threshold, by name.
-        scalings: what each scaling of the probabilities would give, by name.
-        name: of the operating point.
-        result: at that point.
-        subgroups: lines, as `subgroup_lines` makes them.
-        classification_report: scikit-learn's, at that point.
+    The arguments are parts of an `Evaluation`; `subgroups` are lines of `subgroup_lines`.
     """
     return "\n".join(
         [
@@ -100,11 +93,7 @@ def evaluation_html(
 ) -> str:
     """Write one compact table: headline figures above, a row for each operating point below.
 
-    Args:
-        description: which radiographs were evaluated, in one line.
-        headline: the figures that need no threshold, by name.
-        operating_points: results by name, at least one.
-        subgroups: lines, as `subgroup_lines` makes them.
+    The arguments are parts of an `Evaluation`; `subgroups` are lines of `subgroup_lines`.
     """
     figures = " · ".join(f"{score_name(key)} {figure}" for key, figure in headline.items())
     stated = [label for label, _ in stated_values(next(iter(operating_points.values())))]

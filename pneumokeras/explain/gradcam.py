@@ -110,14 +110,7 @@ def grad_cam(
 def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> list[str]:
     """Return the names of the layers that a method explains: one, or one for each member of an ensemble.
 
-    Args:
-        model: as for `grad_cam`.
-        method: as for `grad_cam`.
-        layer: a layer of the whole model to explain instead.
-
-    Raises:
-        SettingsError: as for `explained_layer`.
-        ModelError: as for `explained_layer`.
+    Arguments and errors are as for `explained_layer`; `layer` is one of the whole model.
     """
     if layer is not None:
         return [explained_layer(model, method=method, layer=layer)]
@@ -174,20 +167,8 @@ def heatmap_function(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `grad_cam` for one model as a function, built and compiled once for many sets of images.
 
-    Args:
-        model: as for `grad_cam`.
-        method: as for `grad_cam`.
-        target: as for `grad_cam`.
-        layer: as for `grad_cam`.
-        batch_size: as for `grad_cam`.
-
-    Returns:
-        A function from images to heatmaps, both as for `grad_cam`. It uses the model's weights at the time of
-        the call.
-
-    Raises:
-        SettingsError: as for `grad_cam`.
-        ModelError: as for `grad_cam`.
+    Arguments, images, heatmaps and errors are as for `grad_cam`. The function uses the model's weights at the
+    time of the call.
     """
     maps = _map_function(model, method=method, layer=layer, target=target)
 

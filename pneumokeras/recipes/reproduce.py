@@ -265,16 +265,7 @@ def _run_seeds(
     on_run_start: OnRunStart | None,
     **options: Any,
 ) -> Row:
-    """Run a variant with each seed until one fails, and return the mean of those that ran.
-
-    Args:
-        recipe: what to train.
-        variant: one of its variants.
-        splits: what to train it on.
-        runs: seeds and their run folders.
-        on_run_start: as for `reproduce`.
-        **options: as for `train`.
-    """
+    """Run a variant with each seed and run folder until one fails, and return the mean of those that ran."""
     rows: list[Row] = []
     reason = ""
     try:

@@ -97,26 +97,10 @@ def evaluate_run(
     cache: bool = True,
     skip_bad: bool = False,
 ) -> EvaluatedRun:
-    """Evaluate a run's model without writing anything.
-
-    Args:
-        run: the folder of a finished run.
-        data: radiographs to evaluate instead of the run's own.
-        split: a split of the run, or of `data` if it has splits.
-        compare_with: another finished run, to be evaluated on the same radiographs.
-        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        cache: keep the radiographs' features.
-        skip_bad: leave out radiographs that cannot be decoded.
+    """Evaluate a run's model without writing anything; arguments and errors are as for `report_run`.
 
     Returns:
         The run, the radiographs and the evaluation.
-
-    Raises:
-        RunError: if a run is missing or not finished.
-        DataError: if there is no such split in `data`, it has no labels, a radiograph cannot be read, or the
-            other run has other radiographs in this split.
-        SettingsError: if the run has no such split, or the prevalence does not lie between 0 and 1.
-        ModelError: if a model cannot be loaded.
 
     Example:
         >>> from pneumokeras.report.evaluate_run import evaluate_run
