@@ -80,9 +80,13 @@ class TestFiles:
         cv2.imwrite(str(place / "floats.tiff"), np.zeros((8, 8), np.float32))
         audit = pk.audit(folder)
         reasons = {Path(file.name).name: file.reason for file in audit.bad_files}
-        assert reasons["cut.jpeg"] == "Its end mark is missing: the file was cut, or not copied whole."
-        assert reasons["empty.jpeg"].startswith("It is empty.")
-        assert reasons["floats.tiff"].startswith("It cannot be decoded: it holds float32, not 8 or 16 bits")
+        assert reasons["cut.jpeg"] == (
+            "train/NORMAL/cut.jpeg has no end mark: the file was cut, or not copied whole."
+        )
+        assert reasons["empty.jpeg"].startswith("train/NORMAL/empty.jpeg is empty.")
+        assert reasons["floats.tiff"].startswith(
+            "train/NORMAL/floats.tiff cannot be decoded: it holds float32, not 8 or 16 bits"
+        )
         assert str(folder) not in "".join(reasons.values())
         assert all(reason in Outline(page_of(audit, tmp_path)).text for reason in reasons.values())
         assert {bad["reason"] for bad in audit.json()["bad_files"]} == set(reasons.values())
@@ -295,8 +299,8 @@ class TestPatients:
     def test_one_patient_for_everything_is_serious(self, nameless):
         audit = pk.audit(nameless, patient_pattern="(scan)")
         assert texts(audit, "few-patients") == [
-            "All 16 radiographs of train are of 1 patient: too few to split, or to judge a model by.",
-            "All 16 radiographs of test are of 1 patient: too few to split, or to judge a model by.",
+            "All 16 radiographs of train are of 1 patient: too few to split, or to evaluate a model on.",
+            "All 16 radiographs of test are of 1 patient: too few to split, or to evaluate a model on.",
         ]
         assert severities(audit, "few-patients") == {"serious"}
         assert not texts(pk.audit(nameless), "few-patients")

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
-from pneumokeras.cli.tune import FineTuning
+from pneumokeras.cli.options import FineTuning
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress

@@ -167,7 +167,7 @@ def test_nothing_cannot_be_split():
 def test_patients_who_are_tied_by_copies_count_as_one():
     images = np.repeat(np.arange(20 * 4, dtype=np.uint8).reshape(20, 2, 2), 2, axis=0)
     images[::2] = 7
-    with pytest.raises(DataError, match="that class has 1 patient, or group"):
+    with pytest.raises(DataError, match="that class has 1 patient or group"):
         split(RadiographSet.from_arrays(images, np.arange(40) % 2), folds=2, test=0.0)
 
 
@@ -175,7 +175,7 @@ def test_patients_who_are_tied_by_copies_count_as_one():
 def test_a_single_patient_cannot_be_split(settings):
     images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
     lonely = RadiographSet.from_arrays(images, np.arange(40) % 2, patients=["one"] * 40)
-    with pytest.raises(DataError, match="has 1 patient, or group of patients with copies in common,"):
+    with pytest.raises(DataError, match="has 1 patient or group of patients tied by duplicates,"):
         split(lonely, **settings)
 
 
@@ -206,7 +206,7 @@ class TestCopies:
     def test_copies_in_other_files_are_on_one_side_and_that_is_said(self, twice):
         splits = split(union(find_radiographs(twice).values()))
         assert not [group for group in pk.audit(splits).duplicates if group.crosses_splits]
-        assert any("copies of others" in notice for notice in splits.notices)
+        assert any("duplicates of others" in notice for notice in splits.notices)
 
     def test_copies_are_on_one_side_in_folds_too(self, twice):
         for fold in split(union(find_radiographs(twice).values()), folds=3):
@@ -268,7 +268,7 @@ class TestOneSplitter:
         made = split(load_radiographs(tmp_path / "set", split="train"), test=0.0, seed=seed)
         assert self.names_by_split(loaded) == self.names_by_split(made)
         assert not [group for group in pk.audit(loaded).duplicates if group.crosses_splits]
-        assert any("copies of others" in notice for notice in loaded.notices)
+        assert any("duplicates of others" in notice for notice in loaded.notices)
         assert loaded.rule.startswith("test as published; train and val by version 2")
 
     def test_what_needs_no_split_is_not_decoded(self, phantom_folder, monkeypatch):
@@ -288,7 +288,7 @@ class TestOneSplitter:
     def test_the_record_of_the_data_names_the_rule(self, mixed_folder):
         record = load_splits(mixed_folder).record()
         assert record["split_rule"] == (
-            "version 2: patients and copies of a film kept together; test drawn first, then val"
+            "version 2: patients and duplicates kept together; test drawn first, then val"
         )
         assert json.loads(json.dumps(record)) == record
 
@@ -351,7 +351,7 @@ class TestCommand:
             assert f"{name:<6} {count} radiographs" in result.stdout
         assert {row["fold"] for row in rows if row["split"] != "test"} == {"0", "1", "2"}
         assert {row["fold"] for row in rows if row["split"] == "test"} == {""}
-        assert "copies of others" in result.stderr
+        assert "duplicates of others" in result.stderr
         assert before == {file: file.read_bytes() for file in class_folders.rglob("*.jpeg")}
 
     def test_the_same_seed_writes_the_same_bytes_wherever_the_files_lie(self, class_folders, tmp_path):
@@ -406,4 +406,4 @@ class TestCommand:
 
 def test_the_published_radiographs_are_split_within_one_percent(chest_xray):
     splits = split(union(find_radiographs(chest_xray).values()), seed=7)
-    assert len(splits.notices) == 1 and "copies of others" in splits.notices[0]
+    assert len(splits.notices) == 1 and "duplicates of others" in splits.notices[0]

@@ -9,10 +9,10 @@ import pytest
 from pneumokeras.data.duplicates import (
     MIN_CORRELATION,
     RADIUS,
-    are_copies,
+    are_duplicates,
     close_pairs,
     exact_groups,
-    link_copies,
+    link_duplicates,
     near_groups,
     perceptual_hashes,
 )
@@ -62,7 +62,7 @@ def test_an_edited_copy_is_found(films, edit):
 def test_other_films_are_no_copies_even_of_the_same_patient(films):
     thumbnails = thumbnails_of(films)
     pairs = np.array(list(combinations(range(len(films)), 2)))
-    assert not are_copies(thumbnails, pairs).any()
+    assert not are_duplicates(thumbnails, pairs).any()
 
 
 def test_pictures_that_share_only_what_is_coarse_are_no_copies(films):
@@ -71,7 +71,7 @@ def test_pictures_that_share_only_what_is_coarse_are_no_copies(films):
     blurred = cv2.GaussianBlur(thumbnails_of(films)[0], (0, 0), 2).astype(float)
     pair = np.stack([np.clip(blurred + rng.normal(0, 6, blurred.shape), 0, 255) for _ in range(2)])
     assert np.corrcoef(pair.reshape(2, -1))[0, 1] > MIN_CORRELATION
-    assert not are_copies(pair.astype(np.uint8), np.array([[0, 1]])).any()
+    assert not are_duplicates(pair.astype(np.uint8), np.array([[0, 1]])).any()
 
 
 def test_copies_of_copies_are_one_group(films):
@@ -86,14 +86,14 @@ def test_copies_without_number_are_found_without_comparing_each_with_each(films,
     def counting(thumbnails, pairs):
         nonlocal compared
         compared += len(pairs)
-        return are_copies(thumbnails, pairs)
+        return are_duplicates(thumbnails, pairs)
 
-    monkeypatch.setattr("pneumokeras.data.duplicates.are_copies", counting)
-    monkeypatch.setattr("pneumokeras.data.duplicates._MAX_PICTURES", 500)
+    monkeypatch.setattr("pneumokeras.data.duplicates.are_duplicates", counting)
+    monkeypatch.setattr("pneumokeras.data.duplicates._MAX_THUMBNAILS", 500)
     rng = np.random.default_rng(0)
     one = thumbnails_of(films[:1])
     copies = np.clip(one + rng.normal(0, 2, (400, 32, 32)), 0, 255).astype(np.uint8)
-    assert len(np.unique(link_copies(copies))) == 1
+    assert len(np.unique(link_duplicates(copies))) == 1
     assert compared < 400**2 / 20
 
 

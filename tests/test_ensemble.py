@@ -153,7 +153,7 @@ class TestAveraged:
         ],
     )
     def test_models_that_do_not_go_together_are_refused(self, members, other, what):
-        with pytest.raises(ModelError, match=f"first and other do not go together: {what}"):
+        with pytest.raises(ModelError, match=f"first and other cannot be averaged: they have {what}"):
             averaged({"first": members["first"], "other": other()})
 
     def test_padded_models_of_other_proportions_are_refused(self):

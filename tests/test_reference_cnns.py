@@ -228,7 +228,7 @@ class TestTwoLogits:
         np.testing.assert_allclose(again(images), model(images), atol=1e-6)
 
     def test_a_model_without_them_is_refused(self):
-        with pytest.raises(ModelError, match="no two logits"):
+        with pytest.raises(ModelError, match="does not have two logits"):
             with_one_logit(pneumoniamnist_cnn())
 
 
@@ -284,6 +284,6 @@ class TestHeads:
 
 @pytest.mark.slow
 def test_one_learns_where_there_is_something_to_learn(spot_splits):
-    model = compile_classifier(pneumoniamnist_cnn(), 1e-3)
+    model = compile_classifier(pneumoniamnist_cnn(), learning_rate=1e-3)
     result = fit(model, spot_splits.train, spot_splits.val, epochs=15, batch_size=8, views=1)
     assert max(result.history["val_auc"]) > 0.9

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LINE_EVERY = 60
-"""Seconds without a line after which progress gets one where there is no terminal."""
+"""Seconds without a line after which progress prints one if there is no terminal."""
 
 
 class OneLineErrors(click.Group):
@@ -96,7 +96,7 @@ class SearchProgress:
         self._console = console
         self._silent = silent
         self._status: Status | None = None
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> SearchProgress:
         if self._console.is_terminal and not self._silent:
@@ -109,11 +109,7 @@ class SearchProgress:
             self._status.stop()
 
     def agrees_to_store(self, size: int, folder: Path) -> bool:
-        """Ask on the terminal whether feature maps may be stored.
-
-        Args:
-            size: bytes.
-            folder: where they would be stored.
+        """Ask on the terminal whether feature maps of `size` bytes may be stored in `folder`.
 
         Raises:
             SettingsError: if there is no terminal to ask on.
@@ -153,12 +149,12 @@ class SearchProgress:
         elif not left:
             rate = f"{progress.images_per_second:.1f} images/s"
             self._print(f"features: {progress.done:,} views computed in {progress.precision}, {rate}")
-        elif self._status is None and time.monotonic() - self._said > LINE_EVERY:
+        elif self._status is None and time.monotonic() - self._last_line > LINE_EVERY:
             self._print(line)
 
     def _search(self, progress: TuningProgress) -> None:
         line = progress_line(progress)
-        waited = time.monotonic() - self._said
+        waited = time.monotonic() - self._last_line
         if self._status is not None:
             self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
         elif waited > LINE_EVERY and not (progress.trial_ended or self._silent):
@@ -167,7 +163,7 @@ class SearchProgress:
             self._print(line)
 
     def _print(self, line: str) -> None:
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
         self._console.print(line, markup=False, soft_wrap=True)
 
 
@@ -184,7 +180,7 @@ def progress_line(progress: TuningProgress) -> str:
 
 
 def program() -> str:
-    """Return what to type for this program: its relative path if it was called by one, as by `make demo`."""
+    """Return how to call this program: by its relative path if it was called by one, as in `make demo`."""
     called = Path(sys.argv[0])
     by_path = called.name == "pneumokeras" and not called.is_absolute()
     return str(called) if by_path else "pneumokeras"
@@ -242,7 +238,7 @@ def with_options(message: str, command: click.Command) -> str:
 
     Args:
         message: with parameters in backticks, such as `max_trials` or `cache=False`.
-        command: the command that was called. What is none of its options keeps its own name.
+        command: the command that was called. Parameters that are none of its options keep their names.
     """
     options = {name: option for option in command.params for name in _names(option)}
 
@@ -263,7 +259,7 @@ def with_options(message: str, command: click.Command) -> str:
 
 
 def _names(option: click.Parameter) -> set[str]:
-    """Return the names under which the library may know an option: `--data` of `path` is both."""
+    """Return the parameter names that an option may stand for, such as `data` and `path` for `--data`."""
     words = {word[2:].replace("-", "_") for word in option.opts if word.startswith("--")}
     return words | {str(option.name)}
 

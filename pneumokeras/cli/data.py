@@ -10,7 +10,7 @@ from pneumokeras.cli.console import Talk, talking
 from pneumokeras.cli.data_audit import audit
 from pneumokeras.cli.data_download import download
 from pneumokeras.cli.data_split import split
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, seed_option
 
 
 @click.group()
@@ -28,13 +28,7 @@ data.add_command(split)
 @click.option(
     "--count", type=click.IntRange(min=1), default=800, show_default=True, help="Number of radiographs."
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="The same seed draws the same radiographs.",
-)
+@seed_option("The same seed draws the same radiographs.")
 @click.option("--size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Side in pixels.")
 @click.option(
     "--rotation",

@@ -1,4 +1,4 @@
-"""`pneumokeras data audit`: look for what would make a model's metrics wrong, before training."""
+"""`pneumokeras data audit`: look for anything that would make a model's metrics wrong, before training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, talking
-from pneumokeras.cli.data_outputs import OutputFile
-from pneumokeras.cli.options import PATH, reading_options
+from pneumokeras.cli.options import PATH, OutputFile, reading_options
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
@@ -35,10 +34,10 @@ def audit(
     classes: tuple[str, str],
     patient_pattern: str | None,
 ) -> None:
-    """Look for what would make a model's metrics wrong, in a folder, .npz or CSV manifest.
+    """Look for anything that would make metrics wrong, in a folder, .npz or CSV manifest.
 
-    Finds unreadable files, copies of one film, patients in several splits, contradicting labels,
-    shortcuts, and differences between train and test. Nothing is split or changed.
+    Finds unreadable files, duplicates, patients in several splits, contradicting labels, shortcuts, and
+    differences between train and test. Nothing is split or changed.
     """
     from pneumokeras.data.audit import audit as audit_path
 
@@ -68,4 +67,4 @@ def _audit_lines(audit: Audit) -> Iterator[str]:
     for finding in audit.findings:
         yield f"{finding.severity}: {finding.text}"
     if not audit.findings:
-        yield "Nothing was found that a reader would have to know."
+        yield "Nothing to report was found."

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, program, talking
-from pneumokeras.cli.data_outputs import OutputFile
-from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+from pneumokeras.cli.options import PATH, OutputFile, reading_options, seed_option, skip_bad_option
 
 if TYPE_CHECKING:
     from pneumokeras.data.dataset import RadiographSet
@@ -22,13 +21,7 @@ SHARE = click.FloatRange(0.0, 1.0, max_open=True)
 @click.argument("out", type=OutputFile(), metavar="OUT.csv")
 @click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of val.")
 @click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share of test.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="The same seed gives the same split.",
-)
+@seed_option("The same seed gives the same split.")
 @click.option("--folds", type=click.IntRange(min=2), help="Also split all but test into this many folds.")
 @click.option("--force", is_flag=True, help="Replace OUT.csv if it exists.")
 @reading_options
@@ -50,8 +43,8 @@ def split(
 ) -> None:
     """Split the patients of PATH into train, val and test, and write the result to OUT.csv.
 
-    Radiographs of one patient, and copies of one film, stay on one side; classes and subtypes keep their
-    proportions. Splits that PATH has are merged and split anew. No file is moved or changed.
+    Patients and duplicates stay in one split; classes and subtypes keep their proportions. Existing splits
+    of PATH are merged and split anew. No file is moved or changed.
     """
     from pneumokeras.data.dataset import skipped_notice, union
     from pneumokeras.data.from_path import find_radiographs
@@ -63,7 +56,7 @@ def split(
         raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
     check_manifest_path(out, overwrite=force)
     if out.exists() and path.exists() and out.samefile(path):
-        raise click.UsageError(f"{out} is what is to be split; name another file.")
+        raise click.UsageError(f"{out} is the manifest to split. Name another file for the result.")
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split anew.")

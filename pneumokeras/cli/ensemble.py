@@ -35,7 +35,7 @@ def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: b
 
 
 def _summary(result: TuningResult) -> str:
-    """Return what the members and their mean reached, and what to type next."""
+    """Return the scores of the members and of their mean, and what to type next."""
     from pneumokeras.runs.folder import open_run
 
     record = open_run(result.run).record()

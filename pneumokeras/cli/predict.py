@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import click
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, skip_bad_option
 from pneumokeras.core.errors import DataError, one_line
+from pneumokeras.core.files import csv_text
 
 if TYPE_CHECKING:
     import keras
@@ -98,11 +97,7 @@ def _formatted(rows: Sequence[Mapping[str, Any]], style: str) -> str:
     if style == "json":
         return json.dumps(rows, indent=2)
     if style == "csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue().rstrip("\n")
+        return csv_text(list(rows[0]), rows).rstrip("\n")
     width = max(len(row["class"]) for row in rows)
     return "\n".join(
         f"{row['probability']:.4f}  {row['class']:<{width}}  {one_line(row['path'])}" for row in rows

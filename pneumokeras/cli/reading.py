@@ -12,20 +12,12 @@ if TYPE_CHECKING:
 
 
 def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
-    """Load splits, and print their notices and sizes.
-
-    Args:
-        talk: prints them.
-        path: a folder, `.npz` or manifest.
-        **options: as for `load_splits`.
-    """
+    """Load splits as `load_splits` does, and print their notices and sizes."""
     from pneumokeras.data.from_path import load_splits
 
     splits = load_splits(path, **options)
     for notice in splits.notices:
         talk.say(notice)
-    counts = ", ".join(
-        f"{name} {len(part)}" for name, part in zip(("train", "val", "test"), splits, strict=True)
-    )
+    counts = ", ".join(f"{name} {len(part)}" for name, part in splits.by_name().items())
     talk.say(f"Radiographs: {counts}")
     return splits

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
-from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+from pneumokeras.cli.options import FineTuning, data_option, reading_options, run_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
-from pneumokeras.cli.tune import FineTuning
 
 if TYPE_CHECKING:
     from pneumokeras.recipes.configuration import Configuration
-    from pneumokeras.recipes.recipe import Recipe
     from pneumokeras.runs.result import TuningResult
 
 
 @click.command()
-@click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
+@data_option
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
@@ -43,15 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs per step.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the splits and of training.",
-)
-@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
-@click.option("--keep-val", is_flag=True, help="Keep the val split even if it is small.")
+@run_options
 @click.option("--no-cache", is_flag=True, help="Do not store features of frozen layers.")
 @click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
 @reading_options
@@ -84,12 +75,12 @@ def train(
     if (recipe is None) == (model is None):
         raise click.UsageError("Expected either --recipe or --model.")
     if as_published and recipe is None:
-        raise click.UsageError("--as-published belongs to --recipe.")
+        raise click.UsageError("--as-published needs --recipe.")
     load_tensorflow()
     from pneumokeras.recipes.configuration import Configuration, with_changes
     from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, load_recipe
     from pneumokeras.recipes.train import train as train_recipe
-    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.settings import Stage
 
     variant = AS_PUBLISHED if as_published else CORRECTED
     named = None if recipe is None else load_recipe(recipe)
@@ -111,7 +102,7 @@ def train(
     _say_weights(talk, configuration)
     with talk.searching() as progress:
         result = train_recipe(
-            _changed(named, variant, configuration),
+            configuration if named is None else replace(named, variants={variant: configuration}),
             splits,
             variant=variant,
             seed=seed,
@@ -123,20 +114,13 @@ def train(
     talk.result(_summary(result))
 
 
-def _changed(recipe: Recipe | None, variant: str, configuration: Configuration) -> Recipe | Configuration:
-    """Return the recipe with this configuration as its variant; without a recipe, the configuration."""
-    from dataclasses import replace
-
-    return configuration if recipe is None else replace(recipe, variants={variant: configuration})
-
-
 def _say_weights(talk: Talk, configuration: Configuration) -> None:
     if configuration.has_backbone and configuration.weights == "none":
         talk.say(f"Weights none: {configuration.model} starts from random weights, not ImageNet's.")
 
 
 def _summary(result: TuningResult) -> str:
-    """Return what a trained run reached, and what to type next."""
+    """Return the kept epoch, its score and threshold, and what to type next."""
     from pneumokeras.runs.folder import open_run
 
     kept = open_run(result.run).record()["best_epoch"]

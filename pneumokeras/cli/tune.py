@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
-from pneumokeras.cli.options import PATH, reading_options, skip_bad_option
+from pneumokeras.cli.options import FineTuning, data_option, reading_options, run_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 
@@ -34,33 +34,8 @@ class BatchSizes(click.ParamType):
         return tuple(dict.fromkeys(map(int, value.split(","))))
 
 
-class FineTuning(click.ParamType):
-    """A stage of training: what it trains, for how many epochs, at which learning rate."""
-
-    name = "WHAT[:EPOCHS[:RATE]]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        """Convert `"stage5:5:1e-5"` to the arguments of a `Stage`."""
-        if isinstance(value, dict):
-            return value
-        match = re.fullmatch(
-            r"(head|all|stage\d+|top ?\d+)(?::([1-9]\d*)(?::(\d*\.?\d+(?:e-?\d+)?))?)?", value
-        )
-        if match is None:
-            self.fail(
-                f"{value!r}: expected what to train, epochs and learning rate, as in stage5:5:1e-5.",
-                param,
-                ctx,
-            )
-        what, epochs, rate = match.groups()
-        given = {"epochs": epochs and int(epochs), "learning_rate": rate and float(rate)}
-        return {"trainable": re.sub(r"top ?", "top ", what)} | {
-            name: number for name, number in given.items() if number is not None
-        }
-
-
 @click.command()
-@click.option("--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest.")
+@data_option
 @click.option(
     "--model",
     type=click.Choice([name for name, known in MODELS.items() if known.tunable]),
@@ -128,15 +103,7 @@ class FineTuning(click.ParamType):
     help="After the search, train the head and WHAT of the backbone: stage5 (that stage and everything "
     "above it), top20 (its last 20 layers) or all. Can be repeated.  [EPOCHS: 5; RATE: 1e-5]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the splits and of training.",
-)
-@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")
-@click.option("--keep-val", is_flag=True, help="Keep the val split even if it is small.")
+@run_options
 @click.option("--no-cache", is_flag=True, help="Train whole models on images, not heads on stored features.")
 @click.option(
     "--precision",
@@ -184,7 +151,7 @@ def tune(
         skip_bad=skip_bad,
     )
     load_tensorflow()
-    from pneumokeras.training.stages import Stage
+    from pneumokeras.training.settings import Stage
     from pneumokeras.training.tune import tune as search
 
     of_a_backbone = (weights, preprocessing, settings["precision"])
@@ -194,7 +161,7 @@ def tune(
         )
     if no_cache and settings["precision"] == "bfloat16":
         raise click.UsageError("--precision bfloat16 is for stored features, and --no-cache stores none.")
-    hypermodel = build_hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
+    hypermodel = _hypermodel(model, weights=weights, preprocessing=preprocessing, image_size=image_size)
     if model != COMPACT_CNN and weights == "none":
         talk.say(f"Weights none: {model} has random weights (BatchNorm calibrated), not ImageNet's.")
     with talk.searching() as progress:
@@ -209,11 +176,11 @@ def tune(
             progress=progress,
             **settings,
         )
-    talk.result(summary(result))
+    talk.result(_summary(result))
 
 
-def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int | None) -> HyperModel:
-    """Return the HyperModel that a command's options name."""
+def _hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int | None) -> HyperModel:
+    """Return the HyperModel of the options."""
     from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 
     side = image_size or MODELS[model].image_size
@@ -224,8 +191,8 @@ def build_hypermodel(model: str, *, weights: str, preprocessing: str, image_size
     )
 
 
-def summary(result: TuningResult) -> str:
-    """Return what a finished run reached, and what to type next."""
+def _summary(result: TuningResult) -> str:
+    """Return the best configuration, its score and threshold, and what to type next."""
     from pneumokeras.runs.folder import open_run
     from pneumokeras.runs.trials import format_hyperparameters
     from pneumokeras.training.objectives import best_epoch

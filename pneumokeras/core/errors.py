@@ -8,8 +8,8 @@ from os import PathLike, fspath
 class PneumokerasError(Exception):
     """Base class of all errors of pneumokeras.
 
-    The message is one line: what is wrong, what was expected, what to do. Parameters of functions are in
-    backticks, as in `max_trials` or `cache=False`; a command shows its own option instead.
+    The message is one line: what is wrong, what was expected, what to do. It names parameters in backticks,
+    as in `max_trials` or `cache=False`; a command shows its own option instead.
 
     Args:
         message: the whole message.
@@ -17,8 +17,8 @@ class PneumokerasError(Exception):
         parameter: the function's parameter that caused it.
 
     Attributes:
-        path: the file or folder that caused the error, as a string; `None` if there is none.
-        parameter: the parameter that caused it; `None` if there is none.
+        path: as given, as a string; `None` if there is none.
+        parameter: as given; `None` if there is none.
         exit_status: exit status of the command line: 2 for wrong usage or input, 1 for work that failed.
 
     Example:
@@ -44,7 +44,7 @@ class PneumokerasError(Exception):
 
 
 class SettingsError(PneumokerasError, ValueError):
-    """A setting is unknown, out of range, or does not go with another.
+    """A setting is unknown, out of range, or cannot be combined with another.
 
     Example:
         >>> pk.load_recipe("customcnn").variant("improved")
@@ -84,13 +84,7 @@ class DataError(PneumokerasError, ValueError):
 
 
 class OutputError(PneumokerasError, OSError):
-    """A file cannot be written.
-
-    Args:
-        number: the operating system's error number.
-        reason: the operating system's message.
-        filename: the file to be written.
-    """
+    """A file cannot be written; the arguments are those of `OSError`."""
 
     def __init__(self, number: int | None, reason: str | None, filename: str):
         OSError.__init__(self, number, reason, filename)
@@ -133,6 +127,11 @@ class TuningError(PneumokerasError, RuntimeError):
     """
 
     exit_status = 1
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a foreign error's message, or its kind if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import io
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pneumokeras.core.errors import OutputError
+from pneumokeras.core.errors import DataError, OutputError
 
 
 @contextmanager
@@ -43,12 +44,40 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def filling(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder, which becomes `folder` when the block ends without an error.
+
+    Args:
+        folder: a new or empty folder. The folders around it are created if they are missing.
+
+    Yields:
+        The path of an empty folder beside it. If the block raises, `folder` stays as it was.
+
+    Raises:
+        DataError: if `folder` is not empty, or is a file.
+        OutputError: if nothing can be written there, by the block either.
+    """
+    target = Path(folder).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} already holds something. Expected a new or empty folder.", path=target)
+    with _output_errors_for(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            staged = Path(scratch) / target.name
+            staged.mkdir()
+            yield staged
+            if target.exists():
+                target.rmdir()  # fails if the folder is no longer empty
+            staged.rename(target)
+
+
+@contextmanager
 def _output_errors_for(target: Path) -> Iterator[None]:
     """Turn an `OSError` of the block into an `OutputError` that names `target`, not the temporary file."""
     try:
         yield
     except OSError as error:
-        raise OutputError(error.errno, error.strerror, str(target)) from error
+        raise OutputError(error.errno, error.strerror or str(error), str(target)) from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -79,12 +108,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write `rows` to `path` under the header `columns`; a missing value or `None` is an empty cell."""
+    """Write `csv_text(columns, rows)` to `path`, whole or not at all."""
+    write_text(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return `rows` as CSV under the header `columns`; a missing value or `None` is an empty cell."""
     rows = list(rows)
-    text = _csv_text(columns, rows, csv.QUOTE_MINIMAL)
+    text = _quoted(columns, rows, csv.QUOTE_MINIMAL)
     if "\r" in text:  # Python before 3.13 does not quote it, and ends the row there on reading
-        text = _csv_text(columns, rows, csv.QUOTE_ALL)
-    write_text(path, text)
+        text = _quoted(columns, rows, csv.QUOTE_ALL)
+    return text
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
@@ -98,7 +132,7 @@ def csv_reader(path: str | os.PathLike[str]) -> csv.DictReader[str]:
     return csv.DictReader(io.StringIO(text, newline=""))
 
 
-def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting: Literal[0, 1]) -> str:
+def _quoted(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], quoting: Literal[0, 1]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", quoting=quoting)
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""Templates and data URIs for pages: one file each, one style, no network, every name escaped."""
+"""Templates and data URIs for pages: each is one file in one style, offline, with every name escaped."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
 
 
 def environment(package: str) -> Environment:
-    """Return the environment of a package's templates, which may include `page.css`.
+    """Return the environment of the templates in a package's folder `templates`; they may include `page.css`.
 
     Args:
-        package: its dotted name; the templates are in its folder `templates`.
+        package: the dotted name, such as `pneumokeras.report`.
     """
     return Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
@@ -26,15 +26,10 @@ def environment(package: str) -> Environment:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Encode content as a URI that a page can contain.
-
-    Args:
-        kind: the media type, such as `image/jpeg`.
-        content: the bytes.
-    """
+    """Return content as a URI that a page can contain; `kind` is its media type, such as `image/jpeg`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def plain_markdown(text: str) -> str:
-    """Escape a text so that Markdown finds no markup in it."""
+    """Return a text escaped so that Markdown finds no markup in it."""
     return _MARKDOWN.sub(r"\\\1", text)

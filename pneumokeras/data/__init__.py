@@ -1,1 +1,1 @@
-"""Radiographs: reading, splitting, loading, drawing."""
+"""Read, group, split, load, audit and draw radiographs."""

@@ -39,8 +39,8 @@ class RadiographDataGenerator(ImageDataGenerator):
         horizontal_flip: mirror half of the images left to right.
         vertical_flip: flip half of the images upside down.
         random_crop: `(low, high)` share of each side, in (0, 1], or `None`: after all other transformations,
-            a window of a random share at a random place is enlarged to the whole image. Keras' own generator
-            has no such option.
+            a random window of such a share is enlarged to the whole image. Keras' own generator has no such
+            option.
         brightness_range: `(low, high)` factor on the gray levels, or `None`.
         fill_mode: how to fill the area outside the image: `"nearest"`, `"constant"` (black) or `"reflect"`.
 
@@ -165,7 +165,7 @@ def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
 
 
 def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
-    """Refuse a generator that normalizes pixels: the model does this itself.
+    """Refuse a generator that normalizes pixels, which the model does itself.
 
     Raises:
         SettingsError: if it does.
@@ -180,7 +180,7 @@ def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
 
 
 def draw_parameters(generator: ImageDataGenerator, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Draw parameters from any generator, and restore the global state that Keras' own generator seeds."""
+    """Draw parameters from any generator, restoring the global state that Keras' own generator seeds."""
     if isinstance(generator, RadiographDataGenerator):
         return generator.get_random_transform(shape, seed=seed)
     with _global_random_state:

@@ -28,28 +28,28 @@ SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "
 WHOLE = "all"
 """The name of radiographs without splits in an audit and a report."""
 
-_TRIAL_SIZE = (32, 32)  # the smaller, the faster a radiograph is decoded
+_TRIAL_SIZE = (32, 32)  # small radiographs are decoded faster
 
 _REASONS_SHOWN = 5
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that cannot be used as a radiograph, and was left out.
+@dataclass(frozen=True, kw_only=True)
+class BadFile:
+    """A file that cannot be used as a radiograph.
 
     Attributes:
-        name: its name in the set.
-        reason: why, in one line.
-        split: the split that it was in; empty if unknown.
+        name: its name in the set; in an audit relative to the source.
+        split: the split it belongs to; empty if unknown.
         problem: `unreadable`, `empty`, `truncated` or `undecodable`.
+        reason: one or two sentences.
     """
 
     name: str
-    reason: str
     split: str = ""
     problem: str = "undecodable"
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ class RadiographSet:
         images: the files, or an `(n, height, width)` array of `uint8`.
         class_names: names of class 0 and class 1.
         split: `train`, `val` or `test`; empty if the set is none of them.
-        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`), or any other division of a
-            class that a manifest makes; empty if unknown.
-        columns: by name, `(n,)` strings each: the other columns of a manifest, such as `hospital`.
+        subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`), or any other subdivision of a
+            class in a manifest; empty if unknown.
+        columns: the other columns of a manifest, such as `hospital`: `(n,)` strings by name.
         skipped: the files that `without_bad` left out.
 
     Example:
@@ -84,7 +84,7 @@ class RadiographSet:
     split: str = field(default="", kw_only=True)
     subtypes: np.ndarray = field(kw_only=True)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
-    skipped: tuple[Skipped, ...] = field(default=(), kw_only=True)
+    skipped: tuple[BadFile, ...] = field(default=(), kw_only=True)
 
     @classmethod
     def from_files(
@@ -149,12 +149,12 @@ class RadiographSet:
             images: `(n, height, width)` or `(n, height, width, 1)` array of `uint8`, 0 to 255.
             labels: `(n,)` or `(n, 1)` integers, 1 = PNEUMONIA, or `None` if unknown.
             names: `(n,)` strings; by default `image 0`, `image 1`, ...
-            patients: `(n,)` strings; by default each image is its own.
+            patients: `(n,)` strings; by default each image is its own patient.
             class_names: names of class 0 and class 1.
             split: as in the class's attributes.
 
         Raises:
-            DataError: if a shape, type or value is none of these.
+            DataError: if a shape, type or value is not as described.
         """
         images = np.asarray(images)
         if images.ndim == 4 and images.shape[-1] == 1:
@@ -226,14 +226,14 @@ class RadiographSet:
             raise DataError(f"None of {len(self)} radiographs can be decoded. The first: {skipped[0].reason}")
         return replace(self.subset([one is None for one in bad]), skipped=skipped)
 
-    def _try_to_decode(self, index: int) -> Skipped | None:
+    def _try_to_decode(self, index: int) -> BadFile | None:
         content = None
         try:
             content = read_content(self.images[index])
             decode_radiograph(content, self.images[index], image_size=_TRIAL_SIZE)
         except DataError as error:
             problem = "unreadable" if content is None else "undecodable" if content.size else "empty"
-            return Skipped(self.names[index], error.fault, self.split, problem)
+            return BadFile(name=self.names[index], split=self.split, problem=problem, reason=error.fault)
         return None
 
     def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
@@ -267,7 +267,7 @@ class RadiographSet:
 
     @cached_property
     def digests(self) -> np.ndarray:
-        """`(n,)` strings: a 128-bit hash of each file's bytes (or each array's), equal for equal content."""
+        """`(n,)` strings: a 128-bit hash of each file's (or array's) bytes."""
         return np.array(in_threads(self._digest, len(self)), dtype=object)
 
     def _digest(self, index: int) -> str:
@@ -285,7 +285,7 @@ class RadiographSet:
 
     @cached_property
     def known_patients(self) -> frozenset[str]:
-        """The patients who are known: names that are not just a radiograph's own."""
+        """The known patients: names that are not just the radiograph's own."""
         return frozenset(self.patients[are_named(self.names, self.patients)])
 
     def class_weights(self) -> dict[int, float]:
@@ -307,13 +307,13 @@ class RadiographSet:
         return self.labels
 
     def _repr_html_(self) -> str:
-        return html_table([("radiographs", self)])
+        return html_table({"radiographs": self})
 
 
 def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
     """Return `function(0)` to `function(count - 1)`, computed in several threads.
 
-    Each task holds many rows: handing a small file to a thread takes longer than decoding it.
+    A task holds many rows, since handing a small file to a thread takes longer than decoding it.
     """
 
     def of_part(rows: np.ndarray) -> list[Result]:
@@ -358,14 +358,14 @@ def union(sets: Iterable[RadiographSet]) -> RadiographSet:
 
 
 def filled(known: Iterable[str] | None, fallback: np.ndarray) -> np.ndarray:
-    """Return the `(n,)` strings of `known`, with those of `fallback` where they are empty or `None`."""
+    """Return the `(n,)` strings of `known`, or those of `fallback` where they are empty or `None`."""
     if known is None:
         return fallback
     return np.array([one or other for one, other in zip(known, fallback, strict=True)], dtype=object)
 
 
 def columns_of(sets: Iterable[RadiographSet]) -> tuple[str, ...]:
-    """Return the names of the further columns that any of the sets has."""
+    """Return the names of the further columns of any of the sets."""
     return tuple(dict.fromkeys(name for radiographs in sets for name in radiographs.columns))
 
 
@@ -373,7 +373,7 @@ def _column(radiographs: RadiographSet, name: str) -> np.ndarray:
     return radiographs.columns.get(name, np.full(len(radiographs), "", dtype=object))
 
 
-def skipped_notice(skipped: Sequence[Skipped]) -> str:
+def skipped_notice(skipped: Sequence[BadFile]) -> str:
     """Return a sentence on the radiographs that were left out, with the first few reasons."""
     subject = "1 radiograph is" if len(skipped) == 1 else f"{len(skipped)} radiographs are"
     more = "" if len(skipped) <= _REASONS_SHOWN else f" And {len(skipped) - _REASONS_SHOWN} more."
@@ -390,12 +390,12 @@ def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarra
     return labels.reshape(-1).astype(np.int64)
 
 
-def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
-    """Return the HTML table that notebooks show of sets: a title and the counts of each, escaped."""
-    names = rows[0][1].class_names
+def html_table(rows: Mapping[str, RadiographSet]) -> str:
+    """Return the HTML table of titles and counts that notebooks show of sets, escaped."""
+    names = next(iter(rows.values())).class_names
     head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
     body = ""
-    for title, radiographs in rows:
+    for title, radiographs in rows.items():
         counts = radiographs.counts.values() if radiographs.labels is not None else ("?", "?")
         cells = (*counts, len(radiographs), len(set(radiographs.patients)))
         body += f"<tr><th>{escape(title)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -403,11 +403,11 @@ def html_table(rows: list[tuple[str, RadiographSet]]) -> str:
 
 
 def are_named(names: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return whether each radiograph's patient is known (one that equals the file's name counts as unknown).
+    """Return whether each radiograph has a known patient, other than its own name or the end of its path.
 
     Args:
         names: `(n,)` strings, the radiographs.
-        patients: `(n,)` strings, their patients, or the names again, or the ends of these as paths.
+        patients: `(n,)` strings, their patients.
 
     Returns:
         `(n,)` booleans.

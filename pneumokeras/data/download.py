@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -17,13 +16,13 @@ import pooch
 from requests import HTTPError, RequestException
 
 from pneumokeras.core.errors import DataError, OutputError, SettingsError
-from pneumokeras.core.files import replacing
+from pneumokeras.core.files import filling, replacing
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and, if known, the total."""
 
 KAGGLE_DATASET = "paultimothymooney/chest-xray-pneumonia/versions/2"
-"""With its version, so that everybody gets the same files and a cached copy needs no network."""
+"""With its version, so that everybody gets the same files and cached ones need no network."""
 
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 4
@@ -36,12 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file on the web and the checksum its publisher gives.
-
-    Attributes:
-        url: its address.
-        md5: of its content, 32 hexadecimal digits. It detects damage, not malice.
-    """
+    """A file on the web, and the MD5 its publisher gives, which detects damage but not malice."""
 
     url: str
     md5: str
@@ -112,8 +106,8 @@ def download_pneumoniamnist(
 def download_kaggle(destination: str | PathLike[str]) -> Download:
     """Download the chest X-ray set from Kaggle with kagglehub, its cache and the user's credentials.
 
-    The files are linked from kagglehub's cache if it is on the same disk, otherwise copied; the archive's
-    second copy of all files is left out.
+    The files are linked from kagglehub's cache if it is on the same disk, and copied otherwise. Kaggle's
+    archive holds all files twice; one set is left out.
 
     Args:
         destination: a folder that is new or empty; it is filled whole or left as it was.
@@ -124,6 +118,7 @@ def download_kaggle(destination: str | PathLike[str]) -> Download:
     Raises:
         DataError: if kagglehub is not installed, Kaggle does not provide the set, or the folder holds
             something else.
+        OutputError: if the folder cannot be written.
 
     Reference: Kermany et al. (2018), Mendeley Data, 10.17632/rscbjbr9sj.
 
@@ -137,25 +132,10 @@ def download_kaggle(destination: str | PathLike[str]) -> Download:
     source = _in_kagglehubs_cache()
     if _radiographs_in(folder) == (wanted := _radiographs_in(source)):
         return Download(folder, kept=True)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} already holds something else. Expected a new or empty folder, or the whole set.",
-            path=folder,
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            staged = Path(scratch) / folder.name
-            for name in wanted:
-                (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                _link_or_copy(source / name, staged / name)
-            if folder.exists():
-                folder.rmdir()  # it is empty, or this refuses
-            staged.rename(folder)
-    except OSError as error:
-        raise DataError(
-            f"Cannot fill {folder}: {error.strerror}. Choose another folder, or make room.", path=folder
-        ) from error
+    with filling(folder) as staged:
+        for name in wanted:
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source / name, staged / name)
     return Download(folder, kept=False)
 
 
@@ -167,7 +147,7 @@ def fetch(
     timeout: float = TIMEOUT,
     pause: float = PAUSE,
 ) -> Download:
-    """Download one file, which appears under its name only when its checksum is right.
+    """Download one file; it gets its name only when its checksum is right.
 
     Args:
         file: address and checksum.
@@ -202,15 +182,15 @@ def fetch(
         md5 = pooch.file_hash(str(temporary), alg="md5")
         if md5 != file.md5:
             raise DataError(
-                f"{file.url} gives another file (MD5 {md5}) than was published ({file.md5}): "
-                f"nothing was kept. Try another network, or put the file at {target}.",
+                f"{file.url} is not the published file: its MD5 is {md5}, not {file.md5}. Nothing was kept. "
+                f"Try another network, or put the file at {target}.",
                 path=target,
             )
     return Download(target, kept=False)
 
 
 class _Bar:
-    """What pooch takes for a progress bar: passes the bytes received and the total on."""
+    """A progress bar for pooch that passes on the bytes received and the total."""
 
     def __init__(self, progress: Progress | None):
         self._progress = progress
@@ -245,7 +225,7 @@ def _download(url: str, target: Path, progress: Progress | None, *, timeout: flo
             reason = f"{error.response.status_code} {error.response.reason}"
             if error.response.status_code not in _TEMPORARY_STATUS:
                 raise DataError(
-                    f"{url} answers {reason}. The publisher may have moved the file: download it by hand."
+                    f"{url} answers {reason}. The publisher may have moved the file; download it by hand."
                 ) from error
         except RequestException as error:
             reason = _in_short(error)
@@ -270,7 +250,7 @@ def _in_kagglehubs_cache() -> Path:
         ) from error
     try:
         cached = Path(kagglehub.dataset_download(KAGGLE_DATASET))
-    except Exception as error:  # kagglehub's own kinds, and those of the packages it stands on
+    except Exception as error:  # kagglehub's own kinds, and those of its dependencies
         raise DataError(
             f"Kaggle does not provide {KAGGLE_DATASET} ({_in_short(error)}). Check the connection, and the "
             "credentials in ~/.kaggle/kaggle.json, or in KAGGLE_USERNAME and KAGGLE_KEY."

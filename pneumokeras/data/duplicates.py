@@ -1,4 +1,4 @@
-"""Find copies of one film: equal pixels, or pixels that differ only as copies of a film do."""
+"""Find duplicates: radiographs with equal pixels, or pixels that differ only as edited versions of one do."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pneumokeras.data.images.image import resize
 
 THUMBNAIL_SIDE = 32  # pixels
 RADIUS = 7
-"""The hashes of two copies may differ in this many of 64 bits."""
+"""The hashes of two duplicates may differ in this many of 64 bits."""
 
 MIN_CORRELATION = 0.95
 MIN_DETAIL_CORRELATION = 0.85
-"""Minimum correlation of the thumbnails of two copies, before and after high-pass filtering.
+"""Minimum correlation of the thumbnails of two duplicates, before and after high-pass filtering.
 
-Measured on 5,528 radiographs of children: different films within the radius reach at most 0.67 in detail,
-and two just outside it, perhaps of one child, reach 0.82; copies in JPEG quality 20, halved, brightened,
+Measured on 5,528 radiographs of children: different ones within the radius reach at most 0.67 in detail,
+and two just outside it, perhaps of one child, reach 0.82. Duplicates in JPEG quality 20, halved, brightened,
 rotated by 1 degree or cropped by 1 % a side lie above 0.88.
 """
 
-_MIN_RANGE = 8  # gray levels; a flatter picture has no features that distinguish it
+_MIN_RANGE = 8  # gray levels; a flatter thumbnail has no features that distinguish it
 _FREQUENCIES = 8
 _BLUR = 1.0  # pixels; anything coarser is much the same in all chests
-_MAX_PAIRS, _MAX_PICTURES = 1 << 21, 1 << 13  # compared at a time, to bound memory
+_MAX_PAIRS, _MAX_THUMBNAILS = 1 << 21, 1 << 13  # compared at a time, to bound memory
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
@@ -37,7 +37,7 @@ def pixel_digest(pixels: np.ndarray) -> str:
 
 
 def thumbnail_of(pixels: np.ndarray) -> np.ndarray:
-    """Return a `(height, width)` array of `uint8` at the size that copies are compared at, `(32, 32)`."""
+    """Return a `(height, width)` array of `uint8` at the size that duplicates are sought at, `(32, 32)`."""
     return resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
 
 
@@ -52,7 +52,7 @@ def exact_groups(digests: np.ndarray) -> list[np.ndarray]:
 
 
 def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]:
-    """Return the rows that show one film with different pixels, as groups; of equal pixels the first counts.
+    """Return the rows of near-duplicates, as groups; of rows with equal pixels only the first is considered.
 
     Args:
         digests: `(n,)` strings, equal where the pixels are.
@@ -61,11 +61,11 @@ def near_groups(digests: np.ndarray, thumbnails: np.ndarray) -> list[np.ndarray]
     _, distinct = np.unique(digests.astype(str), return_index=True)
     distinct.sort()
     candidates = distinct[np.ptp(thumbnails[distinct], axis=(1, 2)) >= _MIN_RANGE]
-    return [candidates[group] for group in _groups_of_several(link_copies(thumbnails[candidates]))]
+    return [candidates[group] for group in _groups_of_several(link_duplicates(thumbnails[candidates]))]
 
 
-def merge_near_copies(digests: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Return `digests` with one digest for all radiographs of a film, whether their pixels are equal or not.
+def merge_near_duplicates(digests: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """Return `digests` with one digest for all duplicates, exact and near.
 
     Args:
         digests: `(n,)` strings, equal where the pixels are.
@@ -74,14 +74,14 @@ def merge_near_copies(digests: np.ndarray, thumbnails: np.ndarray) -> np.ndarray
     Returns:
         `(n,)` strings.
     """
-    film_of = {digest: digest for digest in digests}
+    merged = {digest: digest for digest in digests}
     for rows in near_groups(digests, thumbnails):
-        film_of |= dict.fromkeys(digests[rows], min(digests[rows]))
-    return np.array([film_of[digest] for digest in digests], dtype=object)
+        merged |= dict.fromkeys(digests[rows], min(digests[rows]))
+    return np.array([merged[digest] for digest in digests], dtype=object)
 
 
-def link_copies(thumbnails: np.ndarray) -> np.ndarray:
-    """Return the number of the film that each picture shows, equal for pictures that copies link.
+def link_duplicates(thumbnails: np.ndarray) -> np.ndarray:
+    """Return the number of each thumbnail's group, equal for duplicates, direct or through others.
 
     Args:
         thumbnails: `(n, side, side)` array of `uint8`, none of them flat.
@@ -89,18 +89,18 @@ def link_copies(thumbnails: np.ndarray) -> np.ndarray:
     Returns:
         `(n,)` integers.
     """
-    films = np.arange(len(thumbnails))
+    groups = np.arange(len(thumbnails))
     hashes = np.concatenate([perceptual_hashes(part) for part in _in_parts(thumbnails)])
     for found in close_pairs(hashes):
         for part in _in_parts(found):
-            # Pairs that are linked already are skipped: a thousand copies would make half a million pairs.
-            pairs = part[films[part[:, 0]] != films[part[:, 1]]]
-            films = _linked(films, pairs[are_copies(thumbnails, pairs)])
-    return films
+            # Linked pairs are skipped: a thousand duplicates would make half a million pairs.
+            pairs = part[groups[part[:, 0]] != groups[part[:, 1]]]
+            groups = _linked(groups, pairs[are_duplicates(thumbnails, pairs)])
+    return groups
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """Return 64 bits of each picture that survive recompression, resizing and exposure: a DCT hash.
+    """Return a DCT hash of each thumbnail: 64 bits that survive recompression, resizing and exposure.
 
     Args:
         thumbnails: `(n, side, side)` array, side 9 or more.
@@ -115,7 +115,7 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     cosines = np.cos(np.outer(np.arange(_FREQUENCIES + 1), steps)).astype(np.float32)
     coefficients = cosines @ thumbnails.astype(np.float32) @ cosines.T
     square = coefficients[:, :_FREQUENCIES, :_FREQUENCIES].reshape(-1, _FREQUENCIES**2)
-    square[:, 0] = coefficients[:, 0, _FREQUENCIES]  # in the place of the mean
+    square[:, 0] = coefficients[:, 0, _FREQUENCIES]  # in place of the mean
     return np.packbits(square > 0, axis=1).view(np.uint64).reshape(-1)
 
 
@@ -141,8 +141,8 @@ def close_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
         yield start + np.stack([left[later], right[later]], axis=1)
 
 
-def are_copies(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return whether the two pictures of each pair show one film.
+def are_duplicates(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return whether the two thumbnails of each pair are of duplicates.
 
     Args:
         thumbnails: `(n, side, side)` array of `uint8`, none of them flat.
@@ -158,15 +158,15 @@ def are_copies(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _in_parts(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, len(rows) // _MAX_PICTURES + 1)
+    return np.array_split(rows, len(rows) // _MAX_THUMBNAILS + 1)
 
 
-def _linked(films: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return `films` after the two films of each pair have become one."""
+def _linked(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return `groups` with the two groups of each pair merged."""
     if not len(pairs):
-        return films
-    links = coo_array((np.ones(len(pairs)), films[pairs].T), shape=(len(films), len(films)))
-    return connected_components(links, directed=False)[1][films]
+        return groups
+    links = coo_array((np.ones(len(pairs)), groups[pairs].T), shape=(len(groups), len(groups)))
+    return connected_components(links, directed=False)[1][groups]
 
 
 def _groups_of_several(group_of_row: np.ndarray) -> list[np.ndarray]:
@@ -176,16 +176,16 @@ def _groups_of_several(group_of_row: np.ndarray) -> list[np.ndarray]:
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the `(p,)` correlations of two `(p, side, side)` arrays, picture by picture."""
-    one, other = (pictures - pictures.mean(axis=(1, 2), keepdims=True) for pictures in (first, second))
+    """Return the `(p,)` correlations of two `(p, side, side)` arrays, image by image."""
+    one, other = (images - images.mean(axis=(1, 2), keepdims=True) for images in (first, second))
     products = np.einsum("pij,pij->p", one, other)
     norms = np.sqrt(np.einsum("pij,pij->p", one, one) * np.einsum("pij,pij->p", other, other))
     return products / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
-def _detail(pictures: np.ndarray) -> np.ndarray:
-    """Return pictures minus their Gaussian blur."""
-    places = np.arange(pictures.shape[-1])
+def _detail(images: np.ndarray) -> np.ndarray:
+    """Return images minus their Gaussian blur."""
+    places = np.arange(images.shape[-1])
     blur = np.exp(-0.5 * (np.subtract.outer(places, places) / _BLUR) ** 2)
     blur = (blur / blur.sum(axis=1, keepdims=True)).astype(np.float32)
-    return pictures - blur @ pictures @ blur.T
+    return images - blur @ images @ blur.T

@@ -16,7 +16,7 @@ from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.readers.npz import ARRAY_MARK, read_npz
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.data.splits import AS_PUBLISHED, Splits
-from pneumokeras.data.splitting import SPLIT_RULE, copies_notice, films_of, split
+from pneumokeras.data.splitting import SPLIT_RULE, duplicates_notice, films_of, split
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ def find_radiographs(
 ) -> dict[str, RadiographSet]:
     """Return the sets at `path` as they were published, by split, or the one set under the key `""`.
 
-    Arguments and errors as for `load_splits`; nothing is split, and no class has to be present.
+    Arguments and errors are those of `load_splits`, but nothing is split, and no class has to be present.
     """
-    return _read(path, classes, patient_pattern).sets
+    return _read(path, classes=classes, patient_pattern=patient_pattern).sets
 
 
 def load_splits(
@@ -52,9 +52,9 @@ def load_splits(
     which are split 80/10/10; files whose names contain the class may take the place of class folders. A
     PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on. A CSV manifest has the columns
     path and label, and may have patient, split and subtype. A val that is missing or too small (under 100
-    images, or 20 of a class) is replaced by a tenth of train and val. Whatever is split here is split as
-    `split` does, with the same result for the same seed: patients and copies of a film stay together,
-    classes and subtypes keep their proportions, and each radiograph concerned is decoded once.
+    images, or 20 of a class) is replaced by a tenth of train and val. New splits are those that `split` makes
+    for the same seed: patients and duplicates stay together, classes and subtypes keep their proportions, and
+    each radiograph concerned is decoded once.
 
     Args:
         path: folder, `.npz` file or `.csv` manifest.
@@ -74,7 +74,7 @@ def load_splits(
     Raises:
         SettingsError: if `patient_pattern` is invalid.
         DataError: if nothing usable is found, there are not exactly the two classes, a file cannot be read,
-            or one cannot be decoded that has to be split. (Other files are not decoded without `skip_bad`;
+            or a file that has to be split cannot be decoded. (Other files are not decoded without `skip_bad`;
             see `RadiographLoader.preload`.)
 
     Example:
@@ -84,7 +84,7 @@ def load_splits(
         >>> set(splits.train.patients) & set(splits.val.patients)
         set()
     """
-    contents = _read(path, classes, patient_pattern)
+    contents = _read(path, classes=classes, patient_pattern=patient_pattern)
     found = contents.sets
     if skip_bad:
         found = {name: radiographs.without_bad() for name, radiographs in found.items()}
@@ -98,31 +98,24 @@ def load_splits(
     rule = AS_PUBLISHED
     if "" in found:
         notices.append("The data had no splits: patients were split 80/10/10 into train, val and test.")
-        found, copies = _split(found[""], val=0.1, test=0.1, seed=seed)
-        notices += copies
+        found, of_duplicates = _split(found[""], val=0.1, test=0.1, seed=seed)
+        notices += of_duplicates
         rule = SPLIT_RULE
     elif not keep_val and ("val" not in found or is_too_small(found["val"].counts)):
         before = len(found.get("val", ()))
         reason = f"had {before} images, too few to choose on" if before else "was missing"
-        pool = union(found[name] for name in ("train", "val") if name in found)
-        drawn, copies = _split(pool, val=0.1, test=0.0, seed=seed)
+        both = union(found[name] for name in ("train", "val") if name in found)
+        drawn, of_duplicates = _split(both, val=0.1, test=0.0, seed=seed)
         found = found | {name: drawn[name] for name in ("train", "val")}
         rule = f"test {AS_PUBLISHED}; train and val by {SPLIT_RULE}"
         notices.append(
             f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images."
         )
-        notices += copies
+        notices += of_duplicates
     train, val, test = (
         found[name] if name in found else found["train"].subset((), split=name) for name in SPLITS
     )
-    splits = Splits(
-        train,
-        val,
-        test,
-        source=str(path),
-        skipped=skipped,
-        rule=rule,
-    )
+    splits = Splits(train, val, test, source=str(path), skipped=skipped, rule=rule)
     _require_both_classes(splits.train, "train")
     _require_both_classes(splits.val, "val")
     notices += _warnings_about(splits)
@@ -140,7 +133,7 @@ def load_radiographs(
     patient_pattern: str | None = None,
     skip_bad: bool = False,
 ) -> RadiographSet:
-    """Load one set to evaluate; nothing is ever split.
+    """Load one set to evaluate, without splitting anything.
 
     Args:
         path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders and a manifest without
@@ -162,7 +155,7 @@ def load_radiographs(
         >>> radiographs.split, list(radiographs.counts)
         ('test', ['NORMAL', 'PNEUMONIA'])
     """
-    found = _read(path, classes, patient_pattern).sets
+    found = _read(path, classes=classes, patient_pattern=patient_pattern).sets
     if "" in found:
         split = ""
     if split not in found:
@@ -178,11 +171,11 @@ def is_too_small(val: Mapping[str, int]) -> bool:
     return sum(val.values()) < MIN_VAL or min(val.values()) < MIN_VAL_CLASS
 
 
-def _read(path: str | PathLike[str], classes: tuple[str, str], pattern: str | None) -> Contents:
+def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_pattern: str | None) -> Contents:
     path = Path(path)
     try:
         exists = path.exists()
-    except OSError as error:  # a folder on the way that cannot be searched, a name that is too long
+    except OSError as error:  # an outer folder that cannot be searched, a name that is too long
         raise DataError(
             f"Cannot read {path}: {error.strerror}. Check its name and permissions.", path=path
         ) from error
@@ -191,11 +184,11 @@ def _read(path: str | PathLike[str], classes: tuple[str, str], pattern: str | No
             f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.", path=path
         )
     if path.is_dir():
-        return read_folder(path, classes=classes, patient_pattern=pattern)
+        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
     if path.suffix.lower() == ".npz":
         return Contents(read_npz(path, classes=classes))
     if path.suffix.lower() == ".csv":
-        return Contents(read_manifest(path, classes=classes, patient_pattern=pattern))
+        return Contents(read_manifest(path, classes=classes, patient_pattern=patient_pattern))
     raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
 
 
@@ -212,10 +205,10 @@ def _notices_on_reading(found: Mapping[str, RadiographSet], left_out: int) -> It
 def _split(
     radiographs: RadiographSet, *, val: float, test: float, seed: int
 ) -> tuple[dict[str, RadiographSet], list[str]]:
-    """Return the sets by split, and a notice on copies if there are any."""
+    """Return the sets by split, and a notice on duplicates if there are any."""
     films = films_of(radiographs)
     parts = split(radiographs, val=val, test=test, seed=seed, films=films)
-    return dict(zip(SPLITS, parts, strict=True)), list(filter(None, [copies_notice(films)]))
+    return parts.by_name(), list(filter(None, [duplicates_notice(films)]))
 
 
 def _require_both_classes(radiographs: RadiographSet, name: str) -> None:
@@ -231,7 +224,7 @@ def _warnings_about(splits: Splits) -> Iterator[str]:
     if is_too_small(splits.val.counts):
         counts = ", ".join(f"{count} {name}" for name, count in splits.val.counts.items())
         yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably."
-    pairs = list(combinations(zip(SPLITS, splits, strict=True), 2))
+    pairs = list(combinations(splits.by_name().items(), 2))
     for (one, radiographs), (other, others) in pairs:
         patients = radiographs.known_patients & others.known_patients
         if patients:

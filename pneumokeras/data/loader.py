@@ -54,9 +54,9 @@ class RadiographLoader(PyDataset):
             version in every epoch, the first included.
         shuffle: whether to change the order in each epoch; by default only with a generator.
         seed: seed of order and augmentation.
-        pad: keep the proportions and fill up with black, instead of stretching.
-        oversample: ratio of the larger class to the smaller, at least 1, to reach by copying radiographs of
-            the smaller class; `None` makes no copies.
+        pad: keep the aspect ratio and pad with black, instead of stretching.
+        oversample: copy radiographs of the smaller class until this ratio of the larger to the smaller is
+            reached, at least 1; `None` makes no copies.
         workers: number of threads that prepare batches for `fit`.
         channels: 1, or 3 to repeat the gray levels for a model that takes color.
 
@@ -64,10 +64,10 @@ class RadiographLoader(PyDataset):
         SettingsError: if a number is out of range, if `oversample` comes without a generator, or if the
             generator does what the model does itself (rescaling, preprocessing function, featurewise or
             samplewise options).
-        DataError: if a class that has no radiographs is to be oversampled.
+        DataError: if a class to be oversampled has no radiographs.
 
     Attributes:
-        rows: `(k,)` integers: the radiograph that each example shows, first 0 to n - 1, then the copies.
+        rows: `(k,)` integers, the radiograph that each example shows: 0 to n - 1, then the copies.
 
     Example:
         >>> splits = pk.load_splits("chest_xray")
@@ -188,7 +188,7 @@ class RadiographLoader(PyDataset):
         return np.random.default_rng([self.seed, epoch]).permutation(examples) if self.shuffle else examples
 
     def shown(self, example: int, view: int | None) -> tuple[int, int | None]:
-        """Return the row of an example's radiograph, and the view it shows in an epoch that shows `view`."""
+        """Return the row of an example's radiograph, and its own view in an epoch that shows `view`."""
         copy = int(self._copies[example])
         own_view = view if view is None else view + copy * (self.views or _UNLIMITED_VIEWS)
         return self.rows[example], own_view
@@ -216,7 +216,7 @@ class RadiographLoader(PyDataset):
         A bad file is then an error before training starts, not in the middle of an epoch.
 
         Raises:
-            DataError: about the first radiograph, in the set's order, that cannot be read or decoded.
+            DataError: naming the first radiograph of the set that cannot be read or decoded.
         """
 
         def read(row: int) -> None:
@@ -226,7 +226,7 @@ class RadiographLoader(PyDataset):
 
     @property
     def storable(self) -> bool:
-        """Whether `view_key` identifies a view; with a generator of another class it cannot."""
+        """Whether `view_key` identifies a view, which it cannot with a generator of another class."""
         return self.views is not None and type(self.generator) in (
             RadiographDataGenerator,
             ImageDataGenerator,

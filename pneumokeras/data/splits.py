@@ -1,4 +1,4 @@
-"""Radiographs for training, validation and test, and the manifest that keeps them."""
+"""Radiographs for training, validation and test, and the manifest that records them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError
-from pneumokeras.data.dataset import SPLITS, RadiographSet, Skipped, html_table
+from pneumokeras.data.dataset import SPLITS, BadFile, RadiographSet, html_table
 from pneumokeras.data.readers.manifest import write_sets
 from pneumokeras.data.readers.npz import ARRAY_MARK
 
@@ -27,11 +27,11 @@ class Splits:
     """Radiographs for training, for validation and for the final test.
 
     Attributes:
-        train: what weights are learned from.
-        val: what hyperparameters and thresholds are chosen on.
-        test: what is only evaluated; may be empty.
+        train: radiographs that weights are learned from.
+        val: radiographs that hyperparameters and thresholds are chosen on.
+        test: radiographs that are only evaluated; may be empty.
         source: the folder or file that they came from.
-        notices: what a reader has to know about how they were made, one sentence each.
+        notices: sentences on how the splits were made that a reader has to know.
         skipped: files that were left out because they cannot be decoded.
         rule: how radiographs were assigned to the splits; empty if unknown.
 
@@ -48,17 +48,21 @@ class Splits:
     test: RadiographSet
     source: str = ""
     notices: tuple[str, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[BadFile, ...] = ()
     rule: str = ""
 
     def __iter__(self) -> Iterator[RadiographSet]:
         return iter((self.train, self.val, self.test))
 
+    def by_name(self) -> dict[str, RadiographSet]:
+        """Return the sets as train, val and test."""
+        return dict(zip(SPLITS, self, strict=True))
+
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the content, label and split of every radiograph, wherever the files lie."""
+        """A hash of the content, label and split of every radiograph, independent of the files' places."""
         summary = blake2b(digest_size=8)
-        for split, radiographs in zip(SPLITS, self, strict=True):
+        for split, radiographs in self.by_name().items():
             labels: Iterable[Any] = (
                 ["?"] * len(radiographs) if radiographs.labels is None else radiographs.labels
             )
@@ -70,26 +74,23 @@ class Splits:
 
     def write_csv(self, path: str | PathLike[str]) -> None:
         """Write a manifest with absolute paths: path, label, subtype, patient, split, digest."""
-        write_sets(path, self._by_name())
+        write_sets(path, self.by_name())
 
     def record(self) -> dict[str, Any]:
-        """Return what a run writes down about its data, JSON-ready."""
+        """Return what a run records about its data, as plain JSON."""
         return {
             "path": str(Path(self.source).absolute()),
             "fingerprint": self.fingerprint,
             "classes": list(self.train.class_names),
-            "counts": {name: radiographs.counts for name, radiographs in self._by_name().items()},
+            "counts": {name: radiographs.counts for name, radiographs in self.by_name().items()},
             "split_rule": self.rule,
             "notices": list(self.notices),
             "skipped": [{"name": bad.name, "reason": bad.reason} for bad in self.skipped],
         }
 
-    def _by_name(self) -> dict[str, RadiographSet]:
-        return dict(zip(SPLITS, self, strict=True))
-
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
-        return html_table(list(zip(SPLITS, self, strict=True))) + notes
+        return html_table(self.by_name()) + notes
 
 
 def write_manifest(
@@ -119,10 +120,9 @@ def write_manifest(
     """
     path = Path(path)
     check_manifest_path(path, overwrite=overwrite)
-    by_split = dict(zip(SPLITS, splits, strict=True))
-    _require_files(by_split.values())
+    _require_files(splits)
     fold_of = {name: number for number, fold in enumerate(folds) for name in fold.val.names}
-    write_sets(path, by_split, relative=True, fold_of=fold_of if folds else None)
+    write_sets(path, splits.by_name(), relative=True, fold_of=fold_of if folds else None)
 
 
 def check_manifest_path(path: Path, *, overwrite: bool) -> None:
@@ -130,11 +130,11 @@ def check_manifest_path(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         SettingsError: if `path` does not end in `.csv`.
-        DataError: if it is a folder, or a file that may not be replaced.
+        DataError: if there is a folder, or a file that may not be replaced.
     """
     if path.suffix.lower() != ".csv":
         raise SettingsError(
-            f"Expected a manifest's name, which ends in .csv. Received {path}.", parameter="path"
+            f"Expected a manifest's name that ends in .csv. Received {path}.", parameter="path"
         )
     if path.is_dir() or (path.exists() and not overwrite):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Split radiographs into train, val and test, or into folds; patients stay whole and copies together."""
+"""Split radiographs into train, val and test, or into folds; patients stay whole and duplicates together."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from scipy.sparse.csgraph import connected_components
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads
-from pneumokeras.data.duplicates import merge_near_copies, pixel_digest, thumbnail_of
+from pneumokeras.data.duplicates import merge_near_duplicates, pixel_digest, thumbnail_of
 from pneumokeras.data.splits import Splits
 
-SPLIT_RULE = "version 2: patients and copies of a film kept together; test drawn first, then val"
-"""The rule of `split`. Another rule that gives other sets for the same seed has to be another version."""
+SPLIT_RULE = "version 2: patients and duplicates kept together; test drawn first, then val"
+"""The rule of `split`. A rule that gives other sets for the same seed needs another version."""
 
-FOLD_RULE = "version 2: patients and copies of a film kept together; test drawn first, then folds"
+FOLD_RULE = "version 2: patients and duplicates kept together; test drawn first, then folds"
 
 TOLERANCE = 0.01
 """A notice is given where the size or class rate of a split is off by more than this."""
 
 
 def tie_duplicates(patients: np.ndarray, films: np.ndarray) -> np.ndarray:
-    """Return the group of each radiograph: patients who share a film, directly or through others.
+    """Return the group of each radiograph: patients tied together by duplicates, directly or through others.
 
     Args:
         patients: `(n,)` strings.
-        films: `(n,)` strings, equal for copies of one film.
+        films: `(n,)` strings, equal for duplicates.
 
     Returns:
-        `(n,)` strings, each group named after the first of its patients in the alphabet. Radiographs of one
-        patient or of one film are in the same group.
+        `(n,)` strings, each group named after the first of its patients in the alphabet.
     """
     names, patient_of = np.unique(patients, return_inverse=True)
     film_of = len(names) + np.unique(films, return_inverse=True)[1]
@@ -60,9 +59,9 @@ def split_by_patient(
     Args:
         labels: `(n,)` integers, the class of each radiograph.
         patients: `(n,)` strings, its patient or group.
-        fractions: share of the radiographs for each split, in (0, 1), adding up to 1. The first takes what
-            the others leave; these are filled in order, each with at least one patient of each class while
-            two or more are left.
+        fractions: share of the radiographs for each split, in (0, 1), adding up to 1. The first split takes
+            what the others leave; these are filled in order, each with at least one patient of each class
+            while two or more are left.
         seed: chooses one of the possible splits.
         subtypes: `(n,)` strings, kept in proportion within the classes; `None` if unknown.
 
@@ -201,10 +200,10 @@ def split(
 ) -> Splits | list[Splits]:
     """Split a set of radiographs into train, val and test.
 
-    Patients are kept whole, and so are copies of one film (equal decoded pixels, or near-duplicates as an
-    audit finds them) with all their patients; classes and subtypes are kept in proportion. The same seed
-    gives the same split whatever the order of the radiographs, on any machine. The test set depends on
-    `seed` and `test` alone. `load_splits` splits in the same way.
+    Patients are kept whole, duplicates (equal decoded pixels, or near-duplicates as an audit finds them) stay
+    together with all their patients, and classes and subtypes are kept in proportion. The same seed gives the
+    same split on any machine, whatever the order of the radiographs. Test depends on `seed` and `test` alone.
+    `load_splits` splits in the same way.
 
     Args:
         radiographs: the set, with labels. A radiograph of an unknown patient counts as a patient of its own.
@@ -212,12 +211,12 @@ def split(
         test: share of the radiographs for test, in [0, 1).
         seed: chooses one of the possible splits.
         folds: split the radiographs that are not in test into this many folds instead; `val` is ignored.
-        films: `(n,)` strings, equal for copies of one film; by default the result of `films_of`, which
-            decodes each radiograph once.
+        films: `(n,)` strings, equal for duplicates; by default the result of `films_of`, which decodes each
+            radiograph once.
 
     Returns:
         The splits, with a sentence in `notices` on everything a reader has to know about them. With `folds`,
-        a list of as many splits with the same test: in number k, val is fold k and train the other folds.
+        one `Splits` per fold in a list, all with the same test: in number k, val is fold k, train the rest.
 
     Raises:
         SettingsError: if the shares leave nothing to train on, or there are fewer than 2 folds.
@@ -265,7 +264,7 @@ def split(
 
 
 def films_of(radiographs: RadiographSet) -> np.ndarray:
-    """Return the film that each radiograph shows: `(n,)` strings, equal for copies.
+    """Return an identifier of what each radiograph shows: `(n,)` strings, equal for duplicates.
 
     Of files with equal bytes only the first is decoded.
 
@@ -281,20 +280,20 @@ def films_of(radiographs: RadiographSet) -> np.ndarray:
         return pixel_digest(pixels), thumbnail_of(pixels)
 
     digests, thumbnails = zip(*in_threads(look_at, len(first)), strict=True)
-    return merge_near_copies(np.array(digests, dtype=object), np.stack(thumbnails))[content_of]
+    return merge_near_duplicates(np.array(digests, dtype=object), np.stack(thumbnails))[content_of]
 
 
-def copies_notice(films: np.ndarray) -> str:
-    """Return a sentence on the copies in a set that is split; empty if there are none.
+def duplicates_notice(films: np.ndarray) -> str:
+    """Return a sentence on the duplicates in a set that is split; empty if there are none.
 
     Args:
-        films: `(n,)` strings, equal for copies of one film.
+        films: `(n,)` strings, equal for duplicates.
     """
-    copies = len(films) - len(set(films))
-    if not copies:
+    count = len(films) - len(set(films))
+    if not count:
         return ""
-    subject = "1 radiograph is a copy" if copies == 1 else f"{copies} radiographs are copies"
-    return f"{subject} of others: copies stay on one side with all their patients."
+    subject = "1 radiograph is a duplicate" if count == 1 else f"{count} radiographs are duplicates"
+    return f"{subject} of others: duplicates stay in one split with all their patients."
 
 
 def _as_splits(
@@ -317,11 +316,11 @@ def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films
         if not count:
             tied = tie_duplicates(radiographs.patients, films)
             groups = len(set(tied[radiographs.require_labels() == label]))
-            have = "1 patient, or group" if groups == 1 else f"{groups} patients, or groups"
+            held = "1 patient or group" if groups == 1 else f"{groups} patients or groups"
             raise DataError(
-                f"{part.split} gets no {class_name} radiographs: that class has {have} of patients with "
-                "copies in common, to be kept whole. Expected both classes in each split or fold; make fewer "
-                "of them, or add patients."
+                f"{part.split} gets no {class_name} radiographs: that class has {held} of patients tied by "
+                "duplicates, to be kept whole. Expected both classes in each split or fold; make fewer of "
+                "them, or add patients."
             )
 
 
@@ -333,8 +332,8 @@ def _notices(
 ) -> Iterator[str]:
     if len(set(radiographs.patients)) == len(radiographs):
         yield "No patient has two radiographs, or none is known: each radiograph was split by itself."
-    if copies := copies_notice(films):
-        yield copies
+    if notice := duplicates_notice(films):
+        yield notice
     rate = radiographs.require_labels().mean()
     for name, fraction in fractions.items():
         share, own_rate = len(parts[name]) / len(radiographs), parts[name].require_labels().mean()
@@ -345,5 +344,5 @@ def _notices(
         if abs(own_rate - rate) > TOLERANCE:
             yield (
                 f"{name} is {own_rate:.1%} {radiographs.class_names[1]}, the whole {rate:.1%}: "
-                "too few radiographs, or too large patients, to come nearer."
+                "too few radiographs, or too many of one patient, to come nearer."
             )

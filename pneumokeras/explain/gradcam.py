@@ -30,7 +30,8 @@ import tensorflow as tf
 
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.models.averaging import members_of
-from pneumokeras.models.graph import ModelGraph, batches_of, traced
+from pneumokeras.models.forward import traced
+from pneumokeras.models.graph import ModelGraph, batches_of
 from pneumokeras.models.parts import feature_maps
 
 OVERLAY_COLORMAP = cv2.COLORMAP_INFERNO
@@ -194,7 +195,9 @@ def heatmap_function(
     def heatmaps_of(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
         heatmaps = np.empty(images.shape[:3], np.float32)
-        coarse = (one for batch in batches_of(model, images, batch_size) for one in maps(batch).numpy())
+        coarse = (
+            one for batch in batches_of(model, images, batch_size=batch_size) for one in maps(batch).numpy()
+        )
         for heatmap, one in zip(heatmaps, coarse, strict=True):
             heatmap[:] = _resized(one, images.shape[1:3])
         return heatmaps

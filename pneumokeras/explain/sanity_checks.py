@@ -220,7 +220,7 @@ def _probability_of(model: keras.Model) -> Score:
     function = compiled(model)
 
     def score(images: np.ndarray) -> np.ndarray:
-        batches = batches_of(model, images, BATCH_SIZE)
+        batches = batches_of(model, images, batch_size=BATCH_SIZE)
         return np.concatenate([function(batch).numpy()[:, 0] for batch in batches])
 
     return score

@@ -28,24 +28,24 @@ def averaged(
     On 25 radiographs of original size read at 224 pixels, this differs from reading them at the member's own
     size by 0.2 gray levels on average at 28 pixels and by 0.5 at 100; at sharp edges by up to 9 and 30.
 
-    The mean p itself is not computed. Its logit is computed from the members' logits z, so that it is exact
-    also where the probability underflows in float32: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)),
-    where s is the sigmoid and LSE the logarithm of a sum of exponentials.
+    Instead of the mean p, its logit is computed from the members' logits z, so that it is exact even where
+    the probability underflows in float32: log p - log(1 - p) = LSE(log s(z)) - LSE(log s(-z)), where s is the
+    sigmoid and LSE the logarithm of a sum of exponentials.
 
     Args:
         models: two or more models of this package, by the names that messages use for them.
-        temperatures: what each member's logit is divided by, above 0; by default 1.
+        temperatures: divisors of the members' logits, above 0; by default 1.
 
     Returns:
         A new model, uncompiled. The members stay as they are.
 
     Raises:
-        ModelError: if there are fewer than two, if their classes, padding, channels or, with padding, their
-            proportions differ, or if one does not end in the sigmoid of one logit.
+        ModelError: if there are fewer than two, their classes, padding, channels or (with padding)
+            proportions differ, or one does not end in the sigmoid of one logit.
     """
     require_alike(models)
     descriptions = [description_of(model) for model in models.values()]
-    height, width = np.max([of.image_size for of in descriptions], axis=0).tolist()
+    height, width = np.max([each.image_size for each in descriptions], axis=0).tolist()
     channels = next(iter(models.values())).input_shape[-1]
     inputs = keras.Input((height, width, channels), name="radiograph")
     logits = []
@@ -56,28 +56,25 @@ def averaged(
             logit = layers.Rescaling(scale, name=f"member{number}_temperature")(logit)
         logits.append(logit)
     together = layers.Concatenate(name=MEMBER_LOGITS)(logits)
-    # An identity, because every model of this package ends in a dense layer of this name.
+    # It changes nothing, but every model of this package ends in a dense layer of this name.
     last = layers.Dense(1, kernel_initializer="ones", name="logit", trainable=False)
     ensemble = keras.Model(inputs, sigmoid(last(_logit_of_mean(together))), name="ensemble")
     set_description(
         ensemble,
         classes=descriptions[0].classes,
-        architecture=f"ensemble of {', '.join(of.architecture for of in descriptions)}",
-        preprocessing=_once_or_by_member([of.preprocessing for of in descriptions]),
-        weights=_once_or_by_member([of.weights for of in descriptions]),
+        architecture=f"ensemble of {', '.join(each.architecture for each in descriptions)}",
+        preprocessing=_shared_or_by_member([each.preprocessing for each in descriptions]),
+        weights=_shared_or_by_member([each.weights for each in descriptions]),
         pad=descriptions[0].pad,
     )
     return ensemble
 
 
 def require_alike(models: Mapping[str, keras.Model]) -> None:
-    """Refuse models that cannot be averaged.
-
-    Args:
-        models: as for `averaged`.
+    """Refuse models that `averaged` cannot average.
 
     Raises:
-        ModelError: as `averaged`.
+        ModelError: if there are fewer than two, or their inputs or classes differ.
     """
     if len(models) < 2:
         raise ModelError(f"Expected two or more models to average. Received {len(models)}.")
@@ -87,7 +84,7 @@ def require_alike(models: Mapping[str, keras.Model]) -> None:
         for what, value in _what_must_agree(another).items():
             if value != known[what]:
                 raise ModelError(
-                    f"{first} and {other} do not go together: {what} {known[what]} and {value}. "
+                    f"{first} and {other} cannot be averaged: they have {what} {known[what]} and {value}. "
                     "Expected models with equal inputs and classes."
                 )
 
@@ -111,7 +108,7 @@ def members_of(model: keras.Model) -> list[keras.Model]:
 
 
 def is_area_mean(layer: keras.Layer) -> bool:
-    """Return whether a layer of an ensemble only reduces radiographs to a smaller member's size."""
+    """Return whether a layer of an ensemble reduces radiographs to a smaller member's size."""
     return AREA_MEANS in layer.name
 
 
@@ -138,7 +135,7 @@ def _member(name: str, model: keras.Model, inputs: keras.KerasTensor, *, prefix:
             twin = copy.get_layer(f"{prefix}_{layer.name}")
             twin.set_weights(layer.get_weights())
             if isinstance(twin, layers.Normalization):
-                twin.finalize_state()  # else it keeps using the mean and variance it was built with
+                twin.finalize_state()  # it would keep using the mean and variance it was built with
     return copy.output
 
 
@@ -182,12 +179,12 @@ def _what_must_agree(model: keras.Model) -> dict[str, Any]:
         "padding": "on" if description.pad else "off",
         "channels": model.input_shape[-1],
     }
-    # Other proportions have their black bars elsewhere; what is stretched can be stretched again.
+    # Padding puts the black bars of other proportions elsewhere; a stretched image can be stretched again.
     return agreeing | ({"height by width": height / width} if description.pad else {})
 
 
-def _once_or_by_member(facts: Sequence[str]) -> str:
-    """Return a fact that all members share, or else each member's own."""
+def _shared_or_by_member(facts: Sequence[str]) -> str:
+    """Return the fact that all members share, or each member's own if they differ."""
     if len(set(facts)) == 1:
         return facts[0]
     return "by member: " + "; ".join(f"{number} {fact}" for number, fact in enumerate(facts, start=1))

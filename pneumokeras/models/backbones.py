@@ -1,8 +1,8 @@
-"""The table of backbones, and how one becomes part of a flat graph on raw gray pixels.
+"""List the backbones, and make one part of a flat graph on raw gray pixels.
 
 Each is a `keras.applications` network without its top, or our own ResNet-18. It is built without weights and
-copied layer by layer onto our input, with its own preprocessing in front. Its weights are then set in order,
-by `pneumokeras.models.weights`. So ImageNet's weights, those of a file and random ones meet the same graph.
+copied layer by layer onto our input, with its own preprocessing in front. `pneumokeras.models.weights` then
+sets its weights in order. So ImageNet's weights, those of a file and random ones meet the same graph.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Backbone:
     """A network from images to feature maps; its stages and last convolution are found by its structure.
 
     Attributes:
-        name: what users call it.
-        builder: what Keras or its authors call it; empty for a user's own network.
-        expects: what its ImageNet weights expect: `"caffe"` (BGR, 0 to 255, mean subtracted), `"tf"` (-1 to
+        name: its name for users.
+        builder: its name in Keras or its paper; empty for a user's own network.
+        expects: the input of its ImageNet weights: `"caffe"` (BGR, 0 to 255, mean subtracted), `"tf"` (-1 to
             1), `"torch"` (RGB in [0, 1], less the mean, divided by the standard deviation) or `"own"` (0 to
             255; the network normalizes by itself).
         image_size: side in pixels it was trained at.
@@ -56,7 +56,7 @@ class Backbone:
 
     @property
     def published_as(self) -> str:
-        """Return which file holds its ImageNet weights, in words."""
+        """The file that holds its ImageNet weights, in words."""
         return f"the model.safetensors of {self.hub}" if self.hub else "Keras' no-top .h5"
 
 
@@ -118,18 +118,18 @@ def frozen_backbone(
     """Return a flat, frozen copy of a network on raw pixels, its weights not set yet.
 
     Args:
-        network: what `bare_network` built, or a user's own.
+        network: the result of `bare_network`, or a user's own.
         backbone: its entry in the table.
         input_shape: `(height, width, 1)` gray or `(height, width, 3)` RGB, levels 0 to 255.
         preprocessing: `"native"`, what the backbone's ImageNet weights expect, or `"rescale"`, pixels / 255.
 
     Returns:
         Model from `(n, height, width, 1 or 3)` to the `(n, rows, columns, channels)` feature map. Dropout
-        and drop-connect have rate 0: they would act in `fit` although nothing here is trained. The model's
-        description holds the rates they had.
+        and drop-connect have rate 0, because `fit` would apply them although nothing here is trained. The
+        model's description holds their original rates.
 
     Raises:
-        SettingsError: if there is no such preprocessing, or a network of gray images is to take RGB.
+        SettingsError: if a network of gray images is to take RGB.
     """
     inputs = keras.Input(input_shape, name="radiograph")
     prepared = _preprocessed(inputs, backbone, network.input_shape, preprocessing)
@@ -174,7 +174,7 @@ class _StableNames:
     """Layer names that are the same in every build; Keras' automatic ones count the layers of the process.
 
     Args:
-        prefix: put before the names of a user's own layers, so that none is called as a layer of the head.
+        prefix: put before the names of a user's own layers, so that none has the name of a layer of the head.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -198,7 +198,6 @@ def _preprocessed(
     preprocessing: str,
 ) -> keras.KerasTensor:
     """Return raw pixels resized, repeated for three channels and scaled as the network expects them."""
-    require_preprocessing(preprocessing)
     tensor = inputs
     if None not in network_shape[1:3] and tuple(inputs.shape[1:3]) != tuple(network_shape[1:3]):
         tensor = keras.layers.Resizing(*network_shape[1:3], name="resize")(tensor)

@@ -1,7 +1,7 @@
 """Run a model over batches, compiled once.
 
 `compiled` computes bit for bit what the saved model computes. `compiled_in_bfloat16` is for features that may
-differ a little: its variables are constants, so TensorFlow can fold them.
+differ a little; its variables are constants, which TensorFlow folds.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
     if known is None or known[0] is not output:
         # The function must not hold the model, its key in the cache, or neither would ever be freed.
         layers = keras.Model(model.inputs[0], output)
-        traced = _traced(layers)
+        graph = _inference(layers)
 
         def function(images: np.ndarray) -> tf.Tensor:
-            return traced(tf.constant(images, tf.float32))
+            return graph(tf.constant(images, tf.float32))
 
         function.network = layers  # type: ignore[attr-defined]  # keeps its variables alive
         known = _compiled[model] = (output, function)
@@ -110,17 +110,20 @@ def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor
 
     copy = keras.models.clone_model(model, clone_function=copied)
     set_weights(copy, model.get_weights())
-    constant = convert_variables_to_constants_v2(_traced(copy))
+    constant = convert_variables_to_constants_v2(_inference(copy))
     return lambda images: constant(tf.constant(images, tf.float32))[0]
 
 
-def _traced(network: keras.Model) -> Any:
-    """Return the network in inference mode as one TensorFlow graph with `float32` output, for any batch size.
+def traced(model: keras.Model, function: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+    """Trace a function of a model's images once, as one TensorFlow graph for batches of any size.
 
-    It is traced here, once: TensorFlow warns when functions of several models are traced as they are called.
+    TensorFlow warns if functions of several models are traced as they are called. The graph does not keep the
+    model's variables alive: the caller has to hold the model.
     """
-    signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)]
-    function = tf.function(
-        lambda images: tf.cast(network(images, training=False), tf.float32), input_signature=signature
-    )
-    return function.get_concrete_function()
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    return tf.function(function, input_signature=signature).get_concrete_function()
+
+
+def _inference(network: keras.Model) -> Any:
+    """Return the network in inference mode as one TensorFlow graph with `float32` output."""
+    return traced(network, lambda images: tf.cast(network(images, training=False), tf.float32))

@@ -1,8 +1,8 @@
-"""Open a model's graph: the output of each of its layers, and the features its last score comes from."""
+"""Open a model's graph: the output of each layer, and the features that its score is computed from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from pneumokeras.core.errors import ModelError
+from pneumokeras.models.forward import traced
 
 
 @dataclass(frozen=True)
 class ModelGraph:
     """The symbolic tensors of a model's own layers.
 
-    A nested backbone is one layer here: its `.output` would belong to the inner model's graph.
+    A nested backbone is one layer here, since its `.output` belongs to the inner model's graph.
 
     Attributes:
         name: name of the model.
@@ -63,7 +64,7 @@ class ModelGraph:
         """Return the name of a layer whose output is a feature map: rows, columns and channels.
 
         Args:
-            name: a layer; by default the last one whose map has more than one pixel, or else the last one.
+            name: a layer; by default the last one whose map has more than one pixel, if there is one.
 
         Raises:
             ModelError: if there is no such layer, or it has no feature map.
@@ -72,7 +73,7 @@ class ModelGraph:
             layer: tensor for layer, tensor in self.outputs.items() if len(getattr(tensor, "shape", ())) == 4
         }
         if name is None:
-            # A map of one pixel, such as a pooled one with its dimensions kept, shows no place.
+            # A map of one pixel, such as a pooled one that keeps its dimensions, shows no place.
             larger = [layer for layer, tensor in maps.items() if tuple(tensor.shape[1:3]) != (1, 1)]
             if maps:
                 return (larger or list(maps))[-1]
@@ -109,7 +110,7 @@ class ModelGraph:
 
     @property
     def features(self) -> keras.KerasTensor:
-        """Return the `(n, channels)` input of the last dense layer, which separates the classes linearly.
+        """The `(n, channels)` input of the last dense layer, which separates the classes linearly.
 
         Raises:
             ModelError: if there is no dense layer.
@@ -120,11 +121,11 @@ class ModelGraph:
         return entering[-1]
 
 
-def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Iterator[tf.Tensor]:
+def batches_of(model: keras.Model, images: np.ndarray, *, batch_size: int) -> Iterator[tf.Tensor]:
     """Yield batches of images as a model takes them: `float32`, gray repeated for three channels.
 
     Args:
-        model: the model that takes them.
+        model: the model.
         images: `(n, height, width)` or `(n, height, width, channels)` raw pixels.
         batch_size: images per batch.
     """
@@ -135,22 +136,13 @@ def batches_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Itera
         yield tf.constant(np.repeat(batch, repeat, axis=-1) if repeat > 1 else batch)
 
 
-def traced(
-    model: keras.Model, function: Callable[[tf.Tensor], tf.Tensor]
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Trace a function of a model's images once, as one TensorFlow graph for batches of any size.
-
-    The graph does not keep the model's variables alive: the caller has to hold the model.
-    """
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    return tf.function(function, input_signature=signature).get_concrete_function()
-
-
 def layer_outputs(
     model: keras.Model, graph: ModelGraph, tensor: keras.KerasTensor, images: np.ndarray, *, batch_size: int
 ) -> np.ndarray:
     """Return a tensor's value for each image, in inference mode: `(n, ...)` `float32`."""
     inspected = keras.Model(graph.inputs, tensor)
     evaluated = traced(model, lambda batch: tf.cast(inspected([batch], training=False), tf.float32))
-    outputs = [evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size)]
+    outputs = [
+        evaluated(batch).numpy() for batch in batches_of(model, np.asarray(images), batch_size=batch_size)
+    ]
     return np.concatenate(outputs) if outputs else np.empty((0, *tensor.shape[1:]), np.float32)

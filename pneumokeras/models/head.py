@@ -1,4 +1,4 @@
-"""The last layers of every model, the heads of the reference systems, and how models are compiled."""
+"""Build the last layers of models and the heads of the reference systems, and compile models."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def sigmoid(logits: keras.KerasTensor) -> keras.KerasTensor:
 
     Args:
         logits: `(n, 1)`; or `(n, 2)`, of NORMAL and PNEUMONIA. The sigmoid of their difference is the
-            softmax, and its binary cross-entropy is the softmax cross-entropy. So a network with two logits
-            is trained as it was published, by the same code as one with a single logit.
+            softmax, and its binary cross-entropy the softmax cross-entropy, so that a network with two logits
+            is trained as published by the same code as one with a single logit.
 
     Returns:
         `(n, 1)` `float32`.
@@ -59,13 +59,13 @@ def with_one_logit(model: keras.Model) -> keras.Model:
         model: a model that ends in `last_dense(two_logits=True)` and `sigmoid`.
 
     Returns:
-        A new model, uncompiled, that shares all layers below the logits, and so the description.
+        A new model, uncompiled, that shares all layers below the logits, and with them the description.
 
     Raises:
-        ModelError: if it has no two logits.
+        ModelError: if it does not have two logits.
     """
     if not has_two_logits(model):
-        raise ModelError(f'{model.name} has no two logits. Expected a Dense(2) named "logits".')
+        raise ModelError(f'{model.name} does not have two logits. Expected a Dense(2) named "logits".')
     two = model.get_layer("logits")
     one = last_dense()
     reduced = keras.Model(model.inputs[0], sigmoid(one(two.input)), name=model.name)
@@ -74,7 +74,7 @@ def with_one_logit(model: keras.Model) -> keras.Model:
 
 
 def linear_head(features: keras.KerasTensor, *, seed: int, dropout: float | None = None) -> keras.KerasTensor:
-    """Build the head of both ResNet-18s: one dense layer, after dropout in the one for PneumoniaMNIST."""
+    """Build the head of both ResNet-18 systems: one dense layer, after dropout in that for PneumoniaMNIST."""
     dropped = [layers.Dropout(dropout, seed=seed, name="dropout")] if dropout else []
     return sigmoid(apply_layers(features, [*dropped, last_dense()], seed=seed))
 
@@ -82,7 +82,7 @@ def linear_head(features: keras.KerasTensor, *, seed: int, dropout: float | None
 def mlp_head(features: keras.KerasTensor, *, seed: int, two_logits: bool = False) -> keras.KerasTensor:
     """Build the head of EfficientNetB0-MLP.
 
-    Its document names no activation: LeakyReLU, as in the other networks there.
+    Its document names no activation; LeakyReLU is that of its other networks.
     """
     chain = [
         *with_leaky_relu(layers.Dense(500, name="dense1")),
@@ -115,7 +115,7 @@ HEADS: dict[str, Callable[..., keras.KerasTensor]] = {
 """The reference systems' heads by name, from `(n, channels)` pooled features to `(n, 1)` P(PNEUMONIA)."""
 
 
-def compile_classifier(model: keras.Model, learning_rate: float) -> keras.Model:
+def compile_classifier(model: keras.Model, *, learning_rate: float) -> keras.Model:
     """Compile with Adam, binary cross-entropy, accuracy and AUC, and return the model."""
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),

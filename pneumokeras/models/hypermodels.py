@@ -1,4 +1,4 @@
-"""The HyperModels: a tunable head on a frozen backbone, and a small network trained from scratch."""
+"""HyperModels: a tunable head on a frozen backbone, and a small network trained from scratch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from pneumokeras.models.saving import set_description
 from pneumokeras.models.weights import identify_weights, load_weights, set_weights
 
 logger = logging.getLogger(__name__)
+
 CALIBRATION_IMAGES = 256
-"""How many training images set the BatchNorm statistics of random weights."""
+"""Number of training images that set the BatchNorm statistics of random weights."""
 
 _CALIBRATION_BATCH = 32
 
@@ -39,7 +40,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             network keeps its weights.
         preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
             `"rescale"`, pixels / 255.
-        head: a name of `pneumokeras.models.head.HEADS`, for that head instead of the tunable one.
+        head: a head of `pneumokeras.models.head.HEADS` instead of the tunable one.
         units: `(lowest, highest, step)` of the dense layer.
         dropout: `(lowest, highest, step)` of the dropout rate.
         l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
@@ -48,7 +49,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             trained on top of the backbone.
 
     Raises:
-        SettingsError: if the backbone, the preprocessing or the head is unknown, or `input_shape` is none.
+        SettingsError: if the backbone, the preprocessing or the head is unknown, or `input_shape` is invalid.
         ModelError: if your own network cannot be a backbone.
 
     Example:
@@ -101,7 +102,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
 
     @property
     def settings(self) -> dict[str, object]:
-        """Return what a run records, and what distinguishes one search from another."""
+        """What a run records, and what distinguishes one search from another."""
         return {
             "model": self.backbone.name,
             "input_shape": list(self.input_shape),
@@ -116,10 +117,10 @@ class TransferHyperModel(keras_tuner.HyperModel):
         }
 
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
-        """Build the tunable head, or the fixed one if `head` names it.
+        """Build the head.
 
         Args:
-            hp: where `units`, `dropout` and `l2` of the tunable head are drawn from.
+            hp: the source of `units`, `dropout` and `l2` of the tunable head.
             features: `(n, channels)` pooled features.
 
         Returns:
@@ -152,13 +153,15 @@ class TransferHyperModel(keras_tuner.HyperModel):
             )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
         set_description(model, preprocessing=self.preprocessing)
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
     def build_head(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Build and compile the head alone, on `(n, channels)` features; draws from `hp` as `build` does."""
         features = keras.Input(self._bare_network().output_shape[-1:], name="features")
         model = keras.Model(features, self.head(hp, features), name=f"{self.backbone.name}_head")
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
     def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
         """Build the full model with the weights of a head that `build_head` built for the same `hp`."""
@@ -193,7 +196,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
             images: `(n, height, width)` or `(n, height, width, 1)` raw gray levels of training radiographs.
         """
         self._bare_network()
-        self._arrays, self._origin = self._loaded  # forgets an earlier calibration on other images
+        self._arrays, self._origin = self._loaded  # without an earlier calibration on other images
         if self._origin != "random":
             return
         body = self.frozen_backbone()
@@ -249,9 +252,9 @@ def EfficientNetB0HyperModel(**options: object) -> TransferHyperModel:
 class CompactCNNHyperModel(keras_tuner.HyperModel):
     """A small convolutional network for radiographs of 28 to 128 pixels, trained from scratch.
 
-    Blocks of two 3x3 convolutions with BatchNorm and ReLU; from one block to the next the size halves and the
-    width doubles. Then global average pooling, Dropout and a sigmoid. The very first convolution halves the
-    radiograph, which makes the network four times as fast.
+    It has blocks of two 3x3 convolutions with BatchNorm and ReLU, then global average pooling, Dropout and a
+    sigmoid. From one block to the next the size halves and the width doubles. The first convolution halves
+    the radiograph, which makes the network four times as fast.
 
     Args:
         input_shape: `(height, width, 1)` of the raw gray radiographs.
@@ -289,7 +292,7 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
 
     @property
     def settings(self) -> dict[str, object]:
-        """Return what a run records, and what distinguishes one search from another."""
+        """What a run records, and what distinguishes one search from another."""
         return {
             "model": COMPACT_CNN,
             "input_shape": list(self.input_shape),
@@ -318,7 +321,8 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
         features = keras.layers.GlobalAveragePooling2D(name="features")(tensor)
         model = keras.Model(inputs, self.head(hp, features), name="compact_cnn")
         set_description(model, architecture=COMPACT_CNN, preprocessing="pixels / 127.5 - 1")
-        return compile_classifier(model, hp.Float("learning_rate", *self.learning_rate, sampling="log"))
+        learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
+        return compile_classifier(model, learning_rate=learning_rate)
 
 
 def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""A user's own Keras network as a backbone."""
+"""Turn a user's own Keras network into a backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pneumokeras.models.weights import set_weights
 
 
 def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
-    """Return a backbone's entry for a user's own network, and the network as one flat graph.
+    """Return a `Backbone` for a user's own network, and the network as one flat graph.
 
     Args:
         network: any functional or Sequential model, nested or not, from `(n, height, width, 1 or 3)` raw
@@ -46,7 +46,7 @@ def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
             )
         if acts_in_training(layer) and not isinstance(layer, keras.layers.Dropout):
             raise ModelError(
-                f"{found}, which acts in training, but a backbone is frozen. Leave it out: loaders augment."
+                f"{found}, which acts in training, but a backbone is frozen. Leave it out; loaders augment."
             )
     sides = [side for side in flat.input_shape[1:3] if side]
     return Backbone(network.name, "", expects="own", image_size=max(sides, default=224)), flat

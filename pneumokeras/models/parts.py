@@ -2,7 +2,7 @@
 
 A layer is a *bottleneck* if every path from the radiograph to the output passes through it. A backbone is a
 sequence of stages, each of which halves the feature map. A stage ends after its last merging of branches, at
-the narrowest bottleneck: what lies between that and the smaller map only prepares the next stage.
+the narrowest bottleneck; the layers between that and the smaller map only prepare the next stage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pneumokeras.models.saving import description_of
 from pneumokeras.models.weights import set_weights
 
 _NEXT_STAGE = 0.7
-"""A map whose larger side is below this share of its stage's first begins the next stage.
+"""A map whose larger side is below this share of the first map's in its stage begins the next stage.
 
 Convolutions without padding shrink a map by less.
 """
@@ -60,7 +60,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 def stage_ends(model: keras.Model) -> tuple[str, ...]:
     """Return the names of the last layers of a network's stages, from the radiograph upwards.
 
-    The last one gives the last feature map, which heads pool and Grad-CAM weighs.
+    The last one returns the last feature map, which heads pool and Grad-CAM weighs.
 
     Args:
         model: a flat functional model, a backbone or one with a head.
@@ -132,12 +132,12 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
 def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 0) -> Parts:
     """Cut a model in two below the first layer to be trained.
 
-    By default the backbone's BatchNorm stays in inference mode, scale and offset included, because the few
+    By default the backbone's BatchNorm stays in inference mode, including scale and offset, because the few
     images of a batch would ruin its statistics.
 
     Args:
         model: a flat functional model with a head.
-        what: what is trainable, as for `trainable_layers`.
+        what: the trainable part, as for `trainable_layers`.
         batch_norm: `"keep"`, or `"update"` to train it in the upper part and update its statistics.
         seed: of the restored dropout.
 
@@ -183,7 +183,7 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Return a hash of what a model computes: its layers, their links and their weights, but no names."""
+    """Return a hash of what a model computes: its layers, their links and their weights, without names."""
     config = model.get_config()
     numbers = {layer["name"]: number for number, layer in enumerate(config["layers"])}
 

@@ -1,8 +1,9 @@
-"""The networks of the reference systems that are trained from scratch, layer by layer as published.
+"""Build the reference systems' networks that are trained from scratch, layer by layer as published.
 
 A comment behind a layer gives its output shape. All but the baseline were published in PyTorch;
-`pneumokeras.models.torch_compat` holds what differs there. Each function returns a new, uncompiled model that
-keeps the model contract.
+`pneumokeras.models.torch_compat` holds the differences. Each function returns a new, uncompiled model that
+keeps the model contract. `seed` decides its initial weights and dropout; with `two_logits` it ends in two
+logits, as published (see `pneumokeras.models.head.with_one_logit`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,7 @@ from pneumokeras.models.torch_compat import apply_layers, batch_norm, with_leaky
 
 
 def custom_cnn(*, seed: int = 0) -> keras.Model:
-    """Build CustomCNN: 224 pixels, 25,783,873 parameters, nearly all of them in its first dense layer.
-
-    Args:
-        seed: of initial weights and dropout.
-    """
+    """Build CustomCNN: 224 pixels, 25,783,873 parameters, nearly all of them in its first dense layer."""
     inputs = keras.Input((224, 224, 1), name="radiograph")
     three = layers.Concatenate(name="gray_to_three_channels")([inputs] * 3)
     chain = [
@@ -43,12 +40,7 @@ def custom_cnn(*, seed: int = 0) -> keras.Model:
 
 
 def cnn_94(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
-    """Build CNN_94: 100 pixels, three convolutions.
-
-    Args:
-        two_logits: end in two logits, as published; see `pneumokeras.models.head.with_one_logit`.
-        seed: of initial weights and dropout.
-    """
+    """Build CNN_94: 100 pixels, three convolutions."""
     chain = [
         *with_leaky_relu(layers.Conv2D(12, 3, name="conv1")),  # 98 x 98 x 12
         layers.MaxPooling2D(name="pool1"),  # 49 x 49 x 12
@@ -69,12 +61,7 @@ def cnn_94(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
 
 
 def cnn_v2(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
-    """Build CNN_V2: 100 pixels, five convolutions.
-
-    Args:
-        two_logits: as for `cnn_94`.
-        seed: of initial weights and dropout.
-    """
+    """Build CNN_V2: 100 pixels, five convolutions."""
     chain = [
         *with_leaky_relu(layers.Conv2D(12, 5, name="conv1")),  # 96 x 96 x 12
         layers.MaxPooling2D(name="pool1"),  # 48 x 48 x 12
@@ -97,11 +84,7 @@ def cnn_v2(*, two_logits: bool = False, seed: int = 0) -> keras.Model:
 
 
 def pneumoniamnist_cnn(*, seed: int = 0) -> keras.Model:
-    """Build the PneumoniaMNIST CNN: 28 pixels, 615,521 trainable parameters.
-
-    Args:
-        seed: of initial weights and dropout.
-    """
+    """Build the PneumoniaMNIST CNN: 28 pixels, 615,521 trainable parameters."""
     inputs = keras.Input((28, 28, 1), name="radiograph")
     chain = [
         layers.Rescaling(1 / 127.5, offset=-1, name="rescale"),
@@ -120,11 +103,7 @@ def pneumoniamnist_cnn(*, seed: int = 0) -> keras.Model:
 
 
 def baseline_cnn(*, seed: int = 0) -> keras.Model:
-    """Build the baseline CNN: 224 pixels. Its document names no layers; these are ours, with Keras' defaults.
-
-    Args:
-        seed: of initial weights and dropout.
-    """
+    """Build the baseline CNN: 224 pixels. Its document names no layers; ours have Keras' defaults."""
     inputs = keras.Input((224, 224, 1), name="radiograph")
     tensor = layers.Rescaling(1 / 255, name="rescale")(inputs)
     for number, filters in enumerate((16, 32, 64, 128), start=1):

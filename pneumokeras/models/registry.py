@@ -1,4 +1,4 @@
-"""The models that the package can build, by name, with their sizes; importing this needs no TensorFlow.
+"""List the models that the package can build, with their sizes, without importing TensorFlow.
 
 `pneumokeras.models.backbones.BACKBONES`, `pneumokeras.models.reference_cnns.REFERENCE_CNNS` and
 `pneumokeras.models.hypermodels.CompactCNNHyperModel` build them.
@@ -17,7 +17,7 @@ class KnownModel:
     """A model that users call by name.
 
     Attributes:
-        name: what users call it.
+        name: its name for users.
         kind: `"backbone"` for a pretrained network under a head, `"compact"` for the small network whose size
             is searched, `"reference"` for a published network of fixed layers.
         image_size: side in pixels of the square radiographs it takes by default. A reference network takes no
@@ -30,12 +30,12 @@ class KnownModel:
 
     @property
     def has_backbone(self) -> bool:
-        """Return whether it is a head on a backbone, which has weights and a preprocessing to choose."""
+        """Whether it is a head on a backbone, whose weights and preprocessing can be chosen."""
         return self.kind == "backbone"
 
     @property
     def tunable(self) -> bool:
-        """Return whether `pneumokeras.tune` has something to search in it."""
+        """Whether `pneumokeras.tune` has anything to search in it."""
         return self.kind != "reference"
 
 

@@ -1,4 +1,4 @@
-"""ResNet-18, which `keras.applications` lacks, and its weights as PyTorch's libraries publish them.
+"""Build ResNet-18, which `keras.applications` lacks, and read its weights as published for PyTorch.
 
 Layers are named as PyTorch names its modules, so that a layer's name finds its tensors in a file.
 
@@ -25,7 +25,7 @@ def resnet18(input_shape: tuple[int, int, int]) -> keras.Model:
     """Build ResNet-18 without top and pretrained weights: 11,176,512 trainable parameters.
 
     Args:
-        input_shape: `(height, width, 3)` of RGB in [0, 1], less ImageNet's mean, by its standard deviation.
+        input_shape: `(height, width, 3)` of RGB normalized by ImageNet's mean and standard deviation.
 
     Returns:
         Model to `(n, height / 32, width / 32, 512)` feature maps, the sides rounded up.
@@ -33,7 +33,7 @@ def resnet18(input_shape: tuple[int, int, int]) -> keras.Model:
     inputs = keras.Input(input_shape, name="rgb")
     tensor = _conv(inputs, 64, size=7, stride=2, name="conv1")
     tensor = layers.ReLU(name="relu")(batch_norm("bn1")(tensor))
-    tensor = layers.ZeroPadding2D(1, name="maxpool_pad")(tensor)  # after ReLU zeros do as PyTorch's -inf
+    tensor = layers.ZeroPadding2D(1, name="maxpool_pad")(tensor)  # after ReLU, zeros act like PyTorch's -inf
     tensor = layers.MaxPooling2D(3, strides=2, name="maxpool")(tensor)
     for stage, filters in enumerate((64, 128, 256, 512), start=1):
         for block in range(2):
@@ -69,7 +69,7 @@ def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np
 
     Args:
         path: a `.safetensors` file of timm or torchvision.
-        network: what `resnet18` built.
+        network: the result of `resnet18`.
 
     Returns:
         The arrays in the order of the network's weights.
@@ -111,7 +111,7 @@ def _as_keras(array: np.ndarray) -> np.ndarray:
 
 
 def download(repository: str) -> Path:
-    """Download the weights file of a repository of the Hugging Face hub, or find it in the hub's cache.
+    """Return the weights file of a repository of the Hugging Face hub, downloaded or from the hub's cache.
 
     Raises:
         Exception: whatever `huggingface_hub` raises, or ImportError if it is not installed.

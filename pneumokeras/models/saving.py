@@ -1,4 +1,4 @@
-"""A model and its description, in memory and as a `.keras` file that plain Keras loads.
+"""Save and load a model with its description, in a `.keras` file that plain Keras loads.
 
 The description is kept in the model itself, as the end of its input layer's name. Nothing else that can hold
 text survives saving, loading with plain Keras, cloning, and a new `keras.Model` of a model's tensors.
@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 import keras
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import ModelError, first_line
 from pneumokeras.core.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _noticed: WeakSet[keras.Model] = WeakSet()
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What must be known of a model to feed it and to read its output.
+    """What must be known about a model to feed it and to read its output.
 
     Attributes:
         classes: names of class 0 and class 1; the model's output is P(class 1).
@@ -47,7 +47,7 @@ class ModelDescription:
         frozen_dropout: rates of the dropout layers inside the frozen backbone, by layer name. The layers are
             built with rate 0 and get these rates when they are trained.
         operating_points: the points of threshold.json, by name.
-        known: false if the model carries no description; then all of this is defaults and its input's size.
+        known: false if the model carries no description; the rest is then defaults and the input's size.
     """
 
     classes: tuple[str, str] = ("NORMAL", "PNEUMONIA")
@@ -62,12 +62,12 @@ class ModelDescription:
 
     @property
     def began_random(self) -> bool:
-        """Return whether the backbone's weights began as random ones, also if they come from a file."""
+        """Whether the backbone's weights began as random ones, even if they come from a file."""
         return self.weights.startswith("random") or "which began as random" in self.weights
 
     @property
     def notice(self) -> str:
-        """Return what a user must know before using this description; empty if the model carried it."""
+        """A warning for users of this description; empty if the model carried it."""
         if self.known:
             return ""
         height, width = self.image_size
@@ -90,7 +90,7 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelDescription:
-        """Read what `json` wrote; members that only later versions have are ignored."""
+        """Read what `json` wrote, ignoring members that only later versions have."""
         named = {**value, "architecture": value.get("backbone", "unknown")}
         members = {each.name: named[each.name] for each in fields(cls) if each.name in named}
         for pair in ("classes", "image_size"):
@@ -124,7 +124,7 @@ def set_description(model: keras.Model, **changes: Any) -> ModelDescription:
 
     Args:
         model: a functional or Sequential model.
-        **changes: attributes of `ModelDescription`, JSON values. What is not named stays as it is.
+        **changes: attributes of `ModelDescription`; the others stay as they are.
 
     Raises:
         ModelError: if the model has no single input layer to carry a description.
@@ -143,7 +143,7 @@ def set_description(model: keras.Model, **changes: Any) -> ModelDescription:
 
 
 def _defaults(model: keras.Model) -> ModelDescription:
-    """Return what the shape of a model's input tells of it."""
+    """Return the description of a model that carries none: defaults, and the size of its input."""
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]:
         return ModelDescription(image_size=(shape[1], shape[2]), known=False)
@@ -169,7 +169,7 @@ def _carried(model: keras.Model) -> ModelDescription | None:
 
 
 def _encoded(description: ModelDescription) -> str:
-    """Return a description in letters and digits: other characters cannot be exported as an input's name."""
+    """Return a description in letters and digits, since a SavedModel accepts no others in an input's name."""
     members = description.json()
     del members["version"]
     packed = zlib.compress(json.dumps(members, separators=(",", ":")).encode(), 9)
@@ -234,8 +234,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         if text is not None:  # in files of any version; the graphs of 0.1 carry no description
             set_description(model, **vars(ModelDescription.from_json(json.loads(text))))
     except Exception as error:  # Keras raises many kinds of exceptions on a damaged archive
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
-            f"Cannot load {path}: {reason}. Expected a .keras file saved by Keras 3.", path=path
+            f"Cannot load {path}: {first_line(error)}. Expected a .keras file saved by Keras 3.", path=path
         ) from error
     return model

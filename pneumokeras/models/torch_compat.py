@@ -1,4 +1,4 @@
-"""Layers with PyTorch's constants and initial weights, for networks that were published in PyTorch."""
+"""Make layers with PyTorch's constants and initial weights, for networks published in PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights of backbones: ImageNet's, those of a file, or random ones."""
+"""Load the weights of backbones: ImageNet's, those of a file, or random ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import ModelError, first_line
 from pneumokeras.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from pneumokeras.models.resnet18 import download, read_safetensors
 from pneumokeras.models.saving import description_of, load_model
@@ -23,13 +23,13 @@ def load_weights(
     """Return the weights of a backbone in the order of its layers, and where they come from.
 
     Args:
-        network: what `bare_network` built, without weights.
+        network: the result of `bare_network`, without weights.
         backbone: its entry in the table.
         weights: `"imagenet"`, `"none"`, or a file: a Keras-applications no-top `.h5`, for ResNet-18 timm's
             or torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone.
 
     Returns:
-        The arrays, and their origin as the model's description and the report state it.
+        The arrays, and their origin as the model's description and the report show it.
 
     Raises:
         ModelError: if the download fails, or the file is missing or holds another network's weights.
@@ -113,7 +113,7 @@ def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarr
         reason = str(error) if isinstance(error, ImportError) else "is this machine offline?"
         raise ModelError(
             f"Cannot download the ImageNet weights of {backbone.builder} ({reason}). "
-            f'Bring them with `weights="FILE"` ({backbone.published_as}), or use random ones with '
+            f'Pass a file with `weights="FILE"` ({backbone.published_as}), or use random weights with '
             '`weights="none"`.',
             parameter="weights",
         ) from error
@@ -124,9 +124,8 @@ def _published_weights(path: Path, network: keras.Model, backbone: Backbone) -> 
     try:
         return read(path, network)
     except Exception as error:  # h5py, Keras and safetensors raise many kinds of exceptions
-        reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{path} does not hold the weights of {network.name} without its top ({reason}). "
+            f"{path} does not hold the weights of {network.name} without its top ({first_line(error)}). "
             f"Expected {backbone.published_as}.",
             path=path,
             parameter="weights",
@@ -145,7 +144,7 @@ def _weights_of_keras_file(
     """Return the backbone's weights from a saved model, and their origin."""
     if not zipfile.is_zipfile(path):
         raise ModelError(
-            f"{path} is no .keras archive. Expected weights in a model saved by pneumokeras.",
+            f"{path} is no .keras archive. Expected a model saved by pneumokeras.",
             path=path,
             parameter="weights",
         )

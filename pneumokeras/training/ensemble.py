@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv
-from pneumokeras.data.dataset import RadiographSet, Skipped, union
+from pneumokeras.data.dataset import BadFile, RadiographSet, union
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import TemperatureScaling, roc_auc
@@ -225,5 +225,5 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
         test=together("test"),
         source=data[0]["path"],
         notices=tuple(dict.fromkeys(notice for of_run in data for notice in of_run["notices"])),
-        skipped=tuple(dict.fromkeys(Skipped(**bad) for of_run in data for bad in of_run["skipped"])),
+        skipped=tuple(dict.fromkeys(BadFile(**bad) for of_run in data for bad in of_run["skipped"])),
     )

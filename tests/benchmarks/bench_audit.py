@@ -14,7 +14,7 @@ import pytest
 
 from pneumokeras.data.audit import audit
 from pneumokeras.data.dataset import CLASS_NAMES
-from pneumokeras.data.duplicates import THUMBNAIL_SIDE, close_pairs, link_copies
+from pneumokeras.data.duplicates import THUMBNAIL_SIDE, close_pairs, link_duplicates
 
 IMAGES, SIZE = 5_500, 224
 COUNTS = (12_500, 25_000, 50_000, 100_000)
@@ -100,7 +100,7 @@ def test_a_hundred_thousand_pictures_alike_are_searched_in_a_minute():
     """Hashing, search and confirmation, on hashes that crowd as those of chests do."""
     pictures = drawn_thumbnails(COUNTS[-1])
     before = memory_peak()
-    seconds = [seconds_taken(lambda count=count: link_copies(pictures[:count])) for count in COUNTS]
+    seconds = [seconds_taken(lambda count=count: link_duplicates(pictures[:count])) for count in COUNTS]
     print_growth("near-duplicates among pictures alike", seconds)
     print(f"  {memory_peak() - before:.0f} MB above the pictures")
     assert seconds[-1] < MOST_SECONDS

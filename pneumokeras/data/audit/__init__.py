@@ -1,4 +1,4 @@
-"""Look for what would make a model's metrics wrong, before training."""
+"""Look for anything that would make a model's metrics wrong, before training."""
 
 from pneumokeras.data.audit.audit_data import audit
 from pneumokeras.data.audit.results import Audit

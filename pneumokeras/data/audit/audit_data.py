@@ -44,7 +44,7 @@ def audit(
     source: str = "",
     seed: int = 0,
 ) -> Audit:
-    """Look for what would make a model's metrics wrong, before training.
+    """Look for anything that would make a model's metrics wrong, before training.
 
     Each file is decoded once. Unreadable files are findings, not errors.
 
@@ -70,7 +70,7 @@ def audit(
         ()
     """
     if isinstance(data, Splits):
-        source, found = data.source, dict(zip(SPLITS, data, strict=True))
+        source, found = data.source, data.by_name()
     elif isinstance(data, RadiographSet):
         found = {data.split: data}
     else:

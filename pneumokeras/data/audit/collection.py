@@ -1,4 +1,4 @@
-"""The radiographs of all audited splits in one row."""
+"""The radiographs of all audited splits as one sequence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pneumokeras.data.dataset import RadiographSet
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """The radiographs of all splits in one row.
+    """The radiographs of all splits as one sequence.
 
     Attributes:
         sets: the sets by split.
@@ -37,7 +37,7 @@ class Collection:
 
     @classmethod
     def of(cls, sets: Mapping[str, RadiographSet], *, source: str) -> Collection:
-        """Put labeled sets one after the other.
+        """Join labeled sets.
 
         Args:
             sets: at least one set, by split.
@@ -70,7 +70,7 @@ class Collection:
 
 
 def _shown_names(names: Iterable[str], splits: Iterable[str], source: str) -> list[str]:
-    """Return a different name for each radiograph: arrays of two splits may have the same one."""
+    """Return a different name for each radiograph; arrays of two splits may share theirs."""
     shown = [_relative_name(name, source) for name in names]
     occurrences = Counter(shown)
     return [

@@ -1,4 +1,4 @@
-"""What an audit reports: from measurements to sentences, each with its severity."""
+"""Turn what an audit measured into findings: sentences with a severity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from pneumokeras.data.audit.types import (
-    BadFile,
     DuplicateGroup,
     Finding,
     Outlier,
@@ -16,7 +15,7 @@ from pneumokeras.data.audit.types import (
     Shift,
     Shortcut,
 )
-from pneumokeras.data.dataset import WHOLE
+from pneumokeras.data.dataset import WHOLE, BadFile
 from pneumokeras.data.from_path import is_too_small
 
 REPORTED_AUC, SERIOUS_AUC = 0.7, 0.98
@@ -42,26 +41,27 @@ def file_findings(
     formats: Mapping[str, int],
     outliers: Sequence[Outlier],
 ) -> Iterator[Finding]:
-    """Yield what is wrong or unusual in single files."""
+    """Yield findings on single files."""
     if bad_files:
         problems = Counter(file.problem for file in bad_files)
         kinds = ", ".join(f"{number} {problem}" for problem, number in problems.items())
         text = f"{_count(len(bad_files), 'file')} cannot be used ({kinds}), such as {bad_files[0].name}."
         yield Finding("serious", "bad-files", text)
     if misnamed:
-        what = f"{_have(len(misnamed), 'file')} another format than the ending says"
+        what = f"{_have(len(misnamed), 'file')} the ending of another format"
         yield Finding("worth knowing", "misnamed", f"{what}, such as {misnamed[0]}.")
     if len(formats) > 1:
         kinds = ", ".join(f"{number:,} {name}" for name, number in formats.items())
         yield Finding("worth knowing", "formats", f"The files are of several kinds: {kinds}.")
     if outliers:
         first = outliers[0]
-        what = f"{_count(len(outliers), 'radiograph')} unlike the others in exposure or shape"
-        yield Finding("worth knowing", "outliers", f"{what}, such as {first.name} ({first.reason}).")
+        what = f"{_count(len(outliers), 'radiograph')} {_are(len(outliers))} unlike the others"
+        text = f"{what} in exposure or shape, such as {first.name} ({first.reason})."
+        yield Finding("worth knowing", "outliers", text)
 
 
 def count_findings(counts: Counts, class_names: tuple[str, str]) -> Iterator[Finding]:
-    """Yield what is wrong with the numbers of radiographs."""
+    """Yield findings on the numbers of radiographs."""
     for split, classes in counts.items():
         for name in (name for name, count in classes.items() if not count):
             yield Finding("serious", "missing-class", f"{_subject(split)} has no {name} radiographs.")
@@ -85,11 +85,11 @@ def count_findings(counts: Counts, class_names: tuple[str, str]) -> Iterator[Fin
 def duplicate_findings(
     duplicates: Sequence[DuplicateGroup], *, splits: Sequence[str], class_names: tuple[str, str]
 ) -> Iterator[Finding]:
-    """Yield which copies contradict each other, leak from one split into another, or count twice."""
+    """Yield duplicates that contradict each other, leak from one split into another, or count twice."""
     conflicts = [group for group in duplicates if group.conflicts]
     if conflicts:
         example = _pair(conflicts[0], conflicts[0].classes, *class_names)
-        text = f"{_have(len(conflicts), 'radiograph')} copies under both classes, such as {example}."
+        text = f"{_have(len(conflicts), 'radiograph')} duplicates under both classes, such as {example}."
         yield Finding("serious", "label-conflict", text)
     for kind, meaning in _MEANINGS.items():
         groups = [group for group in duplicates if group.kind == kind]
@@ -103,7 +103,7 @@ def duplicate_findings(
                 yield Finding("serious", "duplicates-across-splits", text)
         repeated = [group for group in groups if len(set(group.splits)) < len(group.splits)]
         if repeated:
-            what = f"{_have(len(repeated), 'radiograph')} copies in the same split ({meaning})"
+            what = f"{_have(len(repeated), 'radiograph')} duplicates in the same split ({meaning})"
             (split, _), *_ = Counter(repeated[0].splits).most_common(1)
             text = f"{what}, such as {_pair(repeated[0], repeated[0].splits, split, split)}."
             yield Finding("worth knowing", "duplicates-within-split", text)
@@ -112,14 +112,14 @@ def duplicate_findings(
 def patient_findings(
     shared_patients: Sequence[SharedPatient], *, patients: Mapping[str, int | None], counts: Counts
 ) -> Iterator[Finding]:
-    """Yield which splits have too few patients, and which share some."""
+    """Yield splits that have too few patients, and pairs of splits that share some."""
     for split, number in patients.items():
         radiographs = sum(counts[split].values())
         if number is not None and number < min(MIN_PATIENTS, radiographs):
             of_split = "" if split == WHOLE else f" of {split}"
             text = (
                 f"All {radiographs:,} radiographs{of_split} are of {_count(number, 'patient')}: "
-                "too few to split, or to judge a model by."
+                "too few to split, or to evaluate a model on."
             )
             yield Finding("serious", "few-patients", text)
     for first, second in combinations(counts, 2):
@@ -129,23 +129,23 @@ def patient_findings(
             if found:
                 who = f"{_count(len(found), 'patient')} {_are(len(found))}"
                 text = f"{who} in both {first} and {second}, such as {found[0].patient}"
-                text = f"Suspected: {text} (as far as file names tell)." if suspected else f"{text}."
+                text = f"Suspected: {text} (known from file names only)." if suspected else f"{text}."
                 yield Finding("serious", "patients-across-splits", text)
 
 
 def separation_findings(shortcut: Shortcut | None, shifts: Sequence[Shift]) -> Iterator[Finding]:
-    """Yield which classifiers do well although they should have no information."""
+    """Yield classifiers that do well although they should have no information."""
     if shortcut and shortcut.auc >= max(REPORTED_AUC, shortcut.chance):
         text = (
-            f"Size, brightness and border statistics alone tell the classes apart with an AUC of "
-            f"{shortcut.auc:.2f}: the yardstick that any network must clearly beat."
+            "Size, brightness and border statistics alone separate the classes with an AUC of "
+            f"{shortcut.auc:.2f}: any network must clearly beat this."
         )
         yield Finding(_severity(shortcut.auc), "shortcut", text)
     for shift in shifts:
         if shift.auc >= max(REPORTED_AUC, shift.chance):
             text = (
-                f"{shift.class_name} radiographs of test are told from those of train with an AUC of "
-                f"{shift.auc:.2f}: figures on val will look better than those on test."
+                f"A linear classifier separates {shift.class_name} radiographs of test from those of train "
+                f"with an AUC of {shift.auc:.2f}: metrics on val will look better than those on test."
             )
             yield Finding(_severity(shift.auc), "shift", text)
 

@@ -1,4 +1,4 @@
-"""Decode each file once and measure all that the audit needs of it."""
+"""Decode each file once and measure everything that the audit needs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.audit.collection import Collection
-from pneumokeras.data.audit.types import BadFile
-from pneumokeras.data.dataset import in_threads
+from pneumokeras.data.dataset import BadFile, in_threads
 from pneumokeras.data.duplicates import THUMBNAIL_SIDE, pixel_digest, thumbnail_of
 from pneumokeras.data.images.formats import FileFormat, format_of
 from pneumokeras.data.images.image import decode_radiograph, read_content
 
 BORDER_SHARE = 1 / 16
-BLACK, WHITE = 8, 248  # gray levels below which a pixel counts as black, and from which as white
+BLACK, WHITE = 8, 248  # a pixel counts as black below the first gray level, and as white from the second on
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _BORDERS = ("top", "bottom", "left", "right")
 
@@ -100,9 +99,10 @@ def measure(collection: Collection) -> Measurements:
 
 def _measure_one(collection: Collection, index: int) -> _Measured | BadFile:
     radiographs, row = collection.origins[index]
+    name = collection.shown_names[index]
 
     def bad(problem: str, reason: str) -> BadFile:
-        return BadFile(collection.shown_names[index], collection.splits[index], problem, reason)
+        return BadFile(name=name, split=collection.splits[index], problem=problem, reason=reason)
 
     file_format, misnamed = FileFormat("array", "gray"), False
     if isinstance(radiographs.images, np.ndarray):
@@ -116,9 +116,9 @@ def _measure_one(collection: Collection, index: int) -> _Measured | BadFile:
         file_format = format_of(content.tobytes())
         misnamed = not file_format.fits(path.suffix.lower())
         if not file_format.complete:
-            return bad("truncated", "Its end mark is missing: the file was cut, or not copied whole.")
+            return bad("truncated", f"{name} has no end mark: the file was cut, or not copied whole.")
         try:
-            pixels = decode_radiograph(content, "It")
+            pixels = decode_radiograph(content, name)
         except DataError as error:
             return bad("undecodable" if content.size else "empty", str(error))
     return _Measured(

@@ -1,4 +1,4 @@
-"""An audit as a page: one HTML file with its style and pictures inside, without network or scripts."""
+"""Render an audit as one HTML file with its style and pictures inside, without network or scripts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ LISTED = 200
 
 
 def render_page(audit: Mapping[str, Any]) -> str:
-    """Return the whole page as HTML.
-
-    Args:
-        audit: the attributes of an `Audit` and its findings, by name.
-    """
+    """Return the whole page as HTML; `audit` holds the attributes of an `Audit` and its findings by name."""
     pictures = {name: data_uri("image/jpeg", picture) for name, picture in audit["pictures"].items()}
     template = _templates().get_template("audit.html.jinja")
     return template.render(
@@ -31,7 +27,7 @@ def render_page(audit: Mapping[str, Any]) -> str:
 
 
 def render_summary(audit: Mapping[str, Any]) -> str:
-    """Return findings and counts as a piece of HTML for a notebook; the argument is as for `render_page`."""
+    """Return findings and counts as HTML for a notebook; `audit` is as for `render_page`."""
     return _templates().get_template("summary.html.jinja").render(audit=audit)
 
 

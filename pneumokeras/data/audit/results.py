@@ -17,7 +17,6 @@ from pneumokeras.data.audit.findings import (
 )
 from pneumokeras.data.audit.page import render_page, render_summary
 from pneumokeras.data.audit.types import (
-    BadFile,
     DuplicateGroup,
     Finding,
     Outlier,
@@ -26,6 +25,7 @@ from pneumokeras.data.audit.types import (
     Shift,
     Shortcut,
 )
+from pneumokeras.data.dataset import BadFile
 
 SCHEMA = 1
 
@@ -47,7 +47,7 @@ class Audit:
         brightness: mean gray levels, 0 to 255, by split and class.
         bad_files: files that cannot be trained on.
         outliers: radiographs unlike the others in exposure or shape.
-        duplicates: copies of one film: label conflicts first, then copies across splits.
+        duplicates: groups of duplicates: label conflicts first, then those across splits.
         shared_patients: patients in more than one split.
         shortcut: `None` if there are too few radiographs or patients to measure it.
         shifts: between train and test, one per class; empty if there are too few to measure it.
@@ -130,5 +130,5 @@ class Audit:
         return render_summary(self._parts())
 
     def _parts(self) -> dict[str, Any]:
-        """Return the attributes and what follows from them by name, for the page."""
+        """Return the attributes, findings and count of radiographs by name, for the page."""
         return {name: getattr(self, name) for name in (*self.__dataclass_fields__, "findings", "radiographs")}

@@ -1,4 +1,4 @@
-"""How well a linear classifier predicts what it should not, such as the split from the pixels."""
+"""Measure how well a linear classifier predicts what it should not, such as the split from the pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit finds, as plain values."""
+"""The plain values that an audit consists of."""
 
 from __future__ import annotations
 
@@ -34,29 +34,12 @@ class Range:
 
 
 @dataclass(frozen=True)
-class BadFile:
-    """A file that cannot be trained on.
-
-    Attributes:
-        name: its path relative to the source.
-        split: the split it belongs to.
-        problem: `unreadable`, `empty`, `truncated` or `undecodable`.
-        reason: one or two sentences.
-    """
-
-    name: str
-    split: str
-    problem: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class DuplicateGroup:
-    """Radiographs that are copies of one film.
+    """A group of duplicates.
 
     Attributes:
-        kind: `exact` if all pixels are equal; `near` if the images differ but show the same film, then each
-            set of exact copies is represented by one radiograph.
+        kind: `exact` if all pixels are equal; `near` if they differ, then exact duplicates are represented by
+            one radiograph.
         names: the radiographs, two or more.
         splits: the split of each.
         classes: the class of each.
@@ -69,12 +52,12 @@ class DuplicateGroup:
 
     @property
     def crosses_splits(self) -> bool:
-        """Whether the copies are in more than one split."""
+        """Whether the duplicates are in more than one split."""
         return len(set(self.splits)) > 1
 
     @property
     def conflicts(self) -> bool:
-        """Whether the copies have different labels."""
+        """Whether the duplicates have different labels."""
         return len(set(self.classes)) > 1
 
 
@@ -83,7 +66,7 @@ class SharedPatient:
     """A patient with radiographs in more than one split.
 
     Attributes:
-        patient: as the manifest, the DICOM headers (hashed) or the file names identify the patient.
+        patient: the name from the manifest, the DICOM header (hashed) or the file name.
         images: number of the patient's radiographs by split.
         suspected: whether the patient is known only from file names, which can mislead.
     """
@@ -136,7 +119,7 @@ class Shift:
         images: number of radiographs by split.
         auc: cross-validated AUC of a logistic regression; 0.5 is chance.
         chance: the AUC that 39 of 40 classifiers without any information stay below.
-        examples: names of radiographs, by what they are examples of.
+        examples: names of radiographs, by what they show, such as `train, most like test`.
     """
 
     class_name: str

@@ -1,1 +1,1 @@
-"""One image file: its header, its pixels, its format, and whose radiograph it is."""
+"""Read one image file: header, pixels, format, patient."""

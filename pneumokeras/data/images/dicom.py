@@ -1,6 +1,6 @@
 """Read DICOM files: gray levels as their window shows them, and a pseudonym of the patient.
 
-Needs pydicom, the extra `pneumokeras[dicom]`, which is imported when the first DICOM file is met.
+This needs pydicom, from the extra `pneumokeras[dicom]`; it is imported when the first DICOM file is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.data.images.headers import is_dicom, require_size, undecodable
+from pneumokeras.data.images.headers import Refused, is_dicom, require_size, undecodable
 
 SUFFIXES = (".dcm", ".dicom")
 """File endings of DICOM files, in lower case."""
@@ -45,7 +45,7 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
     where high values are dark, is inverted. Color becomes luminance.
 
     Args:
-        content: `(n,)` array of `uint8`, all of the file.
+        content: `(n,)` array of `uint8`, the whole file.
         name: the file's name in messages.
 
     Returns:
@@ -53,11 +53,11 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
 
     Raises:
         DataError: if pydicom is missing, the file holds several frames or no image, or the image cannot be
-            decoded or claims too many pixels. The message quotes nothing from the header but kinds and sizes.
+            decoded or claims too many pixels. The message quotes only kinds and sizes from the header.
     """
     pydicom = _import_pydicom(name)
     if _DEFLATED in content[:4096].tobytes():  # inflating it would take up to a thousand times its size
-        raise undecodable(name, "it is a deflated DICOM file, to be stored undeflated")
+        raise undecodable(name, "it is a deflated DICOM file; store it without deflation")
     try:
         with _SILENCE.around_pydicom():
             dataset = pydicom.dcmread(BytesIO(content.tobytes()))
@@ -67,7 +67,7 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
             return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
     except DataError:
         raise
-    except _Refused as error:
+    except Refused as error:
         raise undecodable(name, str(error)) from error
     except Exception as error:  # damaged files make pydicom and its plugins raise nearly anything
         raise undecodable(
@@ -103,7 +103,7 @@ def patient_of(path: Path) -> str | None:
         with _SILENCE.around_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
             issuer, patient = (str(header.get(name) or "").strip() for name in reversed(wanted))
-    except Exception:  # see decode; the file will be refused there
+    except Exception:  # as in decode, which will refuse the file
         return None
     if not patient:
         return None
@@ -118,12 +118,8 @@ def _start_of(path: Path) -> bytes:
         return file.read(4096)
 
 
-class _Refused(Exception):
-    """A data set is refused, for the reason in the message; `decode` adds the file's name."""
-
-
 class _Silence:
-    """Silences pydicom's warnings and log, beside which our own error is enough, while any thread reads.
+    """Silences pydicom's warnings and log while any thread reads; our own error says enough.
 
     Both are settings of the whole process: the first thread to enter turns them off, the last to leave
     restores them.
@@ -172,7 +168,7 @@ def _import_pydicom(name: str | PathLike[str]) -> ModuleType:
 def _require_one_frame(dataset: Any) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise _Refused(f"it holds {frames} frames, of which one has to be chosen and stored")
+        raise Refused(f"it holds {frames} frames, of which one has to be chosen and stored")
 
 
 def _require_decoder(dataset: Any) -> None:
@@ -180,7 +176,7 @@ def _require_decoder(dataset: Any) -> None:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not get_decoder(syntax).is_available:
-        raise _Refused(
+        raise Refused(
             f"it is compressed as {syntax.name}, for which pydicom has no plugin here "
             "(pip install 'pylibjpeg[all]' brings some)"
         )
@@ -191,7 +187,7 @@ def _luminance(dataset: Any) -> np.ndarray:
 
     colors = pixel_array(dataset)
     if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
-        raise _Refused("its colors are not eight bits of RGB or YBR")
+        raise Refused("its colors are not eight bits of RGB or YBR")
     return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
@@ -199,7 +195,7 @@ def _as_shown(dataset: Any) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, pixel_array
 
     if dataset.PhotometricInterpretation not in _GRAY:
-        raise _Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
+        raise Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
     with np.errstate(all="ignore"):  # what overflows is refused below
         values = np.asarray(apply_modality_lut(pixel_array(dataset), dataset), dtype=np.float64)
         if dataset.get("VOILUTSequence"):
@@ -209,7 +205,7 @@ def _as_shown(dataset: Any) -> np.ndarray:
         else:
             shown = (values - values.min()) / max(np.ptp(values), np.finfo(float).tiny)
     if not np.isfinite(shown).all():
-        raise _Refused("its rescaling or window gives no numbers")
+        raise Refused("its rescaling or window gives no numbers")
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
     return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
@@ -220,7 +216,7 @@ def _by_window(values: np.ndarray, dataset: Any) -> np.ndarray:
     center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
     function = dataset.get("VOILUTFunction") or "LINEAR"
     if width < 1 if function == "LINEAR" else width <= 0:
-        raise _Refused(f"its window has the width {width:g}")
+        raise Refused(f"its window has the width {width:g}")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(-4 * (values - center) / width))
     if function == "LINEAR_EXACT":

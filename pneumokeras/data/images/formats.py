@@ -17,7 +17,7 @@ _SUFFIXES = {
     "JPEG": (".jpeg", ".jpg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
-    "DICOM": ("", *dicom.SUFFIXES),  # archives leave the ending out
+    "DICOM": ("", *dicom.SUFFIXES),  # archives omit the ending
     "TIFF": (".tif", ".tiff"),
 }
 
@@ -50,7 +50,7 @@ def format_of(content: bytes) -> FileFormat:
     """Return the format of a file.
 
     Args:
-        content: all of the file's bytes. Nothing is raised, whatever they are.
+        content: the whole file. No content raises an error.
     """
     kind = kind_of(content)
     if kind == "JPEG":

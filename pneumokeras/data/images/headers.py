@@ -18,7 +18,7 @@ EXPECTED = (
     "Expected a JPEG, PNG, TIFF, BMP or DICOM image; "
     "replace it, or leave such files out with `skip_bad=True`."
 )
-"""What to do about a bad file, for the end of messages."""
+"""What to do about a bad file; the advice of these errors."""
 
 MAX_PIXELS = 2**26
 """Maximum size of a radiograph, 67 million pixels; the largest detectors have about 30."""
@@ -45,8 +45,8 @@ _TIFF_TAGS = {
 _TIFF_TYPES = {3: "H", 4: "I"}
 
 
-class _Refused(Exception):
-    """A header is refused, for the reason in the message; the caller adds the file's name."""
+class Refused(Exception):
+    """A file is refused for the reason in the message, to which the caller adds the file's name."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Header:
 
     Attributes:
         kind: `"JPEG"`, `"PNG"`, `"BMP"`, `"TIFF"` or `"DICOM"`.
-        height: in pixels, as stored (an orientation is not applied); 0 for DICOM, where it is an element.
+        height: in pixels, as stored, before any orientation is applied; 0 for DICOM, whose decoder checks it.
         width: likewise.
     """
 
@@ -65,21 +65,20 @@ class Header:
 
 
 def undecodable(name: str | PathLike[str], reason: str = "") -> DataError:
-    """Return the error for a file that cannot be decoded, with a whole sentence and an advice.
+    """Return the error for a file that cannot be decoded.
 
     Args:
-        name: the file's name.
-        reason: completes "because ..." without its first word, such as "its end is missing".
+        name: the file's name in the message.
+        reason: a clause such as "its end is missing".
     """
-    because = f": {reason}" if reason else ""
-    return DataError(f"{name} cannot be decoded{because}.", EXPECTED, path=name)
+    return DataError(f"{name} cannot be decoded{reason and f': {reason}'}.", EXPECTED, path=name)
 
 
 def read_header(content: memoryview, name: str | PathLike[str]) -> Header:
     """Return the kind of image that a file holds, by its content, and the size that it claims.
 
     Args:
-        content: all of the file's bytes.
+        content: the whole file.
         name: the file's name in messages.
 
     Raises:
@@ -93,7 +92,7 @@ def read_header(content: memoryview, name: str | PathLike[str]) -> Header:
         return Header(kind)
     try:
         height, width = _SIZES[kind](content)
-    except _Refused as error:
+    except Refused as error:
         raise undecodable(name, str(error)) from None
     except (struct.error, LookupError):
         raise undecodable(name, f"its {kind} header is damaged") from None
@@ -121,17 +120,17 @@ def require_size(height: int, width: int, name: str | PathLike[str]) -> None:
         DataError: if the size is out of range.
     """
     if not 0 < height * width <= MAX_PIXELS:
-        raise undecodable(name, f"it claims {width} x {height} pixels, of {MAX_PIXELS} at most")
+        raise undecodable(name, f"it claims {width} x {height} pixels; at most {MAX_PIXELS} are read")
 
 
 def jpeg_segments(content: bytes | memoryview) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each segment of a JPEG and the place after it, to the first scan or the end mark.
+    """Yield each segment's marker in a JPEG and the place after it, up to the first scan or the end mark.
 
-    Thumbnails, which cameras and viewers put into the first segments, are skipped with these. The iteration
-    stops where a marker is missing.
+    The first segments are skipped with the thumbnails that cameras and viewers put there. The iteration stops
+    where a marker is missing.
 
     Raises:
-        IndexError: if the file ends before, or `struct.error`.
+        IndexError: or `struct.error`, if the file ends too early.
     """
     place = 2
     for _ in range(_MAX_SEGMENTS):
@@ -150,14 +149,14 @@ def _jpeg_size(content: memoryview) -> tuple[int, int]:
     for marker, place in jpeg_segments(content):
         if marker in JPEG_FRAMES:
             if marker == _JPEG_PROGRESSIVE_FRAME and bytes(content).count(JPEG_SCAN) > _MAX_SCANS:
-                raise _Refused(f"it has more than {_MAX_SCANS} scans")
+                raise Refused(f"it has more than {_MAX_SCANS} scans")
             height, width = struct.unpack_from(">HH", content, place + 3)
             return height, width
     raise LookupError("no frame")
 
 
 def _png_size(content: memoryview) -> tuple[int, int]:
-    """Return the size after a look at all chunks, since the decoder allocates what each claims to hold."""
+    """Return the size after checking all chunks, since the decoder allocates what each claims to hold."""
     place = 8
     for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", content, place)
@@ -165,7 +164,7 @@ def _png_size(content: memoryview) -> tuple[int, int]:
         if kind == b"IEND" or place > len(content):
             break
     if kind != b"IEND" or place > len(content):
-        raise _Refused("the PNG data ends early")
+        raise Refused("the PNG data ends early")
     width, height = struct.unpack_from(">II", content, 16)
     return height, width
 
@@ -187,7 +186,7 @@ def _tiff_size(content: memoryview) -> tuple[int, int]:
         if tag in _TIFF_TAGS:
             (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + _TIFF_TYPES[kind], content, place + 8)
     if found["photometric"] == 0 and found["samples"] == 1 and found["bits"] > 8:
-        raise _Refused("white is zero in it, which OpenCV heeds for 8 bits only")
+        raise Refused("its white is zero, which OpenCV heeds for 8 bits only")
     return max(found["height"], found["tile height"]), max(found["width"], found["tile width"])
 
 

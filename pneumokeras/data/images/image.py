@@ -14,7 +14,7 @@ from pneumokeras.data.images import dicom
 from pneumokeras.data.images.headers import EXPECTED, JPEG_END, Header, read_header, undecodable
 
 SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""File endings that folders are searched for, in lower case. The content decides what a file is."""
+"""File endings that folders are searched for, in lower case. A file's content decides what it is."""
 
 MAX_BYTES = 2**29
 """Maximum size of a radiograph's file."""
@@ -65,7 +65,7 @@ def read_content(path: str | PathLike[str]) -> np.ndarray:
             raise DataError(f"{path} is not a file.", EXPECTED, path=path)
         if status.st_size > MAX_BYTES:
             raise DataError(
-                f"{path} has {status.st_size} bytes, of {MAX_BYTES} at most.", EXPECTED, path=path
+                f"{path} has {status.st_size} bytes; at most {MAX_BYTES} are read.", EXPECTED, path=path
             )
         return np.fromfile(path, dtype=np.uint8)
     except DataError:
@@ -87,7 +87,7 @@ def decode_radiograph(
     """Turn the bytes of an image file into gray levels.
 
     Args:
-        content: `(n,)` array of `uint8`, all of the file.
+        content: `(n,)` array of `uint8`, the whole file.
         name: the file's name in messages.
         image_size: as for `read_radiograph`.
         pad: as for `read_radiograph`.

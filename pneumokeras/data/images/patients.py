@@ -17,7 +17,7 @@ PATIENT_PATTERN = (
 """Patient or series in the file names of the Kaggle set "chest-xray-pneumonia" and of its publisher's."""
 
 SUBTYPES = ("bacteria", "virus")
-"""Kinds of pneumonia that a word in the file's name gives."""
+"""Kinds of pneumonia, recognized as words of a file's name."""
 
 
 def patients_of(
@@ -34,7 +34,7 @@ def patients_of(
         pattern: regular expression searched in each file's name; its group `patient`, or its first group, is
             the patient. By default the patient in a DICOM header, then `PATIENT_PATTERN`.
         root: folder that radiographs of unknown patients are named from; `None` takes the paths as they are.
-        known: `(n,)` strings, patients that are already known; the files are read only where it is empty.
+        known: `(n,)` strings, the patients that are known; only files with an empty one are read.
 
     Raises:
         SettingsError: if the regular expression is invalid, has no group, or matches no file.
@@ -64,7 +64,7 @@ def patients_of(
 
 
 def subtypes_of(files: Sequence[Path]) -> np.ndarray:
-    """Return the one of `SUBTYPES` that is a word of each file's name: `(n,)` strings, empty if none is."""
+    """Return the subtype that is a word of each file's name: `(n,)` strings, empty if there is none."""
     return np.array([next(iter(_words(file.name, SUBTYPES)), "") for file in files], dtype=object)
 
 
@@ -79,15 +79,15 @@ def label_of(file: Path, classes: tuple[str, str]) -> int:
         named |= {1 for _ in _words(file.name, SUBTYPES)}
     if len(named) != 1:
         raise DataError(
-            f"The name of {file} contains {'both classes' if named else 'no class'}. Expected {classes[0]}, "
-            f"{classes[1]}, {' or '.join(SUBTYPES)} in it, or folders of these classes, or a manifest.",
+            f"The name of {file} contains {'both classes' if named else 'no class'}. Expected one of "
+            f"{classes[0]}, {classes[1]}, {' and '.join(SUBTYPES)} in it, or class folders, or a manifest.",
             path=file,
         )
     return named.pop()
 
 
 def _words(name: str, wanted: Sequence[str]) -> list[str]:
-    """Return those of `wanted` that are in `name` with no letter beside them, in any case."""
+    """Return the `wanted` words that occur in `name` with no letter beside them, in any case."""
     return [
         word for word in wanted if re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", name, re.IGNORECASE)
     ]
@@ -99,7 +99,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise SettingsError(
             f"Expected `patient_pattern` as a regular expression. Received {pattern!r}, which is no regular "
-            f"expression: {error}.",
+            f"expression ({error}).",
             parameter="patient_pattern",
         ) from error
     if not expression.groups:

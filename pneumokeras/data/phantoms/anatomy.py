@@ -19,7 +19,7 @@ Level = TypeVar("Level", float, np.ndarray)
 RIGHT, LEFT = -1, 1  # the patient's sides, as the sign of x
 RIB_PAIRS = 12
 DEPTH = 0.12
-"""From the middle of the chest to its back: how far parts move apart when the patient turns."""
+"""Half the depth of the chest: parts at the front and the back move apart when the patient turns."""
 
 SUBPIXEL_BITS = 4
 
@@ -73,14 +73,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draw a patient of any age and build.
-
-    Args:
-        rng: source of all randomness.
-
-    Returns:
-        The anatomy that all radiographs of this patient share.
-    """
+    """Draw the anatomy of a patient of any age and build, which all radiographs of this patient share."""
     infancy = rng.uniform()
     adult = 1.0 - infancy
     cage = rng.uniform(0.29, 0.37)

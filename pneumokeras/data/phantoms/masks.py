@@ -70,6 +70,6 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
     if mask is None:
         raise DataError(
-            f"There is no mask at {path}. Draw the phantoms again: pneumokeras data phantoms.", path=path
+            f"There is no mask at {path}. Draw the phantoms again with pneumokeras.write_phantoms.", path=path
         )
     return resized_mask(mask, size)

@@ -29,7 +29,7 @@ class Nuisance:
             it, 0 to 1.
         marker: how strongly a side marker, a bright letter on a black plate in an upper corner, is associated
             with the class, 0 to 1. It is on `(1 + marker) / 2` of the PNEUMONIA and `(1 - marker) / 2` of the
-            NORMAL radiographs: 0 tells nothing about the class and 1 everything. `None`: no markers.
+            NORMAL radiographs, so 0 reveals nothing about the class and 1 everything. `None`: no markers.
 
     Raises:
         SettingsError: if a number is out of range.
@@ -94,14 +94,7 @@ class Acquisition:
     marker: str
 
     def apply(self, film: np.ndarray) -> np.ndarray:
-        """Return a film with exposure and marker applied.
-
-        Args:
-            film: `(pixels, pixels)` floats, about 0 (black) to 1 (white).
-
-        Returns:
-            `(pixels, pixels)` floats, 0 to 1.
-        """
+        """Return a film, `(pixels, pixels)` floats from 0 (black) to 1 (white), with exposure and marker."""
         film = np.clip(self.gain * np.clip(film, 0.0, 1.0) ** self.gamma, 0.0, 1.0)
         if self.marker:
             side = round(MARKER_SIDE * len(film))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pneumokeras.core.errors import DataError, OutputError, SettingsError
-from pneumokeras.core.files import write_csv
+from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.files import filling, write_csv
 from pneumokeras.data.dataset import CLASS_NAMES
 from pneumokeras.data.phantoms.anatomy import draw_patient
 from pneumokeras.data.phantoms.dicom import dicom_bytes
@@ -43,7 +42,7 @@ class PhantomSummary:
 
     Attributes:
         folder: the absolute path.
-        counts: number of radiographs by split and class, e.g. `counts["train"]["NORMAL"]`.
+        counts: number of radiographs by split and class, such as `counts["train"]["NORMAL"]`.
         num_patients: number of patients in all splits.
     """
 
@@ -63,9 +62,9 @@ def write_phantoms(
 ) -> PhantomSummary:
     """Write phantoms in the layout and with the file names of the Kaggle chest X-ray set.
 
-    Radiographs are `folder/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg` (or `*.dcm`): about 60 % train, 20 %
-    val and 20 % test, 40 % of them NORMAL. A patient has one to four radiographs, all in one split. Masks of
-    opacities are `folder/masks/{split}/PNEUMONIA/*.png`, named as the radiographs, and masks of the thorax
+    Radiographs are at `folder/{split}/{class}/*.jpeg` (or `*.dcm`): about 60 % train, 20 % val and 20 % test,
+    40 % of them NORMAL. A patient has one to four radiographs, all in one split. Masks of opacities are at
+    `folder/masks/{split}/PNEUMONIA/*.png`, named like the radiographs, and masks of the thorax at
     `folder/thorax/{split}/{class}/*.png`. With a nuisance, `folder/nuisance.csv` lists the rotation, exposure
     and marker of each radiograph.
 
@@ -75,7 +74,7 @@ def write_phantoms(
         seed: the same seed and settings give the same bytes; with another nuisance, the same patients under
             the same names.
         size: width and height in pixels, at least 32.
-        nuisance: how much the radiographs vary in rotation, exposure and marking.
+        nuisance: how much the radiographs vary in rotation, exposure and side marker.
         image_format: `"jpeg"`, or `"dicom"`, which needs pydicom.
 
     Returns:
@@ -83,6 +82,7 @@ def write_phantoms(
 
     Raises:
         DataError: if the folder is not empty.
+        OutputError: if it cannot be written.
         SettingsError: if count or size is too small, the format is unknown, or pydicom is needed and not
             installed.
 
@@ -91,7 +91,6 @@ def write_phantoms(
         >>> summary.counts["test"]
         {'NORMAL': 1, 'PNEUMONIA': 1}
     """
-    folder = Path(folder).resolve()
     check_size(size)
     if image_format not in FORMATS:
         raise SettingsError(
@@ -104,32 +103,14 @@ def write_phantoms(
             f"Received {count}.",
             parameter="count",
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} already holds something. Phantoms are written into a new or empty folder only.",
-            path=folder,
-        )
-    counts = _planned_counts(count)
-    with _scratch_folder_beside(folder) as scratch:
-        staged = Path(scratch) / folder.name
-        staged.mkdir()
+    folder, counts = Path(folder).resolve(), _planned_counts(count)
+    with filling(folder) as staged:
         (staged / README_NAME).write_text(README, encoding="utf-8")
         drawn = _draw_all(counts, rng=np.random.default_rng(seed), size=size, nuisance=nuisance)
         num_patients = _write_all(
             staged, drawn, image_format=image_format, with_nuisance=nuisance != NO_NUISANCE
         )
-        if folder.exists():
-            folder.rmdir()  # fails if the folder is no longer empty
-        staged.rename(folder)
     return PhantomSummary(folder=folder, counts=counts, num_patients=num_patients)
-
-
-def _scratch_folder_beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-")
-    except OSError as error:
-        raise OutputError(error.errno, error.strerror, str(folder)) from error
 
 
 def _planned_counts(count: int) -> dict[str, dict[str, int]]:

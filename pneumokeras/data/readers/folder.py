@@ -20,7 +20,7 @@ class Contents:
 
     Attributes:
         sets: the sets by split; one set under the key `""` if there are no folders of splits.
-        left_out: the number of images beside the folders of splits or classes, which are in no set.
+        left_out: the number of images beside the folders of splits or classes; they are in no set.
     """
 
     sets: dict[str, RadiographSet]
@@ -29,7 +29,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies directly in a folder, without hidden files and folders."""
+    """The direct contents of a folder, without hidden files and folders."""
 
     folder: Path
     subfolders: tuple[Path, ...]
@@ -95,7 +95,7 @@ def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str 
         _refuse_outer_folder(top, classes)
     listings = {split: _Listing.of(folders[split]) for split in SPLITS if split in folders} or {"": top}
     sets = {
-        split: _read_split(listing, split, classes, patient_pattern, root=folder)
+        split: _read_split(listing, split, classes=classes, patient_pattern=patient_pattern, root=folder)
         for split, listing in listings.items()
     }
     places = (top, *listings.values()) if folders else (top,)
@@ -103,7 +103,7 @@ def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str 
 
 
 def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
-    """Refuse a folder around the one that was meant, as unpacking an archive leaves it."""
+    """Refuse the outer folder that unpacking an archive puts around the one that was meant."""
     if top.has_splits_or_classes(classes):
         return
     inner = [child for child in top.subfolders if _Listing.of(child).has_splits_or_classes(classes)]
@@ -116,7 +116,7 @@ def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
 
 
 def _read_split(
-    listing: _Listing, split: str, classes: tuple[str, str], pattern: str | None, *, root: Path
+    listing: _Listing, split: str, *, classes: tuple[str, str], patient_pattern: str | None, root: Path
 ) -> RadiographSet:
     children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
@@ -147,12 +147,12 @@ def _read_split(
         )
     files, labels = zip(*labeled, strict=True)
     return RadiographSet.from_files(
-        files, labels=labels, class_names=classes, patient_pattern=pattern, root=root, split=split
+        files, labels=labels, class_names=classes, patient_pattern=patient_pattern, root=root, split=split
     )
 
 
 def images_under(folder: Path) -> Iterator[Path]:
-    """Yield the image files in a folder and its subfolders, without hidden ones, in no particular order.
+    """Yield the image files in a folder and its subfolders, except hidden ones, in no particular order.
 
     Linked subfolders are followed after the real ones, each folder is visited once, and a link back to a
     folder around it is ignored. A broken link counts as a file, and is an error when it is read.

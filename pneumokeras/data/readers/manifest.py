@@ -20,7 +20,7 @@ from pneumokeras.data.readers.npz import ARRAY_MARK, rows_of_npz
 
 COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
 FOLD = "fold"
-"""A column that a manifest of several folds adds; it is not a property of the radiographs."""
+"""The column that a manifest of several folds adds; it is not a property of the radiographs."""
 
 
 def read_manifest(
@@ -35,8 +35,8 @@ def read_manifest(
         patient_pattern: used where the manifest has no patient.
 
     Returns:
-        The sets by split; one set under the key `""` if there is no split column. A file that is missing
-        is an error only when it is read.
+        The sets by split; one set under the key `""` if there is no split column. A missing image is an error
+        only when it is read.
 
     Raises:
         DataError: if it cannot be read, a column is missing, a label or a split is unknown, or a radiograph
@@ -69,7 +69,9 @@ def read_manifest(
             path=path,
         )
     return {
-        split: _set_from_rows(rows, path.parent, split, classes, pattern=patient_pattern)
+        split: _set_from_rows(
+            rows, split, folder=path.parent, classes=classes, patient_pattern=patient_pattern
+        )
         for split, rows in by_split.items()
     }
 
@@ -88,7 +90,7 @@ def write_sets(
         sets: the sets by split.
         relative: write paths relative to the file's folder where that is possible, and sort the rows by
             path; otherwise paths are absolute, in the order of the sets.
-        fold_of: adds the column fold: number of the fold by name of the radiograph.
+        fold_of: the fold's number by the radiograph's name, to add the column fold.
     """
     folder = Path(path).parent.absolute()
     rows = [
@@ -165,7 +167,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _set_from_rows(
-    rows: list[dict[str, str]], folder: Path, split: str, classes: tuple[str, str], *, pattern: str | None
+    rows: list[dict[str, str]],
+    split: str,
+    *,
+    folder: Path,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
 ) -> RadiographSet:
     names = [row["path"] for row in rows]
     labels = np.array([classes.index(row["label"]) for row in rows], dtype=np.int64)
@@ -191,7 +198,7 @@ def _set_from_rows(
         labels=labels,
         class_names=classes,
         patients=patients,
-        patient_pattern=pattern,
+        patient_pattern=patient_pattern,
         root=folder,
         subtypes=subtypes,
         split=split,

@@ -12,7 +12,7 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.data.dataset import SPLITS, RadiographSet
 
 ARRAY_MARK = ".npz::"
-"""Part of the name of an array's row, `FILE.npz::train/12`."""
+"""What marks the name of an array's row, as in `FILE.npz::train/12`."""
 
 _EXPECTED = "Expected a PneumoniaMNIST-style .npz."
 _LARGEST_EXPANSION = 100
@@ -34,8 +34,8 @@ def read_npz(path: Path, *, classes: tuple[str, str]) -> dict[str, RadiographSet
         The sets by split.
 
     Raises:
-        DataError: if the file cannot be read, an array of images has no labels, or a shape, type or value
-            is none that `RadiographSet.from_arrays` takes.
+        DataError: if the file cannot be read, an array of images has no labels, or
+            `RadiographSet.from_arrays` refuses a shape, type or value.
     """
     try:
         arrays = _arrays(path)
@@ -118,7 +118,10 @@ def rows_of_npz(names: list[str], folder: Path, *, classes: tuple[str, str]) -> 
     parts = [name.rpartition("::") for name in names]
     files = {file for file, _, _ in parts}
     if len(files) != 1:
-        raise DataError("A manifest of arrays must name the rows of one .npz file.", path=folder)
+        raise DataError(
+            f"A manifest in {folder} names rows of {len(files)} files. Expected rows of one .npz file.",
+            path=folder,
+        )
     file = folder / files.pop()
     members = {
         f"{split}/{index}": image

@@ -15,7 +15,7 @@ README = (
 
 
 def are_phantoms(images: tuple[Path, ...] | np.ndarray) -> bool:
-    """Return whether any of the images lie where `write_phantoms` wrote them, in `folder/{split}/{class}`."""
+    """Return whether any of the images lies where `write_phantoms` put it, in `folder/{split}/{class}`."""
     if isinstance(images, np.ndarray):
         return False
     folders = {path.resolve().parent.parent for path in {file.parent for file in images}}
