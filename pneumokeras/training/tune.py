@@ -19,6 +19,7 @@ from pneumokeras.runs.folder import Run
 from pneumokeras.runs.result import RunResult, result_of_run
 from pneumokeras.training.data_adapters import FeatureBatches, TrainingData
 from pneumokeras.training.features import Extractor
+from pneumokeras.training.identity import builds_its_head, identity_of
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.pipeline import FeatureHyperModel, HyperModel, Training
 from pneumokeras.training.predict import predictions_of
@@ -127,7 +128,13 @@ def tune(
         )
         return _search_and_train(hypermodel, settings, training)
 
-    return result_of_run(run, splits, work, settings=settings.record(hypermodel.settings), seed=seed)
+    return result_of_run(
+        run,
+        splits,
+        work,
+        settings=settings.record({**hypermodel.settings, **identity_of(hypermodel)}),
+        seed=seed,
+    )
 
 
 def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training: Training) -> RunResult:
@@ -188,7 +195,12 @@ def _training_backend(
 ) -> _TrainingBackend:
     """Return heads on stored features if there is a frozen backbone, else full models on images."""
     images, execution = training.images, training.execution
-    if not (execution.cache and images.train.storable and isinstance(hypermodel, FeatureHyperModel)):
+    if not (
+        execution.cache
+        and images.train.storable
+        and isinstance(hypermodel, FeatureHyperModel)
+        and builds_its_head(hypermodel)
+    ):
         images.preload()
         return _TrainingBackend(hypermodel.build, images, lambda hp, model: model, "float32")
     network = hypermodel.feature_extractor()
