@@ -121,7 +121,7 @@ def test_a_panel_draws_into_the_grid_it_is_given(display):
 
 @pytest.mark.parametrize("display", PANELS, ids=name_of)
 def test_a_grid_that_is_too_small_is_refused(display):
-    with pytest.raises(ValueError, match=r"Expected at least \d axes, received 2"):
+    with pytest.raises(ValueError, match=r"Expected at least \d `axes`, received 2"):
         display.plot(Figure().subplots(1, 2))
 
 

@@ -310,13 +310,13 @@ class TestAFileOfYourOwn:
             (changed('policy = "balanced_accuracy"', "policy = ['youden']"), "Unknown threshold policy"),
             (
                 changed('among = "sweep"', "sensitivity_floor = 95"),
-                "`sensitivity_floor` in [0, 1]. Received 95",
+                "sensitivity_floor in [0, 1]. Received 95",
             ),
-            (changed('among = "sweep"', "among = [0.5, 50]"), "`among` in [0, 1]. Received 50"),
+            (changed('among = "sweep"', "among = [0.5, 50]"), "among in [0, 1]. Received 50"),
             (changed("views = 1", "augmentation = 3"), "augmentation in as_published as a table"),
             (changed("views = 1", "augmentation = { zoom_range = 'x' }"), "zoom_range in augmentation"),
             (changed("views = 1", "search = 3"), "search in as_published as a table"),
-            (changed("views = 1", "search = {}"), "either stages or a search"),
+            (changed("views = 1", "search = {}"), "either --stage or a search"),
             (changed("views = 1", "search = { units = [8, 64] }"), "units in search as a list of 3"),
             (changed("width = 4", "width = 'wide'"), "width in hyperparameters as a number"),
             (
@@ -458,7 +458,7 @@ class TestTraining:
             (["--recipe", "none-such"], "Unknown recipe 'none-such'"),
             (["--recipe", "customcnn", "--weights", "none"], "--weights belongs to a backbone"),
             (["--recipe", "customcnn", "--image-size", "64"], "customcnn takes 224 pixels"),
-            (["--recipe", "resnet50-tuner", "--stage", "head"], "either stages or a search"),
+            (["--recipe", "resnet50-tuner", "--stage", "head"], "either --stage or a search"),
             (["--model", "compact-cnn", "--image-size", "16", "--stage", "stage5"], "stage5"),
         ],
     )

@@ -185,15 +185,15 @@ def test_outside_strings_are_shown_and_never_obeyed(folder, page):
 
 def test_the_page_says_in_words_what_is_missed(page):
     assert (
-        "At the threshold chosen on validation (0.3), of 195 pneumonia radiographs 190 are called"
-        " and 5 are missed ; of 117 normal radiographs 86 are cleared and 31 are called pneumonia ."
+        "At the threshold chosen on validation (0.3), of 195 pneumonia radiographs 190 are flagged"
+        " and 5 are missed ; of 117 normal radiographs 86 are not flagged and 31 are flagged ."
     ) in page.text
     assert "312 radiographs of 156 patients in test , 62.5% with pneumonia." in page.text
     assert "Research software, not a medical device." in page.text
 
 
 def test_headline_figures_come_with_their_intervals(contents, page):
-    interval = contents.chosen_result.scores["sensitivity"]
+    interval = contents.evaluation.chosen_result.scores["sensitivity"]
     assert f"Sensitivity 0.974 {interval.low:.3f} to {interval.high:.3f}" in page.text
     assert "The range with each figure is its 95% interval" in page.text
 
@@ -250,7 +250,7 @@ def test_examples_without_heatmaps_have_no_grad_cam(tmp_path):
 
 def test_a_set_of_one_class_has_no_curves_and_no_oracle(tmp_path):
     page = written_page(ReportContents("One class", evaluation(tn=0, fp=0, fn=1, tp=9)), tmp_path)
-    assert "of 10 pneumonia radiographs 9 are called and 1 is missed ." in page.text
+    assert "of 10 pneumonia radiographs 9 are flagged and 1 is missed ." in page.text
     assert "Specificity undefined" in page.text
     assert "not achievable" not in page.text
     curves = {"roc_curve", "precision_recall_curve"}
@@ -451,7 +451,7 @@ class TestReportRun:
         assert (content["split"], content["data"]) == ("all", str(data))
         synthetic = [notice for notice in report.notices if "synthetic" in notice]
         assert len(synthetic) == 1
-        assert synthetic[0].startswith("Of the training data: ")
+        assert synthetic[0].startswith("About the training data: ")
         assert f"in all of {data}," in Page((tmp_path / "out" / "index.html").read_text()).text
 
     @pytest.mark.parametrize(("part", "split"), [(".", "test"), ("test", "all")])
@@ -547,7 +547,7 @@ class TestReportRun:
         assert content["explanation_checks"]["images"] > 0
         assert [*jsonschema.Draft202012Validator(report_schema()).iter_errors(content)] == []
         text = Page((report.folder / "index.html").read_text()).text
-        assert "Can the heatmaps be believed?" in text
+        assert "Can the heatmaps be trusted?" in text
 
     def test_another_run_on_the_same_radiographs_is_set_beside_this_one(self, run, tmp_path):
         other = shutil.copytree(run, tmp_path / "other")

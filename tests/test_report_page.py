@@ -230,7 +230,7 @@ def test_filters_let_through_what_they_say(opened, contents):
     opened.get_by_label("Name or patient").fill("Q5")
     assert {row[2] for row in rows(opened)} == {f"q{i}" for i in (51, 53, 55, 57, 59)}
     opened.get_by_label("Name or patient").fill("nobody")
-    assert count.inner_text() == "No radiograph is like that."
+    assert count.inner_text() == "No radiograph matches."
 
 
 def test_the_table_turns_its_pages(opened):

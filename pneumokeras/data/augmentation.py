@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -153,15 +156,46 @@ class RadiographDataGenerator(ImageDataGenerator):
         return warped.reshape(x.shape)
 
 
+GENERATORS = (RadiographDataGenerator, ImageDataGenerator)
+"""The generators whose settings say all of what they draw."""
+
+_UNIDENTIFIED = "unidentified"
+
+
 def augmentation_settings(generator: ImageDataGenerator) -> dict[str, Any]:
-    """Return the settings of a generator as plain JSON."""
-    values = {name: value for name, value in vars(generator).items() if not name.startswith("_")}
-    plain = {
-        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
-        for name, value in values.items()
-        if isinstance(value, str | int | float | list | tuple | np.ndarray | None)
+    """Return everything that decides what a generator draws, as JSON.
+
+    An attribute that JSON cannot hold, such as a function, is recorded as unidentified, differently at every
+    call: no run and no stored feature is then taken for another's.
+    """
+    is_ours = type(generator) in GENERATORS
+    values = {
+        name: value for name, value in vars(generator).items() if not (is_ours and name.startswith("_"))
     }
-    return {"generator": type(generator).__name__} | plain
+    named = {name: _as_json(value) for name, value in values.items()}
+    kind = type(generator)
+    return {"generator": kind.__name__ if is_ours else f"{kind.__module__}.{kind.__qualname__}"} | named
+
+
+def is_identified(generator: ImageDataGenerator | None) -> bool:
+    """Return whether `augmentation_settings` holds all of a generator: a known class, and a state as JSON."""
+    if generator is None:
+        return True
+    return type(generator) in GENERATORS and _UNIDENTIFIED not in json.dumps(augmentation_settings(generator))
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON; what JSON cannot hold as a text that is new at every call."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, list | tuple):
+        numbers = np.asarray(value) if all(isinstance(item, int | float) for item in value) else None
+        return [_as_json(item) for item in value] if numbers is None else numbers.tolist()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _as_json(item) for key, item in value.items()}
+    return f"{_UNIDENTIFIED} {type(value).__name__} {uuid4().hex}"
 
 
 def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:

@@ -16,9 +16,9 @@ from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import (
-    RadiographDataGenerator,
     augmentation_settings,
     draw_parameters,
+    is_identified,
     refuse_preprocessing,
 )
 from pneumokeras.data.dataset import RadiographSet, in_threads
@@ -227,11 +227,7 @@ class RadiographLoader(PyDataset):
     @property
     def storable(self) -> bool:
         """Whether `view_key` identifies a view, which it cannot with a generator of another class."""
-        return self.views is not None and type(self.generator) in (
-            RadiographDataGenerator,
-            ImageDataGenerator,
-            type(None),
-        )
+        return self.views is not None and is_identified(self.generator)
 
     @cached_property
     def _augmentation(self) -> dict[str, Any]:

@@ -85,18 +85,17 @@ def check_columns(columns: Mapping[str, ArrayLike], images: int) -> dict[str, np
     }
 
 
-def check_prevalence(prevalence: float) -> float:
-    """Return a prevalence for which predictive values can be stated.
+def check_prevalence(prevalence: float | None) -> None:
+    """Refuse a prevalence for which predictive values cannot be stated; `None` asks for none.
 
     Raises:
         SettingsError: unless it lies strictly between 0 and 1.
     """
-    if not 0 < prevalence < 1:
+    if prevalence is not None and not 0 < prevalence < 1:
         raise SettingsError(
             f"Expected `prevalence` between 0 and 1, such as 0.1. Received {prevalence}.",
             parameter="prevalence",
         )
-    return prevalence
 
 
 def check_unit_interval(name: str, *numbers: float) -> None:
@@ -112,6 +111,11 @@ def check_unit_interval(name: str, *numbers: float) -> None:
     for number in numbers:
         if not 0 <= number <= 1:
             raise SettingsError(f"Expected `{name}` in [0, 1]. Received {number}.", parameter=name)
+
+
+def patients_or_images(patients: ArrayLike | None, images: int) -> np.ndarray:
+    """Return the patient of each image; for `None` each image is a patient of its own."""
+    return np.arange(images) if patients is None else np.asarray(patients)
 
 
 def has_both_classes(y_true: np.ndarray) -> bool:

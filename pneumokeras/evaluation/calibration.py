@@ -16,7 +16,12 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labeled, check_probabilities, has_both_classes
+from pneumokeras.evaluation.arguments import (
+    check_labeled,
+    check_probabilities,
+    has_both_classes,
+    patients_or_images,
+)
 from pneumokeras.evaluation.intervals import proportion_interval
 from pneumokeras.evaluation.metrics import (
     CALIBRATION_BINS,
@@ -257,7 +262,7 @@ def reliability(
     Reference: DeGroot & Fienberg (1983), The Statistician 32(1/2).
     """
     labels, values = check_labeled(y_true, probabilities)
-    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    groups = patients_or_images(patients, labels.size)
     bin_of = probability_bins(values, bins)
     members = [bin_of == index for index in range(bins)]
     return tuple(

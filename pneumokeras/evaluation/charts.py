@@ -43,7 +43,7 @@ class Line:
 
     Attributes:
         xs, ys: `(n,)` floats in the data's units.
-        style: which of the chart's lines it is; decides color and dashes.
+        style: decides color and dashes.
         label: its entry in the legend.
         dots: whether each point has a dot.
     """
@@ -61,7 +61,7 @@ class Mark:
 
     Attributes:
         x, y: in the data's units.
-        style: what it marks; decides color and shape.
+        style: decides color and shape.
         label: its entry in the legend; empty for none.
         low, high: ends of a vertical bar through it, if it has one.
     """
@@ -80,9 +80,9 @@ class Rule:
 
     Attributes:
         x: in the data's units.
-        style: what it marks; decides color and dashes.
+        style: decides color and dashes.
         label: its entry in the legend.
-        text: a few words at its top, where there is no legend for it.
+        text: a few words at its top, for charts whose legend omits it.
     """
 
     x: float
@@ -96,10 +96,10 @@ class Chart:
     """A chart.
 
     Attributes:
-        title: what stands above.
+        title: shown above it.
         description: what it shows, in words, for those who cannot see it.
         x_label, y_label: along the axes.
-        lines, marks, rules: what is in it.
+        lines, marks, rules: its contents.
         x_range, y_range: ends of the axes.
         whole_x: whether the x axis has whole numbers only.
     """
@@ -123,7 +123,7 @@ class LabeledRocCurve(NamedTuple):
         name: the model's, as the legend shows it.
         curve: x = false positive rate, y = true positive rate.
         auc: the area under it.
-        result: at the operating point to mark.
+        result: the operating point to mark.
     """
 
     name: str
@@ -219,7 +219,7 @@ def reliability_chart(
     filled = [bin_ for bin_ in bins if bin_.images]
     xs = [bin_.mean_probability for bin_ in filled]
     points = "; ".join(
-        f"said {bin_.mean_probability:.2f}, seen {bin_.observed.estimate:.2f} of {bin_.images}"
+        f"predicted {bin_.mean_probability:.2f}, observed {bin_.observed.estimate:.2f} of {bin_.images}"
         for bin_ in filled
     )
     return Chart(
@@ -228,7 +228,7 @@ def reliability_chart(
         x_label="mean probability in the bin",
         y_label=f"share of {positive}",
         lines=[
-            Line(UNIT, UNIT, "chance", "probabilities mean what they say"),
+            Line(UNIT, UNIT, "chance", "perfect calibration"),
             Line(
                 xs,
                 [bin_.observed.estimate for bin_ in filled],
@@ -244,17 +244,17 @@ def reliability_chart(
 
 
 def net_benefit_chart(benefit: NetBenefit) -> Chart:
-    """Return the decision curve of a model beside those of calling all and none, from a little below 0."""
+    """Return the decision curves of a model, of treating all and of treating none, from just below 0."""
     highest = max(float(benefit.model.max()), float(benefit.treat_all.max()), 0.05)
     lowest = -0.25 * highest
     return Chart(
         title="Net benefit",
-        description="Decision curve: net benefit over thresholds of the model, of calling all and of none",
+        description="Decision curve: net benefit over thresholds of the model, of treating all and none",
         x_label="threshold",
-        y_label="true calls per radiograph",
+        y_label="true positives per radiograph",
         lines=[
-            Line(benefit.thresholds, benefit.treat_none, "chance", "call none"),
-            Line(*_from(lowest, benefit.thresholds, benefit.treat_all), "third", "call all"),
+            Line(benefit.thresholds, benefit.treat_none, "chance", "treat none"),
+            Line(*_from(lowest, benefit.thresholds, benefit.treat_all), "third", "treat all"),
             Line(*_from(lowest, benefit.thresholds, benefit.model), "first", "this model"),
         ],
         y_range=(lowest, 1.08 * highest),

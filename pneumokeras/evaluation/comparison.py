@@ -14,18 +14,16 @@ from scipy.stats import binom
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.arguments import check_labels
+from pneumokeras.evaluation.arguments import check_labels, patients_or_images
 from pneumokeras.evaluation.bootstrap import replicated_headline
 from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
 from pneumokeras.evaluation.presentation import comparison_html
 from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
-from pneumokeras.evaluation.vocabulary import describe_point
+from pneumokeras.evaluation.vocabulary import describe_point, some_names
 
 COMPARISON_SCHEMA = 1
-NAMES_SHOWN = 3  # radiographs named in an error
-
 SCORES = {
     "sensitivity": metrics.sensitivity,
     "specificity": metrics.specificity,
@@ -184,7 +182,7 @@ def mcnemar(
     (flipping signs); Durkalski, Palesch, Lipsitz & Rust (2003), Statistics in Medicine 22(15).
     """
     labels, first, second = check_labels(y_true), check_labels(predicted_a), check_labels(predicted_b)
-    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    groups = patients_or_images(patients, labels.size)
     if not labels.size == first.size == second.size == groups.size:
         sizes = f"{labels.size}, {first.size}, {second.size} and {groups.size}"
         raise DataError(f"Expected a label, two predictions and a patient per image, received {sizes}.")
@@ -221,7 +219,9 @@ def require_same_set(first: Predictions, second: Predictions) -> Predictions:
             for a, b in ((first, second), (second, first))
         )
         if only_first:
-            raise _different(f"only the first has {_some(only_first)}, only the second {_some(only_second)}")
+            raise _different(
+                f"only the first has {some_names(only_first)}, only the second {some_names(only_second)}"
+            )
         if np.unique(first.names).size < len(first):
             raise _different("some names occur twice and not in the same order")
         order = np.argsort(second.names)[np.argsort(np.argsort(first.names))]
@@ -238,7 +238,7 @@ def require_same_set(first: Predictions, second: Predictions) -> Predictions:
     ):
         other = np.flatnonzero(mine != theirs)
         if other.size:
-            raise _different(f"the {what} of {_some(first.names[other].tolist())}")
+            raise _different(f"the {what} of {some_names(first.names[other].tolist())}")
     return second
 
 
@@ -247,11 +247,6 @@ def _different(what: str) -> DataError:
         f"Expected two evaluations of the same radiographs; what differs: {what}."
         " Evaluate both on the same data and split."
     )
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _differences(

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
+from pneumokeras.evaluation.arguments import check_labeled, has_both_classes, patients_or_images
 from pneumokeras.evaluation.intervals import Z
 from pneumokeras.evaluation.types import Interval, PairedTest
 
@@ -125,7 +125,7 @@ def _components(y_true: ArrayLike, models: list[ArrayLike], patients: ArrayLike 
     """Return each model's components, from midranks; `None` unless both classes are present."""
     checked = [check_labeled(y_true, probabilities) for probabilities in models]
     labels = checked[0][0]
-    groups = np.arange(labels.size) if patients is None else np.asarray(patients)
+    groups = patients_or_images(patients, labels.size)
     if groups.shape != labels.shape:
         raise DataError(f"Expected one patient per label, received {groups.size} and {labels.size}.")
     if not has_both_classes(labels):

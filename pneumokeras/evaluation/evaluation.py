@@ -32,6 +32,7 @@ from pneumokeras.evaluation.types import (
     Subgroup,
     plain,
 )
+from pneumokeras.evaluation.vocabulary import format_share, format_threshold
 
 if TYPE_CHECKING:
     import pandas
@@ -124,7 +125,7 @@ class Evaluation:
         """One line that states which radiographs were evaluated."""
         run = f"{self.run}, " if self.run else ""
         source = f" of {self.data}" if self.data else ""
-        share = f"{self.prevalence:.1%} {self.predictions.class_names[1]}"
+        share = f"{format_share(self.prevalence)} {self.predictions.class_names[1]}"
         images = f"{len(self.predictions)} radiographs of {self.patients} patients"
         return f"{run}{self.split}{source}: {images} ({share})"
 
@@ -287,8 +288,8 @@ class Evaluation:
         from pneumokeras.evaluation.displays.curves import ConfusionMatrixDisplay
 
         result = self._result(point)
-        title = f"Threshold {result.point.threshold:.4g}"
-        return ConfusionMatrixDisplay(result, self.predictions.class_names, title).plot(ax)
+        title = f"Threshold {format_threshold(result.point.threshold)}"
+        return ConfusionMatrixDisplay(result, class_names=self.predictions.class_names, title=title).plot(ax)
 
     def __repr__(self) -> str:
         """Return one line with the set and its ROC AUC."""
@@ -342,8 +343,8 @@ def evaluate_predictions(
         run: name of the run folder, for the record.
         data: path of the radiographs, for the record, if they are not the run's own.
         validation: the same model's predictions for the validation split, to fit scalings to.
-        columns: columns that divide the radiographs into subgroups, by name: `(n,)` values in the
-            predictions' order.
+        columns: `(n,)` values by name, in the predictions' order, that divide the radiographs into
+            subgroups.
         prevalence: share of PNEUMONIA, in (0, 1), for which to state predictive values.
         seed: seed of the bootstrap over patients.
         replicates: number of bootstrap samples, at least 1.
@@ -354,13 +355,12 @@ def evaluate_predictions(
     Raises:
         DataError: if there are no labels or no radiographs, or validation lacks a class.
         SettingsError: if a given operating point is named `oracle`, or `default` at another threshold than
-            0.5, if a column does not have one value for each radiograph, if the prevalence does not lie
-            between 0 and 1, or if `replicates` is less than 1.
+            0.5, a column does not have one value for each radiograph, the prevalence does not lie between 0
+            and 1, or `replicates` is less than 1.
     """
     y_true, probabilities = _labeled(predictions)
     columns = check_columns(columns or {}, len(predictions))
-    if prevalence is not None:
-        check_prevalence(prevalence)
+    check_prevalence(prevalence)
     scalings = None if validation is None else fit_scalings(*_labeled(validation))
     points = _all_points(y_true, probabilities, operating_points or {}, split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)

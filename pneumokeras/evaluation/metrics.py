@@ -261,7 +261,7 @@ def log_loss(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     y_true, probabilities = check_labeled(y_true, probabilities)
     if not y_true.size:
         return np.nan
-    # Not training's `val_loss`, which clips to 1e-7 as Keras does and is NaN for a diverged model.
+    # Not `callbacks.cross_entropy`, which clips to 1e-7 as Keras does and is NaN for a diverged model.
     clipped = unsaturated(probabilities)
     return float(-np.log(np.where(y_true == 1, clipped, 1 - clipped)).mean())
 

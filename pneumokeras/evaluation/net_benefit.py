@@ -85,7 +85,8 @@ def predictive_values(
     Reference: Donner & Zou (2012), Statistical Methods in Medical Research 21(4); Newcombe (2016), the same
     25(5).
     """
-    odds = check_prevalence(prevalence) / (1 - prevalence)
+    check_prevalence(prevalence)
+    odds = prevalence / (1 - prevalence)
     sensitivity, specificity = _with_interval(sensitivity), _with_interval(specificity)
     return PredictiveValues(
         prevalence=prevalence,

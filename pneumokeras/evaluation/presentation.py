@@ -23,7 +23,7 @@ INTERVALS_NOTE = (
     "Brackets hold 95% intervals that account for patients with several radiographs: Wilson for proportions,"
     " bootstrap over patients for the rest."
 )
-STATED_NOTE = "Predictive values at another prevalence than the set's: MOVER-R from both intervals."
+STATED_NOTE = "Predictive values at the stated prevalence: MOVER-R from both intervals."
 SUBGROUPS_NOTE = "ROC AUC of subgroups: DeLong."
 FEW_PATIENTS = "few patients: read with care"
 
@@ -60,16 +60,9 @@ def report_text(
     subgroups: Sequence[str],
     classification_report: str,
 ) -> str:
-    """Write the headline figures, then the scores and scikit-learn's report at one operating point.
+    """Write the headline figures, then the scores and scikit-learn's report at the operating point `name`.
 
-    Args:
-        description: which radiographs were evaluated, in one line.
-        headline: the figures that need no threshold, by name.
-        scalings: what each scaling of the probabilities would give, by name.
-        name: of the operating point.
-        result: at that point.
-        subgroups: lines, as `subgroup_lines` makes them.
-        classification_report: scikit-learn's, at that point.
+    The arguments are parts of an `Evaluation`; `subgroups` are lines of `subgroup_lines`.
     """
     return "\n".join(
         [
@@ -100,11 +93,7 @@ def evaluation_html(
 ) -> str:
     """Write one compact table: headline figures above, a row for each operating point below.
 
-    Args:
-        description: which radiographs were evaluated, in one line.
-        headline: the figures that need no threshold, by name.
-        operating_points: results by name, at least one.
-        subgroups: lines, as `subgroup_lines` makes them.
+    The arguments are parts of an `Evaluation`; `subgroups` are lines of `subgroup_lines`.
     """
     figures = " · ".join(f"{score_name(key)} {figure}" for key, figure in headline.items())
     stated = [label for label, _ in stated_values(next(iter(operating_points.values())))]
@@ -155,12 +144,12 @@ def comparison_html(
     rows = [[score_name(name), *map(str, values)] for name, values in figures.items()]
     tests = (
         f"ROC AUC: paired DeLong, {roc_auc.difference}, {format_p_value(roc_auc.p_value)}."
-        f" Calls: both right {mcnemar.both_right}, only the first {mcnemar.only_first_right}, only the second"
-        f" {mcnemar.only_second_right}, neither {mcnemar.both_wrong}; McNemar, exact over patients,"
-        f" {format_p_value(mcnemar.p_value)}."
+        f" Predicted correctly: by both {mcnemar.both_right}, by the first only {mcnemar.only_first_right},"
+        f" by the second only {mcnemar.only_second_right}, by neither {mcnemar.both_wrong};"
+        f" McNemar, exact over patients, {format_p_value(mcnemar.p_value)}."
     )
     caption = "<br>".join(f"{side}: {escape(line)}" for side, line in sides.items())
-    header = ["figure", *sides, "second less first"]
+    header = ["figure", *sides, "second minus first"]
     return (
         f"<table><caption>{caption}</caption>"
         f"<thead>{_html_row(header, 'th')}</thead>"

@@ -14,7 +14,7 @@ from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labeled, check_probabilities, check_unit_interval
 from pneumokeras.evaluation.types import OperatingPoint
 
-DEFAULT_POINT = OperatingPoint(0.5, "fixed")
+DEFAULT_POINT = OperatingPoint(0.5)
 ORACLE_WARNING = "(not achievable; for comparison only)"
 THRESHOLD_SCHEMA = 1
 
@@ -86,7 +86,7 @@ class Fixed:
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
         """Return the fixed threshold, whatever the radiographs; see `ThresholdPolicy`."""
-        return OperatingPoint(self.threshold, "fixed")
+        return OperatingPoint(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class BalancedAccuracy:
         self, y_true: ArrayLike, probabilities: ArrayLike, *, chosen_on: str = "val"
     ) -> OperatingPoint:
         """Choose the threshold; see `ThresholdPolicy`."""
-        choices = _choices(y_true, probabilities, self.among)
-        chosen = choices.best(choices.balanced_accuracy, self.sensitivity_floor)
-        return OperatingPoint(chosen, chosen_on, self.name, self.sensitivity_floor, choices.images)
+        choices = _choices(y_true, probabilities, among=self.among)
+        merit, floor = choices.balanced_accuracy, self.sensitivity_floor
+        return choices.best(merit, floor=floor, policy=self.name, chosen_on=chosen_on)
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ class Sensitivity:
     ) -> OperatingPoint:
         """Choose the threshold; see `ThresholdPolicy`."""
         choices = _choices(y_true, probabilities)
-        chosen = choices.best(choices.tn, self.target)
-        return OperatingPoint(chosen, chosen_on, self.name, self.target, choices.images)
+        return choices.best(choices.tn, floor=self.target, policy=self.name, chosen_on=chosen_on)
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,7 @@ class Youden:
     ) -> OperatingPoint:
         """Choose the threshold; see `ThresholdPolicy`."""
         choices = _choices(y_true, probabilities)
-        chosen = choices.best(choices.balanced_accuracy, 0.0)
-        return OperatingPoint(chosen, chosen_on, self.name, images=choices.images)
+        return choices.best(choices.balanced_accuracy, policy=self.name, chosen_on=chosen_on)
 
 
 POLICIES: Mapping[str, type[ThresholdPolicy]] = {
@@ -187,21 +185,25 @@ class _Choices:
     negatives: int
 
     @property
-    def images(self) -> int:
-        return self.positives + self.negatives
-
-    @property
     def balanced_accuracy(self) -> np.ndarray:
         """Balanced accuracy multiplied by twice the product of the class sizes, an integer."""
         return self.tp * self.negatives + self.tn * self.positives
 
-    def best(self, merit: np.ndarray, floor: float) -> float:
-        """Return the first threshold with the highest merit among those reaching a sensitivity floor."""
-        allowed = self.tp / self.positives >= floor
-        return float(self.thresholds[np.argmax(np.where(allowed, merit, -1))])
+    def best(
+        self, merit: np.ndarray, *, policy: str, chosen_on: str, floor: float | None = None
+    ) -> OperatingPoint:
+        """Return the lowest threshold with the highest merit among those reaching a sensitivity floor."""
+        allowed = self.tp / self.positives >= (floor or 0)
+        return OperatingPoint(
+            float(self.thresholds[np.argmax(np.where(allowed, merit, -1))]),
+            chosen_on=chosen_on,
+            policy=policy,
+            sensitivity_floor=floor,
+            images=self.positives + self.negatives,
+        )
 
 
-def _choices(y_true: ArrayLike, probabilities: ArrayLike, among: Sequence[float] = ()) -> _Choices:
+def _choices(y_true: ArrayLike, probabilities: ArrayLike, *, among: Sequence[float] = ()) -> _Choices:
     y_true, probabilities = check_labeled(y_true, probabilities)
     positives, negatives = np.sort(probabilities[y_true == 1]), np.sort(probabilities[y_true == 0])
     if not (positives.size and negatives.size):
@@ -241,7 +243,8 @@ def choose_operating_point(
         OperatingPoint(threshold=0.5, chosen_on='val', policy='balanced_accuracy',
                        sensitivity_floor=0.9, images=4)
     """
-    return BalancedAccuracy(sensitivity_floor).choose(y_true, probabilities, chosen_on=chosen_on)
+    policy = BalancedAccuracy(sensitivity_floor=sensitivity_floor)
+    return policy.choose(y_true, probabilities, chosen_on=chosen_on)
 
 
 def oracle_point(y_true: ArrayLike, probabilities: ArrayLike, *, split: str = "test") -> OperatingPoint:

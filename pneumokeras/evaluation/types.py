@@ -248,7 +248,7 @@ class ReliabilityBin:
 
     Attributes:
         low: lower end of the bin, inclusive.
-        high: upper end, exclusive but in the last bin.
+        high: upper end, exclusive except in the last bin.
         images: number of radiographs.
         mean_probability: mean of their probabilities; NaN in an empty bin.
         observed: share of PNEUMONIA among them, its interval adjusted for patients; NaN in an empty bin.
@@ -332,9 +332,9 @@ class McNemar:
 
     Attributes:
         both_right: number of images that both models classify correctly.
-        only_first_right: that only the first does.
-        only_second_right: that only the second does.
-        both_wrong: that neither does.
+        only_first_right: number that only the first does.
+        only_second_right: number that only the second does.
+        both_wrong: number that neither does.
         p_value: two-sided, in (0, 1].
         method: `"exact"`.
     """

@@ -1,7 +1,7 @@
 """Feature maps of a layer for each radiograph, and their mean for each class.
 
 An activation heatmap is the mean of a layer's feature map over its channels. It does not depend on the score:
-the layer responds to a bright region, whether or not it speaks for a class.
+the layer responds to a bright region, whether or not it is evidence for a class.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import SettingsError
+from pneumokeras.evaluation.arguments import patients_or_images
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.types import Interval
 
@@ -130,7 +131,7 @@ def pointing_game(
     Attention by Excitation Backprop"; they use a tolerance of 15 pixels, here the default is none.
     """
     figure = proportion_interval(
-        hits(heatmaps, masks, tolerance=tolerance), _patients_or_rows(patients, len(masks))
+        hits(heatmaps, masks, tolerance=tolerance), patients_or_images(patients, len(masks))
     )
     chance = float(_dilated(masks, tolerance).mean())
     return AgainstChance(
@@ -192,7 +193,7 @@ def attention_outside(
     regions = np.broadcast_to(regions, heatmaps.shape)
     shares = 1 - energy_inside(heatmaps, regions)
     seen = ~np.isnan(shares)
-    figure = mean_interval(shares[seen], _patients_or_rows(patients, len(heatmaps))[seen], seed=seed)
+    figure = mean_interval(shares[seen], patients_or_images(patients, len(heatmaps))[seen], seed=seed)
     of_others = (
         float("nan")
         if is_same
@@ -337,7 +338,13 @@ def perturbation_curve(
         mean_interval(values, patients, seed=seed) for values in (areas, control_areas, gains)
     )
     return PerturbationCurve(
-        kind, shares, scores.mean(axis=0), control.mean(axis=0), area, control_area, gain
+        kind=kind,
+        shares=shares,
+        scores=scores.mean(axis=0),
+        control=control.mean(axis=0),
+        area=area,
+        control_area=control_area,
+        gain=gain,
     )
 
 
@@ -361,15 +368,11 @@ def mean_interval(values: np.ndarray, patients: ArrayLike | None = None, *, seed
 
     drawn = patient_bootstrap(
         means,
-        _patients_or_rows(patients, values.size),
+        patients_or_images(patients, values.size),
         replicates=REPLICATES,
         rng=np.random.default_rng(seed),
     )
     return percentile_interval(float(values.mean()), drawn["mean"])
-
-
-def _patients_or_rows(patients: ArrayLike | None, count: int) -> np.ndarray:
-    return np.arange(count) if patients is None else np.asarray(patients)
 
 
 def _dilated(masks: np.ndarray, tolerance: int) -> np.ndarray:

@@ -9,10 +9,10 @@ resized to the radiograph and divided by its own maximum. The methods differ onl
     hirescam     G itself, one weight per pixel: only what the score depends on is shown
 
 If the score is a dense layer on the map's global average, all three are equal, except that Grad-CAM++ ignores
-channels that speak against the class. By default the first two explain the network's last feature map, as in
+channels that lower the score. By default the first two explain the network's last feature map, as in
 their papers. A cell of that map may see the whole radiograph, and its evidence need not lie where the cell
 lies; in finer maps below it, one weight per channel means little. So HiResCAM by default explains the last
-map of at least 12 rows and columns: docs/explanations.md has the measurements.
+map of at least 12 rows and columns; docs/explanations.md has the measurements.
 
 References: Selvaraju et al. (2017), ICCV, "Grad-CAM: Visual Explanations from Deep Networks"; Chattopadhay
 et al. (2018), WACV, "Grad-CAM++"; Draelos & Carin (2020), arXiv:2011.08891, "HiResCAM".
@@ -77,7 +77,7 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Return heatmaps of the regions that speak for a class.
+    """Return heatmaps of the regions that raise the score of a class.
 
     Args:
         model: a model of this package, before or after saving, or any functional or Sequential Keras
@@ -111,14 +111,7 @@ def grad_cam(
 def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> list[str]:
     """Return the names of the layers that a method explains: one, or one for each member of an ensemble.
 
-    Args:
-        model: as for `grad_cam`.
-        method: as for `grad_cam`.
-        layer: a layer of the whole model to explain instead.
-
-    Raises:
-        SettingsError: as for `explained_layer`.
-        ModelError: as for `explained_layer`.
+    Arguments and errors are as for `explained_layer`; `layer` is one of the whole model.
     """
     if layer is not None:
         return [explained_layer(model, method=method, layer=layer)]
@@ -175,20 +168,8 @@ def heatmap_function(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return `grad_cam` for one model as a function, built and compiled once for many sets of images.
 
-    Args:
-        model: as for `grad_cam`.
-        method: as for `grad_cam`.
-        target: as for `grad_cam`.
-        layer: as for `grad_cam`.
-        batch_size: as for `grad_cam`.
-
-    Returns:
-        A function from images to heatmaps, both as for `grad_cam`. It uses the model's weights at the time of
-        the call.
-
-    Raises:
-        SettingsError: as for `grad_cam`.
-        ModelError: as for `grad_cam`.
+    Arguments, images, heatmaps and errors are as for `grad_cam`. The function uses the model's weights at the
+    time of the call.
     """
     maps = _map_function(model, method=method, layer=layer, target=target)
 

@@ -1,4 +1,4 @@
-"""Radiographs as points in a plane, to see how far training separates the classes."""
+"""Projection of radiographs into a plane, which shows how far training separates the classes."""
 
 from __future__ import annotations
 

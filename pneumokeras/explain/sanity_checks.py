@@ -126,7 +126,7 @@ def check_explanations(
             beside the radiographs, if there are any.
         images: maximum number of PNEUMONIA radiographs, drawn at random.
         baseline: replacement of deleted pixels: `"blur"` or `"mean"`.
-        seed: seed of all that is random.
+        seed: seed of everything random.
 
     Returns:
         The measurements, with intervals over patients.

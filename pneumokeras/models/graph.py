@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.models.forward import traced
 
 
@@ -128,12 +128,35 @@ def batches_of(model: keras.Model, images: np.ndarray, *, batch_size: int) -> It
         model: the model.
         images: `(n, height, width)` or `(n, height, width, channels)` raw pixels.
         batch_size: images per batch.
+
+    Raises:
+        DataError: if the images have another shape.
     """
+    require_images(model, images)
     images = images[..., np.newaxis] if images.ndim == 3 else images
     repeat = 3 if model.input_shape[-1] == 3 and images.shape[-1] == 1 else 1
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size], np.float32)
         yield tf.constant(np.repeat(batch, repeat, axis=-1) if repeat > 1 else batch)
+
+
+def require_images(model: keras.Model, images: np.ndarray) -> None:
+    """Refuse an array that is no set of images for a model; TensorFlow would abort the process on some.
+
+    Raises:
+        DataError: if it is not `(n, height, width)` or `(n, height, width, channels)` of the model's size.
+    """
+    height, width, channels = model.input_shape[1:]
+    shape = images.shape if images.ndim == 4 else (*images.shape, 1)
+    expected = (None, height, width, 1 if channels == 3 and shape[-1] == 1 else channels)
+    if images.ndim not in (3, 4) or any(
+        size not in (None, received) for size, received in zip(expected, shape, strict=True)
+    ):
+        raise DataError(
+            f"Expected images as an array (n, {height}, {width}) or (n, {height}, {width}, {channels}). "
+            f"Received shape {images.shape}. For one image add a first axis: image[np.newaxis]; "
+            "RadiographSet.pixels reads files at the model's size."
+        )
 
 
 def layer_outputs(

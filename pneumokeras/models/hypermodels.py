@@ -10,11 +10,11 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.errors import ModelError, SettingsError
 from pneumokeras.models import backbones
 from pneumokeras.models.head import HEADS, compile_classifier, probability
 from pneumokeras.models.own_backbone import own_backbone
-from pneumokeras.models.parts import copy_weights, fingerprint
+from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.registry import COMPACT_CNN
 from pneumokeras.models.saving import set_description
 from pneumokeras.models.weights import identify_weights, load_weights, set_weights
@@ -164,9 +164,20 @@ class TransferHyperModel(keras_tuner.HyperModel):
         return compile_classifier(model, learning_rate=learning_rate)
 
     def assemble(self, hp: keras_tuner.HyperParameters, head: keras.Model) -> keras.Model:
-        """Build the full model with the weights of a head that `build_head` built for the same `hp`."""
+        """Build the full model with the weights of a head that `build_head` built for the same `hp`.
+
+        Raises:
+            ModelError: if `build` ends in another head.
+        """
         model = self.build(hp)
-        copy_weights(head, model)
+        learned, weights = head.get_weights(), model.get_weights()
+        below = len(weights) - len(learned)
+        if [each.shape for each in weights[below:]] != [each.shape for each in learned]:
+            raise ModelError(
+                f"The head of {model.name} is not the one that was trained. "
+                "Expected build and build_head to call the same head."
+            )
+        model.set_weights([*weights[:below], *learned])  # in order: automatic names differ between builds
         return model
 
     def feature_extractor(self) -> keras.Model:

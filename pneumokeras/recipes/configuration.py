@@ -67,7 +67,7 @@ class Configuration:
         weights: of a backbone: `"imagenet"`, `"none"` or a file.
         preprocessing: of a backbone: `"native"` or `"rescale"`.
         head: of a backbone, a name of `pneumokeras.models.head.HEADS`; `None` for the tunable one.
-        two_logits: train a network with two logits, and reduce it to one afterwards.
+        two_logits: train a network with two logits, which is reduced to one afterwards.
         hyperparameters: of the tunable head or of `compact-cnn`.
         search: a random search instead of stages.
         augmentation: arguments of `RadiographDataGenerator`; false for `None`.
@@ -223,7 +223,8 @@ class Configuration:
             return RadiographDataGenerator(**arguments)
         except TypeError as error:
             raise SettingsError(
-                f"Expected `augmentation` as arguments of RadiographDataGenerator: {error}."
+                f"Expected `augmentation` as arguments of RadiographDataGenerator: {error}.",
+                parameter="augmentation",
             ) from error
 
     @property
@@ -268,7 +269,7 @@ class Configuration:
 
 
 def _by_class_number(weights: str | Mapping[str, float]) -> ClassWeights:
-    """Return class weights by class number, `None` for none; what is neither is left for the check."""
+    """Return class weights by class number, `None` for none; the caller's check refuses anything else."""
     if weights == "none":
         return None
     if isinstance(weights, Mapping) and set(weights) == {"NORMAL", "PNEUMONIA"}:

@@ -1,4 +1,4 @@
-"""Train published systems as published and corrected, and put what they reach into a table."""
+"""Train published systems as published and corrected, and put their results into a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pneumokeras.recipes.rows import NORMALS, PNEUMONIAS, PUBLISHED, Row
 from pneumokeras.recipes.table import render_html, render_markdown
 from pneumokeras.recipes.train import parameters, train
 from pneumokeras.runs.folder import open_run
-from pneumokeras.runs.result import TuningResult, write_predictions
+from pneumokeras.runs.result import RunResult, write_predictions
 from pneumokeras.training.predict import predict
 from pneumokeras.training.progress import Progress
 from pneumokeras.training.settings import Confirm
@@ -45,13 +45,13 @@ OnRow = Callable[["Reproduction"], None]
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Published systems beside what they reached here.
+    """Published systems with their results here.
 
     Attributes:
         rows: three per recipe: published, as published, corrected.
         recipes: the recipes, in the order of the table.
         data: where the radiographs are.
-        test: number of NORMAL and of PNEUMONIA test radiographs that the figures reached here refer to.
+        test: number of NORMAL and of PNEUMONIA test radiographs that our figures refer to.
 
     Example:
         >>> table = pk.Reproduction(rows=(), recipes=(), data="chest_xray", test=(234, 390))
@@ -179,7 +179,7 @@ def reproduce(
     if test.labels is None or len(test) == 0:
         raise DataError(f"{data} has no test radiographs to compare systems on.", path=data)
     normals, pneumonias = test.counts.values()
-    table = Reproduction((), loaded, str(data), (normals, pneumonias))
+    table = Reproduction(rows=(), recipes=loaded, data=str(data), test=(normals, pneumonias))
     for recipe in to_run:
         if recipe.published is not None:
             table = table.with_row(_published_row(recipe, recipe.published))
@@ -265,16 +265,7 @@ def _run_seeds(
     on_run_start: OnRunStart | None,
     **options: Any,
 ) -> Row:
-    """Run a variant with each seed until one fails, and return the mean of those that ran.
-
-    Args:
-        recipe: what to train.
-        variant: one of its variants.
-        splits: what to train it on.
-        runs: seeds and their run folders.
-        on_run_start: as for `reproduce`.
-        **options: as for `train`.
-    """
+    """Run a variant with each seed and run folder until one fails, and return the mean of those that ran."""
     rows: list[Row] = []
     reason = ""
     try:
@@ -284,11 +275,11 @@ def _run_seeds(
             rows.append(_run_seed(recipe, variant, splits, seed=seed, run=run, **options))
     except PneumokerasError as error:
         reason = str(error)
-    except Exception as error:  # such as too little memory: the other variants' results are not lost
+    except Exception as error:  # such as too little memory: keep the other variants' results
         logger.info("%s, %s, failed", recipe.name, variant, exc_info=True)
         reason = f"{type(error).__name__}: {error}"
-    row = _mean_of_seeds(rows) if rows else Row(recipe.name, recipe.title, variant, {})
-    return replace(row, reason=reason)
+    nothing = Row(recipe=recipe.name, title=recipe.title, variant=variant, figures={})
+    return replace(_mean_of_seeds(rows) if rows else nothing, reason=reason)
 
 
 def _run_seed(recipe: Recipe, variant: str, splits: Splits, *, seed: int, run: Path, **options: Any) -> Row:
@@ -317,7 +308,7 @@ def _run_seed(recipe: Recipe, variant: str, splits: Splits, *, seed: int, run: P
 
 
 def _evaluate_at(
-    predictions: Predictions, result: TuningResult, configuration: Configuration
+    predictions: Predictions, result: RunResult, configuration: Configuration
 ) -> tuple[Evaluation, str]:
     """Return the evaluation, and the name of the operating point that the configuration asks for."""
     if configuration.threshold_on == "test":

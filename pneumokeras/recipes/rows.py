@@ -16,7 +16,7 @@ PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Row:
-    """What one variant of a system reached.
+    """The results of one variant of a system.
 
     Attributes:
         recipe: name of the recipe.
@@ -33,7 +33,7 @@ class Row:
         size: of the saved model in megabytes.
         minutes: of training, mean over the seeds.
         changes: settings that replaced the recipe's, such as `{"epochs": 2}`.
-        reason: why a run failed; the figures are then those of the seeds before it, if any.
+        reason: why a run failed; the figures are then the means over the seeds before it, if any.
     """
 
     recipe: str

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment
 
 from pneumokeras.core.html import environment
+from pneumokeras.evaluation.vocabulary import format_count, format_estimate, score_name
 from pneumokeras.recipes.recipe import FIGURES
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from pneumokeras.recipes.recipe import Recipe
     from pneumokeras.recipes.rows import Row
 
-_TITLES = {"roc_auc": "AUC", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
-COLUMNS = {name: _TITLES.get(name, name) for name in FIGURES}
+COLUMNS = {name: score_name(name) for name in FIGURES}
 """Column headings by the scores' names."""
 
 COSTS = ("parameters", "MB", "minutes")
@@ -120,10 +120,7 @@ def _caption(test: tuple[int, int]) -> str:
 
 def figure(row: Row, name: str) -> str:
     """Format a score, such as `0.912`; empty if the row does not have it."""
-    if name not in row.figures:
-        return ""
-    estimate = row.figures[name].estimate
-    return "undefined" if math.isnan(estimate) else f"{estimate:.3f}"
+    return format_estimate(row.figures[name]) if name in row.figures else ""
 
 
 def interval(row: Row, name: str) -> str:
@@ -139,7 +136,7 @@ def spread(row: Row, name: str) -> str:
 
 def costs(row: Row) -> dict[str, str]:
     """Format parameters, size and time by the names in `COSTS`."""
-    parameters = "" if row.parameters is None else f"{row.parameters:,}"
+    parameters = "" if row.parameters is None else format_count(row.parameters)
     size, minutes = ("" if value is None else f"{value:.1f}" for value in (row.size, row.minutes))
     return dict(zip(COSTS, (parameters, size, minutes), strict=True))
 
@@ -150,7 +147,7 @@ def details(row: Row) -> list[str]:
         return [f"not run: {row.reason}"]
     found = []
     if row.spread:
-        found.append(f"{row.seeds} seeds, AUC {spread(row, 'roc_auc')}")
+        found.append(f"{row.seeds} seeds, {COLUMNS['roc_auc']} {spread(row, 'roc_auc')}")
     if row.weights:
         found.append(f"weights: {row.weights}")
     if row.thresholds:
@@ -170,7 +167,7 @@ def _in_brackets(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text on one line, with the characters that Markdown interprets escaped."""
+    """Return text on one line without markup; brackets stay, since the table is also printed at a prompt."""
     marked = "".join(f"\\{character}" if character in "\\|*`" else character for character in text)
     return escape(" ".join(marked.split()), quote=False)
 

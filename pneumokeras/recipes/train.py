@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -15,17 +16,16 @@ from pneumokeras.data.splits import Splits
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
+from pneumokeras.models.registry import COMPACT_CNN
 from pneumokeras.models.saving import description_of, set_description
-from pneumokeras.recipes.configuration import COMPACT_CNN, Configuration
+from pneumokeras.recipes.configuration import Configuration
 from pneumokeras.recipes.recipe import CORRECTED, Recipe, load_recipe
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import RunResult, result_of_run
-from pneumokeras.training.data_adapters import ImageBatches
-from pneumokeras.training.pipeline import HyperModel, Outcome, Start, train_into_run
+from pneumokeras.training.pipeline import HyperModel, Training
 from pneumokeras.training.predict import predict
-from pneumokeras.training.progress import Progress, Reporter
+from pneumokeras.training.progress import Progress
 from pneumokeras.training.settings import Confirm, Execution
-from pneumokeras.training.stages import may_store, require_parts
 from pneumokeras.training.tune import tune
 
 
@@ -60,9 +60,9 @@ def train(
         The finished run. Called again with the same arguments, the run is loaded.
 
     Raises:
-        SettingsError: if the seed is not a whole number of at least 0, or a network does not take the image
-            size.
-        DataError: if there is no such recipe, or a radiograph cannot be read.
+        SettingsError: if there is no such recipe or variant, the seed is not a whole number of at least 0, or
+            a network does not take the image size.
+        DataError: if the recipe's file is invalid, or a radiograph cannot be read.
         ModelError: if the model cannot be built, or the fit diverged.
         RunError: if the folder holds a run with other settings or data.
 
@@ -99,55 +99,44 @@ def train(
         )
         open_run(tuned.run).note(**named)
         return tuned
-    execution = Execution(cache=cache, confirm=confirm, progress=progress)
-    fit_settings = configuration.fit_settings(seed=seed)
-
-    def work(begun: Run) -> RunResult:
-        return train_into_run(
-            hypermodel,
-            splits,
-            fit_settings,
-            _Training(configuration, hypermodel, splits, execution).start,
-            run=begun,
-            execution=execution,
-            policy=configuration.threshold,
-        )
-
     settings = {**named, **configuration.settings(), "seed": seed}
     if configuration.has_backbone:
         settings["weights"] = hypermodel.settings["weights"]
     else:
         del settings["weights"], settings["preprocessing"]
+    fit_settings = configuration.fit_settings(seed=seed)
+
+    def work(begun: Run) -> RunResult:
+        training = Training.begin(
+            hypermodel,
+            splits,
+            fit_settings,
+            run=begun,
+            execution=Execution(cache=cache, confirm=confirm, progress=progress),
+        )
+        model = build(configuration, hypermodel=hypermodel)
+        stores = training.may_store(model)
+        fitted = training.fit_stages(model, training.images, stores=stores)
+        model = _finished(fitted.model, configuration)
+        return training.keep(
+            model,
+            predict(model, splits.val),
+            history=fitted.history,
+            policy=configuration.threshold,
+            timings={"fit": time.perf_counter() - training.started},
+            parameters=parameters(model),
+        )
+
     return result_of_run(run, splits, work, settings=settings, seed=seed)
 
 
-@dataclass(frozen=True)
-class _Training:
-    """The model of a configuration, before and after its stages."""
-
-    configuration: Configuration
-    hypermodel: HyperModel
-    splits: Splits
-    execution: Execution
-
-    def start(self, images: ImageBatches, reporter: Reporter) -> Start:
-        """Return the untrained model."""
-        stages = self.configuration.stages
-        model = build(self.configuration, hypermodel=self.hypermodel)
-        require_parts(model, stages)
-        stores = may_store(model, images, stages, self.execution)
-        return Start(model=model, images=images, stores=stores, finish=self.finish)
-
-    def finish(self, model: keras.Model) -> Outcome:
-        """Reduce two logits to one, note where the weights come from, and predict validation."""
-        whole = with_one_logit(model) if has_two_logits(model) else model
-        if self.configuration.has_backbone and any(
-            stage.trainable == "all" for stage in self.configuration.stages
-        ):
-            origin = description_of(whole).weights
-            set_description(whole, weights=f"trained end to end on these radiographs, from {origin}")
-        probabilities = predict(whole, self.splits.val).probabilities
-        return Outcome(whole, probabilities, {"parameters": parameters(whole)})
+def _finished(model: keras.Model, configuration: Configuration) -> keras.Model:
+    """Return a trained model with one logit, and note in its description where its weights come from."""
+    model = with_one_logit(model) if has_two_logits(model) else model
+    if configuration.has_backbone and any(stage.trainable == "all" for stage in configuration.stages):
+        origin = description_of(model).weights
+        set_description(model, weights=f"trained end to end on these radiographs, from {origin}")
+    return model
 
 
 def build(

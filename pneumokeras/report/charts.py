@@ -1,7 +1,7 @@
-"""The page's charts: where the lines and marks of each lie in its SVG, which a template writes.
+"""The page's charts: the places of their lines and marks in an SVG, which a template writes.
 
-They take their colors from the page, light or dark, and its script moves a mark over those that have a
-threshold. The files under figures/ show the same charts, drawn by `pneumokeras.evaluation.displays`.
+They take their colors from the page, light or dark, and its script moves a mark over those with a threshold.
+The files under figures/ show the same charts, drawn by `pneumokeras.evaluation.displays`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the axes of every chart lie, in the units of its SVG."""
+    """The place of the axes in every chart, in the units of its SVG."""
 
     width: float = 360
     height: float = 330
@@ -63,7 +63,7 @@ class SvgChart:
     """A chart in the frame of its SVG.
 
     Attributes:
-        chart: what it shows.
+        chart: its contents.
         follows: the name by which the script moves a mark in it; empty if it does not.
     """
 
@@ -112,7 +112,7 @@ class SvgChart:
 
 
 def threshold_charts(evaluation: Evaluation) -> list[SvgChart]:
-    """Return the charts that follow the threshold; those of curves only if both classes are there."""
+    """Return the charts that follow the threshold; the curves only if both classes are present."""
     points = evaluation.operating_points
     charts = {"scores": score_chart(evaluation.predictions)}
     if evaluation.roc.x.size:

@@ -1,4 +1,4 @@
-"""What a report shows: plain data, gathered by whoever knows the run, the model and the radiographs."""
+"""The contents of a report, as plain data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.evaluation import Comparison, Evaluation, OperatingPointResult
+from pneumokeras.evaluation import Comparison, Evaluation
 from pneumokeras.evaluation.charts import LabeledRocCurve
+from pneumokeras.training.objectives import best_of
 
 if TYPE_CHECKING:
     from pneumokeras.data.audit import Audit
@@ -113,8 +114,8 @@ class ReportContents:
         history: of the fit; one float an epoch for each score.
         kept_epoch: the epoch whose weights the model has, counted from 1; `None` if unknown.
         trials: of the search, each a row of trials.csv.
-        objective: what trials and epochs were chosen by: the lowest `val_loss`, or the highest of any other.
-        facts: how it was made, by name: command, data, fingerprint, seed, weights, versions, times.
+        objective: what trials and epochs were chosen by, one of `OBJECTIVES`.
+        facts: how the run was made, by name: command, data, fingerprint, seed, weights, versions, times.
         notices: what a reader must know, a sentence each, such as "The weights are random."
         samples: random radiographs of both classes.
         predictions: random radiographs, shown with the predicted class.
@@ -156,30 +157,18 @@ class ReportContents:
         return content
 
     @property
-    def chosen(self) -> str:
-        """Name of the operating point that the page speaks of: the evaluation's choice."""
-        return self.evaluation.chosen
-
-    @property
-    def chosen_result(self) -> OperatingPointResult:
-        """Counts and scores at that operating point."""
-        return self.evaluation.operating_points[self.chosen]
-
-    @property
     def kept_is_best(self) -> bool:
         """Whether the epoch kept is the best by the objective; it is not if a recipe keeps the last one."""
-        scores = np.asarray((self.history or {}).get(self.objective, ()), dtype=np.float64)
-        if self.kept_epoch is None or np.isnan(scores).all():
-            return False
-        best = np.nanmin(scores) if self.objective == "val_loss" else np.nanmax(scores)
-        return bool(scores[self.kept_epoch - 1] == best)
+        scores = (self.history or {}).get(self.objective, ())
+        best = best_of(scores, self.objective)
+        return self.kept_epoch is not None and best is not None and scores[self.kept_epoch - 1] == best
 
     @property
     def best_trial(self) -> int | None:
         """Number of the best trial by the objective; `None` if none was completed."""
         scores = {trial["trial"]: trial["score"] for trial in self.trials if trial["score"] is not None}
-        best = min if self.objective == "val_loss" else max
-        return best(scores, key=scores.__getitem__) if scores else None
+        best = best_of(scores.values(), self.objective)
+        return next((number for number, score in scores.items() if score == best), None)
 
 
 def _require_one_length(parts: Sequence[Sequence[Any] | np.ndarray]) -> None:

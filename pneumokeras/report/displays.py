@@ -72,8 +72,8 @@ def _confusion_matrices(evaluation: Evaluation) -> Mapping[str, Display]:
     return {
         f"confusion_matrix_{point}": ConfusionMatrixDisplay(
             result,
-            evaluation.predictions.class_names,
-            f"{capitalized(point_label(point))}: {format_threshold(result.point.threshold)}",
+            class_names=evaluation.predictions.class_names,
+            title=f"{capitalized(point_label(point))}: {format_threshold(result.point.threshold)}",
         )
         for point, result in evaluation.operating_points.items()
         if point in CONFUSION_POINTS
@@ -98,7 +98,7 @@ def _probabilities(evaluation: Evaluation) -> Mapping[str, Display]:
         "reliability": ReliabilityDisplay(
             evaluation.calibration.bins,
             evaluation.calibration_error,
-            evaluation.predictions.class_names[1],
+            positive=evaluation.predictions.class_names[1],
         ),
         "net_benefit": NetBenefitDisplay(evaluation.net_benefit),
     }
@@ -127,9 +127,9 @@ def _epochs(contents: ReportContents) -> Mapping[str, Display]:
     history = contents.history or {}
     figures: dict[str, Display] = {}
     if {"accuracy", "val_accuracy"} <= history.keys():
-        figures["accuracy_curve"] = AccuracyCurvesDisplay(history, contents.kept_epoch)
+        figures["accuracy_curve"] = AccuracyCurvesDisplay(history, best_epoch=contents.kept_epoch)
     if {"loss", "val_loss"} <= history.keys():
-        figures["loss_curve"] = LossCurvesDisplay(history, contents.kept_epoch)
+        figures["loss_curve"] = LossCurvesDisplay(history, best_epoch=contents.kept_epoch)
     return figures
 
 
@@ -146,8 +146,8 @@ def _pictures(contents: ReportContents) -> Mapping[str, Display]:
                 examples.images,
                 examples.labels,
                 examples.probabilities,
-                contents.chosen_result.point.threshold,
-                class_names,
+                threshold=contents.evaluation.chosen_result.point.threshold,
+                class_names=class_names,
             )
     explained = contents.explanations
     if explained and explained.heatmaps is not None and explained.overlays is not None:

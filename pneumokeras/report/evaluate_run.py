@@ -18,15 +18,14 @@ from pneumokeras.data.from_path import load_radiographs
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.evaluation import Comparison, Evaluation, Predictions, compare, evaluate_predictions
 from pneumokeras.evaluation.arguments import check_prevalence, has_both_classes
+from pneumokeras.evaluation.vocabulary import some_names
 from pneumokeras.models.saving import ModelDescription, description_of
 from pneumokeras.runs.folder import Run, open_run
-from pneumokeras.runs.result import TuningResult, load_run, read_predictions
+from pneumokeras.runs.result import RunResult, load_run, read_predictions
 from pneumokeras.training.predict import predict
 
 MAX_SUBGROUPS = 20
 """A column with more values, such as an age, does not divide the radiographs into subgroups."""
-
-MAX_NAMES = 3  # of radiographs in an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +36,19 @@ class RunOnRadiographs:
         result: the run, with its model.
         folder: the run folder.
         record: the content of its run.json.
-        description: of the model.
+        description: the model's.
         radiographs: the whole set, with labels.
-        data: where they come from if they are not the run's own, as given.
-        other: another run to compare with, if one was named.
+        data: their path as given; `None` if they are the run's own.
+        other: another run to compare with, if any.
     """
 
-    result: TuningResult
+    result: RunResult
     folder: Run
     record: Mapping[str, Any]
     description: ModelDescription
     radiographs: RadiographSet
     data: str | PathLike[str] | None = None
-    other: TuningResult | None = None
+    other: RunResult | None = None
 
     @property
     def name(self) -> str:
@@ -58,12 +57,12 @@ class RunOnRadiographs:
 
     @property
     def split(self) -> str:
-        """Which split the radiographs are: `"test"`, `"val"`, `"train"`, or `"all"` of a whole set."""
+        """The radiographs' split: `"test"`, `"val"`, `"train"`, or `"all"` for a whole set."""
         return self.radiographs.split or WHOLE
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
-        """What else is known of the radiographs: `(n,)` strings for each column that has any value."""
+        """Further columns of the radiographs: `(n,)` strings for each that has any value."""
         columns = {"subtype": self.radiographs.subtypes, **self.radiographs.columns}
         return {name: values for name, values in columns.items() if (values != "").any()}
 
@@ -80,7 +79,7 @@ class EvaluatedRun:
     Attributes:
         subject: the run and the radiographs.
         evaluation: scores, curves and operating points.
-        comparison: the other run's evaluation and this one's, if another was named.
+        comparison: the other run's evaluation compared with this one's, if there is another run.
     """
 
     subject: RunOnRadiographs
@@ -98,26 +97,10 @@ def evaluate_run(
     cache: bool = True,
     skip_bad: bool = False,
 ) -> EvaluatedRun:
-    """Evaluate a run's model without writing anything.
-
-    Args:
-        run: as for `report_run`, as all others are.
-        data: radiographs to evaluate instead of the run's own.
-        split: a split of the run, or of `data` if it has splits.
-        compare_with: another finished run, to be evaluated on the same radiographs.
-        prevalence: share of PNEUMONIA, in (0, 1), to state predictive values at.
-        cache: keep the radiographs' features.
-        skip_bad: leave out radiographs that cannot be decoded.
+    """Evaluate a run's model without writing anything; arguments and errors are as for `report_run`.
 
     Returns:
         The run, the radiographs and the evaluation.
-
-    Raises:
-        RunError: if a run is missing or not finished.
-        DataError: if there is no such split, it has no labels, a radiograph cannot be read, or the other run
-            has other radiographs in this split.
-        SettingsError: if the prevalence does not lie between 0 and 1.
-        ModelError: if a model cannot be loaded.
 
     Example:
         >>> from pneumokeras.report.evaluate_run import evaluate_run
@@ -125,8 +108,7 @@ def evaluate_run(
         >>> sorted(evaluated.evaluation.operating_points)
         ['default', 'oracle', 'validation']
     """
-    if prevalence is not None:
-        check_prevalence(prevalence)
+    check_prevalence(prevalence)
     subject = load_run_and_radiographs(
         run, data=data, split=split, compare_with=compare_with, skip_bad=skip_bad
     )
@@ -253,5 +235,4 @@ def _only_in(run: Run, found: Mapping[str, tuple[str, str]]) -> list[str]:
     if not found:
         return []
     names = sorted(name for name, _ in found.values())
-    some = ", ".join(names[:MAX_NAMES]) + (" and more" if len(names) > MAX_NAMES else "")
-    return [f"{len(names)} only in {run.folder.name} ({some})"]
+    return [f"{len(names)} only in {run.folder.name} ({some_names(names)})"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 
@@ -16,7 +15,7 @@ from pneumokeras.explain.gradcam import METHOD, heatmap_function
 from pneumokeras.explain.panels import PANELS_AT_ONCE, explain, read_panels
 from pneumokeras.models.saving import ModelDescription
 from pneumokeras.report.contents import Examples, Pictures
-from pneumokeras.report.page_data import PICTURE_SIDES
+from pneumokeras.report.page_data import PICTURE_SIDES, shrunk
 
 SAMPLES_PER_CLASS = 4
 PREDICTION_EXAMPLES = 8
@@ -72,23 +71,23 @@ def random_by_class(evaluation: Evaluation) -> np.ndarray:
 
 
 def random_radiographs(evaluation: Evaluation) -> np.ndarray:
-    """Draw up to `PREDICTION_EXAMPLES` radiographs, whatever is predicted; return their indices."""
+    """Draw up to `PREDICTION_EXAMPLES` radiographs; return their indices."""
     return np.random.default_rng(1).permutation(len(evaluation.predictions))[:PREDICTION_EXAMPLES]
 
 
 def most_confident_mistakes(evaluation: Evaluation) -> np.ndarray:
     """Return indices of up to `MISTAKES_PER_KIND` misses, then of as many false alarms."""
-    wrong = evaluation.misclassified(evaluation.chosen)
+    wrong = evaluation.misclassified()
     return np.concatenate(
         [wrong.false_negatives[:MISTAKES_PER_KIND], wrong.false_positives[:MISTAKES_PER_KIND]]
     )
 
 
 def most_confident_by_outcome(evaluation: Evaluation) -> np.ndarray:
-    """Return indices of up to `EXPLAINED_PER_OUTCOME` hits, misses, false alarms and correct rejections."""
+    """Return indices of the most confident radiographs of each outcome, at most `EXPLAINED_PER_OUTCOME`."""
     predictions = evaluation.predictions
     probabilities, labels = predictions.probabilities, predictions.require_labels()
-    wrong = evaluation.misclassified(evaluation.chosen)
+    wrong = evaluation.misclassified()
     mistaken = np.concatenate([wrong.false_negatives, wrong.false_positives])
     right = np.setdiff1d(np.arange(len(predictions)), mistaken)
     rising = right[np.argsort(probabilities[right], kind="stable")]
@@ -114,7 +113,7 @@ def pictures(
     """
     heatmaps_of = heatmap_function(model, method=METHOD)
     heatmaps = [
-        _shrunk(heatmap)
+        np.clip(shrunk(heatmap, HEATMAP_SIDE), 0, 1)
         for start in range(0, chosen.size, PANELS_AT_ONCE)
         for heatmap in heatmaps_of(
             radiographs.subset(chosen[start : start + PANELS_AT_ONCE]).pixels(
@@ -143,7 +142,7 @@ def most_informative(evaluation: Evaluation, count: int) -> np.ndarray:
     """
     predictions = evaluation.predictions
     labels, probabilities = predictions.require_labels(), predictions.probabilities
-    threshold = evaluation.operating_points[evaluation.chosen].point.threshold
+    threshold = evaluation.chosen_result.point.threshold
     error = np.abs(labels - probabilities)
     gravest = np.argsort(-error, kind="stable")
     wrong = gravest[((probabilities >= threshold) != (labels == 1))[gravest]]
@@ -175,9 +174,3 @@ def examples(
         labels=radiographs.require_labels()[chosen],
         probabilities=predictions.probabilities[chosen],
     )
-
-
-def _shrunk(heatmap: np.ndarray) -> np.ndarray:
-    scale = min(1.0, HEATMAP_SIDE / max(heatmap.shape))
-    shrunk = cv2.resize(heatmap, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.clip(shrunk, 0, 1)

@@ -22,12 +22,12 @@ from pneumokeras.evaluation.vocabulary import (
 from pneumokeras.report.contents import ReportContents
 
 OMITTED_FACTS = ("radiographs", "evaluated radiographs", "command")
-"""They name folders of the machine; a card is published."""
+"""Facts that name folders of the machine: a card is published."""
 
 
 def model_card(contents: ReportContents) -> str:
     """Return the card as Markdown with YAML front matter; names from outside are escaped."""
-    evaluation, result = contents.evaluation, contents.chosen_result
+    evaluation, result = contents.evaluation, contents.evaluation.chosen_result
     scores = evaluation.headline | {score: result.scores[score] for score in CARD_SCORES}
     figures = {score_name(score): interval for score, interval in scores.items()}
     negative, positive = evaluation.predictions.class_names

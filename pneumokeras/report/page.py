@@ -50,24 +50,24 @@ JPEG_QUALITY = 80
 SCRIPTS = ("metrics.js", "charts.js", "viewer.js", "table.js", "page.js")
 
 SCORE_MEANINGS = {
-    "sensitivity": "share of {positive} radiographs that are called {positive}",
-    "specificity": "share of {negative} radiographs that are cleared",
-    "accuracy": "share of all radiographs called rightly; depends on how many have {positive}",
+    "sensitivity": "share of {positive} radiographs that are flagged",
+    "specificity": "share of {negative} radiographs that are not flagged",
+    "accuracy": "share of all radiographs classified correctly; depends on how many have {positive}",
     "balanced_accuracy": "mean of sensitivity and specificity",
-    "precision": "share of {positive} calls that are right, at this share of {positive}",
-    "npv": "share of cleared radiographs that are {negative}, at this share of {positive}",
+    "precision": "share of flagged radiographs that have {positive}, at this share of {positive}",
+    "npv": "share of radiographs not flagged that are {negative}, at this share of {positive}",
     "f1": "harmonic mean of precision and sensitivity",
-    "mcc": "correlation of truth and call, -1 to 1",
+    "mcc": "correlation of true and predicted class, -1 to 1",
 }
 HEADLINE_MEANINGS = {
-    "sensitivity": "of {positive} radiographs are called",
-    "specificity": "of {negative} radiographs are cleared",
+    "sensitivity": "of {positive} radiographs are flagged",
+    "specificity": "of {negative} radiographs are not flagged",
     "roc_auc": "how well scores rank, over all thresholds; 0.5 is chance",
     "average_precision": "precision over all recalls; {prevalence:.3f} is chance",
     "brier": "mean squared error of the probabilities; lower is better",
     "calibration_error": "how far probabilities are off; lower is better",
 }
-MAX_CHOICES = 30  # of a filter; a column with more values can be sorted, not filtered
+MAX_CHOICES = 30  # a column with more values can be sorted, not filtered
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Headline:
 
     Attributes:
         name: its name.
-        meaning: what it says, in a few words.
+        meaning: its explanation, in a few words.
         interval: its value.
     """
 
@@ -122,7 +122,7 @@ def render_page(contents: ReportContents) -> str:
     shown = {
         "contents": contents,
         "evaluation": contents.evaluation,
-        "result": contents.chosen_result,
+        "result": contents.evaluation.chosen_result,
         **words,
         "sections": _sections(contents),
         "headlines": _headlines(contents, words),
@@ -207,12 +207,12 @@ def _sections(contents: ReportContents) -> dict[str, str]:
         "calibration": ("Calibration", True),
         "mistakes": ("Most confident mistakes", bool(contents.mistakes)),
         "radiographs": ("All radiographs", True),
-        "predictions": ("Drawn blindly", bool(contents.predictions)),
+        "predictions": ("Random examples", bool(contents.predictions)),
         "heatmaps": ("Heatmaps", _has_heatmaps(contents.explanations) or bool(contents.explanation_checks)),
         "training": ("Training", bool(training_charts(history, contents.kept_epoch))),
         "trials": ("Trials", bool(contents.trials)),
         "data": ("Data", bool(contents.class_counts or contents.samples or contents.audit)),
-        "making": ("How this was made", bool(contents.facts)),
+        "making": ("How this report was made", bool(contents.facts)),
     }
     return {anchor: title for anchor, (title, shown) in present.items() if shown}
 
@@ -229,7 +229,7 @@ def _table_headers(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ),
         ("probability", f"P({data['classes'][1]})", "number"),
         ("error", "Off by", "number wide"),
-        ("outcome", "Call", ""),
+        ("outcome", "Outcome", ""),
     ]
 
 
@@ -249,7 +249,7 @@ def _disagreements(contents: ReportContents) -> list[tuple[Tile, float]]:
 
 def _headlines(contents: ReportContents, words: Mapping[str, str]) -> list[Headline]:
     evaluation = contents.evaluation
-    scores = {**contents.chosen_result.scores, **evaluation.headline}
+    scores = {**evaluation.chosen_result.scores, **evaluation.headline}
     return [
         Headline(
             capitalized(score_name(score)),
@@ -269,12 +269,12 @@ def _hyperparameter_names(contents: ReportContents) -> list[str]:
 def _tiles(contents: ReportContents, examples: Examples | None) -> list[Tile]:
     if examples is None:
         return []
-    class_names = _classes(contents)
+    class_names, threshold = _classes(contents), contents.evaluation.chosen_result.point.threshold
     tiles = []
     for i, (name, label, probability) in enumerate(
         zip(examples.names, examples.labels, examples.probabilities, strict=True)
     ):
-        predicted = bool(probability >= contents.chosen_result.point.threshold)
+        predicted = bool(probability >= threshold)
         tiles.append(
             Tile(
                 name=name,

@@ -1,4 +1,4 @@
-"""Data for the page's script: every radiograph in a few characters, and small pictures of some."""
+"""Data for the page's script: all radiographs, and small pictures of some."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def page_data(contents: ReportContents, charts: Sequence[SvgChart]) -> dict[str,
         "patients": patient_of.tolist(),
         "patientNames": _patient_names(predictions, patients, patient_of),
         "columns": [_column(name, values) for name, values in contents.columns.items()],
-        "threshold": contents.chosen_result.point.threshold,
+        "threshold": evaluation.chosen_result.point.threshold,
         "points": {
             name: result.point.threshold
             for name, result in evaluation.operating_points.items()
@@ -83,7 +83,7 @@ def encoded(pictures: Pictures | None, *, budget: int) -> Encoded:
         _webp((heatmap * 255).round().astype(np.uint8), HEATMAP_QUALITY) for heatmap in pictures.heatmaps
     ]
     for side in PICTURE_SIDES:
-        images = [_webp(_shrunk(image, side), WEBP_QUALITY) for image in pictures.images]
+        images = [_webp(shrunk(image, side), WEBP_QUALITY) for image in pictures.images]
         sizes = np.cumsum(
             [len(image) + len(heatmap) for image, heatmap in zip(images, heatmaps, strict=True)]
         )
@@ -110,7 +110,8 @@ def _column(name: str, values: np.ndarray) -> dict[str, Any]:
     return {"name": one_line(name), "values": list(map(one_line, distinct)), "of": places.tolist()}
 
 
-def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture whose longer side has at most `side` pixels."""
     scale = side / max(image.shape)
     if scale >= 1:
         return image

@@ -54,14 +54,14 @@ def notices(subject: RunOnRadiographs) -> list[str]:
     radiographs, split, description = subject.radiographs, subject.split, subject.description
     sentences = list(subject.record["data"]["notices"])
     if subject.data is not None:
-        sentences = [f"Of the training data: {sentence}" for sentence in sentences]
+        sentences = [f"About the training data: {sentence}" for sentence in sentences]
         if are_phantoms(radiographs.images):
             sentences.insert(
                 0, "These radiographs are synthetic drawings: the figures say nothing about patients."
             )
     if description.began_random:
         sentences.append(
-            f"The backbone's weights are {description.weights}: these figures owe nothing to ImageNet."
+            f"The backbone's weights are {description.weights}: these figures do not depend on ImageNet."
         )
     if radiographs.skipped:
         sentences.append(skipped_notice(radiographs.skipped))

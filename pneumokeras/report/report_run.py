@@ -32,7 +32,7 @@ class Report:
     Attributes:
         evaluation: its scores, curves and operating points.
         folder: the folder with `index.html`, `report.json` and the figures.
-        notices: what a reader has to know, a sentence each.
+        notices: what a reader must know, a sentence each.
     """
 
     evaluation: Evaluation
@@ -89,8 +89,7 @@ def report_run(
         >>> (report.folder / "index.html").exists()
         True
     """
-    if prevalence is not None:
-        check_prevalence(prevalence)
+    check_prevalence(prevalence)
     subject = load_run_and_radiographs(
         run, data=data, split=split, compare_with=compare_with, skip_bad=skip_bad
     )
@@ -153,11 +152,13 @@ def _compared(evaluated: EvaluatedRun, *, images: bool) -> ComparedRuns | None:
     comparison, subject = evaluated.comparison, evaluated.subject
     if comparison is None:
         return None
-    shown = comparison.disagreements[:DISAGREEMENTS] if images else comparison.disagreements[:0]
+    shown = comparison.disagreements[: DISAGREEMENTS if images else 0]
     return ComparedRuns(
         comparison,
-        (str(comparison.first.run), subject.name),
-        examples(subject.radiographs, evaluated.evaluation.predictions, subject.description, shown)
+        names=(str(comparison.first.run), subject.name),
+        disagreements=examples(
+            subject.radiographs, evaluated.evaluation.predictions, subject.description, shown
+        )
         if shown.size
         else None,
     )

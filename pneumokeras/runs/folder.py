@@ -22,7 +22,7 @@ from pneumokeras.core.files import read_csv, read_json, write_json
 from pneumokeras.data.splits import Splits
 
 HOME = Path("tuner_runs")
-"""Where runs lie that were given no folder."""
+"""Parent of the run folders that are named after settings and data."""
 
 _NAMED_VERSIONS = ("pneumokeras", "tensorflow", "keras", "keras-tuner", "numpy", "opencv-python-headless")
 
@@ -215,14 +215,7 @@ def begin_run(
 ) -> Run:
     """Start or resume a run: write `run.json` and `splits.csv`.
 
-    Args:
-        run: its folder; by default one named after settings and data.
-        splits: its radiographs.
-        settings: everything that decides the outcome except the data, with the key `model`.
-        seed: of splits and training.
-
-    Raises:
-        RunError: if the folder holds a run with other settings or data, or something else.
+    Arguments and errors are as for `pneumokeras.runs.result.result_of_run`.
     """
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
     folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)

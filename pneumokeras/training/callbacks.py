@@ -60,7 +60,7 @@ class Plateau:
                 )
 
     def callback(self) -> keras.callbacks.Callback:
-        """Return the callback that lowers the learning rates during a fit, those of both parts alike."""
+        """Return the callback that lowers the learning rates of head and backbone during a fit."""
         if self.counting == "torch":
             return TorchPlateau(self)
         return keras.callbacks.ReduceLROnPlateau(
@@ -202,5 +202,6 @@ class ValidationScores(keras.callbacks.Callback):
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean binary cross-entropy in nats, probabilities clipped to 1e-7 as in Keras."""
+    # Not `metrics.log_loss`, which refuses the NaN of a diverged model and clips at another distance.
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))

@@ -61,7 +61,7 @@ class ImageBatches:
         cls,
         train: RadiographSet,
         val: RadiographSet,
-        settings: BatchSettings | None = None,
+        settings: BatchSettings,
         *,
         image_size: tuple[int, int],
         channels: int = 1,
@@ -71,14 +71,13 @@ class ImageBatches:
         Args:
             train: radiographs to learn from.
             val: radiographs to choose the best epoch on.
-            settings: by default `BatchSettings()`.
+            settings: batch size, augmentation, class weights, seed and padding.
             image_size: `(height, width)` in pixels.
             channels: 1 or 3, see `RadiographLoader`.
 
         Raises:
             DataError: if the generator preprocesses pixels, or there are no labels.
         """
-        settings = settings or BatchSettings()
         common: dict[str, Any] = {"image_size": image_size, "pad": settings.pad, "channels": channels}
         loader = RadiographLoader(
             train,

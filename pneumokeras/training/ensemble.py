@@ -49,7 +49,7 @@ def ensemble(
         ModelError: if there are fewer than two, or their classes, padding or channels differ.
         DataError: if a radiograph cannot be read.
 
-    References: Lakshminarayanan, Pritzel & Blundell (2017), NeurIPS 30; of the temperature, see
+    References: Lakshminarayanan, Pritzel & Blundell (2017), NeurIPS 30; for the temperature, see
     `TemperatureScaling`.
 
     Example:
@@ -164,13 +164,15 @@ def _require_distinct(members: Sequence[_Member]) -> None:
     """Refuse the same model twice."""
     for one, other in combinations(members, 2):
         if one.fingerprint == other.fingerprint:
-            raise RunError(f"{one.name} and {other.name} hold the same model. Expected each once.")
+            raise RunError(
+                f"{one.name} and {other.name} hold the same model. Expected each once.", parameter="runs"
+            )
 
 
 def _require_held_out(one: _Member, other: _Member) -> None:
     """Refuse radiographs that one run held out and the other trained on.
 
-    A copy that a run has on both sides of its own splits is not counted.
+    A duplicate that a run itself both holds out and trains on is not counted.
     """
     for split in ("val", "test"):
         held_out = one.labels(split).keys() - one.labels("train").keys()
@@ -180,7 +182,8 @@ def _require_held_out(one: _Member, other: _Member) -> None:
             raise RunError(
                 f"{example} is in the {split} of {one.name} and in the train of {other.name} "
                 f"({len(trained_on)} such): their mean would be evaluated on what it was trained on. "
-                "Expected runs on the same splits."
+                "Expected runs on the same splits.",
+                parameter="runs",
             )
 
 
@@ -191,14 +194,16 @@ def _require_same_validation(one: _Member, other: _Member) -> None:
     if alone:
         raise RunError(
             f"{one.name_of(min(alone))} is in the val of {one.name}, not in that of {other.name} "
-            f"({len(alone)} such). Expected runs on the same splits."
+            f"({len(alone)} such). Expected runs on the same splits.",
+            parameter="runs",
         )
     contradicted = [digest for digest, label in ours.items() if theirs.get(digest) != label]
     if contradicted:
         digest = min(contradicted)
         raise RunError(
             f"{one.name_of(digest)} is {ours[digest]} in {one.name} and {theirs[digest]} in {other.name}. "
-            "Expected runs that agree on their validation radiographs."
+            "Expected runs that agree on their validation radiographs.",
+            parameter="runs",
         )
 
 
@@ -224,6 +229,7 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
         val=together("val"),
         test=together("test"),
         source=data[0]["path"],
+        rule=data[0].get("split_rule", ""),
         notices=tuple(dict.fromkeys(notice for of_run in data for notice in of_run["notices"])),
         skipped=tuple(dict.fromkeys(BadFile(**bad) for of_run in data for bad in of_run["skipped"])),
     )

@@ -45,9 +45,9 @@ def evaluate(
         The evaluation; as the last expression of a notebook cell it shows itself.
 
     Raises:
-        DataError: if a set has no labels, a radiograph cannot be read, a column has another length than the
-            set, or validation lacks a class.
-        SettingsError: if the prevalence lies outside (0, 1).
+        DataError: if a set has no labels, a radiograph cannot be read, or validation lacks a class.
+        SettingsError: if a column does not have one value for each radiograph, or the prevalence does not lie
+            between 0 and 1.
 
     Example:
         >>> radiographs = pk.load_radiographs("chest_xray", split="test")
@@ -60,8 +60,7 @@ def evaluate(
     columns = check_columns(
         {"subtype": radiographs.subtypes} if columns is None else columns, len(radiographs)
     )
-    if prevalence is not None:
-        check_prevalence(prevalence)
+    check_prevalence(prevalence)
     for labeled in (radiographs, validation):
         if labeled is not None:
             labeled.require_labels()

@@ -32,7 +32,7 @@ MIN_COSINE = 0.999
 BATCH_SIZE = 32
 _PROBED_BATCH_SIZES = (16, 32, 64)
 _PROBE_FROM = 2000
-"""Minimum number of views to compute for a probe to be worth its seconds."""
+"""Minimum number of views to compute for which a probe saves more time than it takes."""
 
 _REUSE_FROM = 0.1
 """If the store already holds at least this share of the features, keep using its precision."""

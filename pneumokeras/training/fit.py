@@ -73,7 +73,7 @@ def fit(
             or `"val_loss"`.
         schedule: when the learning rate falls, when a fit or stage stops, which weights are kept; by default
             `Schedule()`.
-        seed: of order, copies, augmentation and restored dropout. Initial weights follow `set_seed`.
+        seed: decides order, copies, augmentation and restored dropout. Initial weights follow `set_seed`.
         checkpoint: a `.weights.h5` file that holds these weights during the fit; with stages, written after
             each stage.
         cache: store feature maps for stages, see `pneumokeras.training.features`.

@@ -58,9 +58,6 @@ def fit_on(
 ) -> FitResult:
     """Fit a compiled model on batches, by default keeping the weights of its best epoch.
 
-    EarlyStopping and ModelCheckpoint watch the objective, ReduceLROnPlateau the validation cross-entropy
-    without penalties.
-
     Args:
         model: a compiled model for these batches.
         data: training batches, and validation batches to choose the best epoch on.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -13,16 +13,15 @@ import numpy as np
 
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.splits import Splits
-from pneumokeras.evaluation import ThresholdPolicy
+from pneumokeras.evaluation import Predictions
 from pneumokeras.models.hypermodels import CALIBRATION_IMAGES
 from pneumokeras.runs.folder import Run
 from pneumokeras.runs.result import RunResult, keep_run
 from pneumokeras.training.data_adapters import ImageBatches
 from pneumokeras.training.loop import FitResult, set_seed
-from pneumokeras.training.predict import predictions_of
 from pneumokeras.training.progress import Reporter
 from pneumokeras.training.settings import BatchSettings, Execution, FitSettings
-from pneumokeras.training.stages import fit_stages, kept_epoch
+from pneumokeras.training.stages import fit_stages, kept_epoch, may_store, require_parts
 
 
 class HyperModel(Protocol):
@@ -60,107 +59,101 @@ class FeatureHyperModel(HyperModel, Protocol):
         """Return the compiled full model for `hp` with the head's weights."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run keeps of its fits.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A run that is being trained.
 
     Attributes:
-        model: the model to save, with one output.
-        probabilities: `(n,)` or `(n, 1)` P(PNEUMONIA) of the validation radiographs.
-        facts: further arguments of `keep_run`.
-    """
-
-    model: keras.Model
-    probabilities: np.ndarray
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Start:
-    """The model that a run's stages begin with.
-
-    Attributes:
-        model: the full model.
-        images: the batches that its stages are trained on.
-        stores: whether the feature maps of its stages may be stored.
-        finish: turns the trained model into what the run keeps.
-        fitted: the fit that the model comes from; `None` if it is untrained.
-        timings: seconds by name, of the work before that fit.
-        fit_started: when that fit began, by `time.perf_counter`; by default when the pipeline began.
-    """
-
-    model: keras.Model
-    images: ImageBatches
-    stores: bool
-    finish: Callable[[keras.Model], Outcome]
-    fitted: FitResult | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
-    fit_started: float | None = None
-
-
-def train_into_run(
-    hypermodel: HyperModel,
-    splits: Splits,
-    settings: FitSettings,
-    start: Callable[[ImageBatches, Reporter], Start],
-    *,
-    run: Run,
-    execution: Execution,
-    trials: int = 1,
-    policy: ThresholdPolicy | None = None,
-) -> RunResult:
-    """Calibrate, batch, train stage by stage, choose the operating point, and keep the run.
-
-    Args:
-        hypermodel: builds the model.
-        splits: radiographs; test is not touched.
-        settings: of batches and stages.
-        start: returns the model that the stages begin with: a search's winner, or an untrained one.
         run: a run that was begun.
+        val: validation radiographs, on which epoch and operating point are chosen.
+        settings: of batches and stages.
         execution: what may be stored, and who is informed.
-        trials: number of trials that `start` searches.
-        policy: chooses the operating point; by default `BalancedAccuracy()`.
-
-    Returns:
-        The finished run.
+        images: the training and validation radiographs in batches.
+        reporter: reports epochs.
+        started: when it began, by `time.perf_counter`.
     """
-    started = time.perf_counter()
-    batches = settings.batches
-    set_seed(batches.seed)
-    calibrate(hypermodel, splits.train, batches)
-    height, width, channels = hypermodel.input_shape
-    images = ImageBatches.of(splits.train, splits.val, batches, image_size=(height, width), channels=channels)
-    reporter = Reporter(
-        execution.progress, trials=trials, epochs=settings.epochs, objective=settings.objective
-    )
-    begun = start(images, reporter)
-    fitted = fit_stages(
-        begun.model,
-        begun.images,
-        settings,
-        before=begun.fitted,
-        cache=begun.stores,
-        checkpoint=run.checkpoint_path,
-        reporter=reporter,
-        progress=execution.progress,
-    )
-    reporter.end()
-    outcome = begun.finish(fitted.model)
-    fit_started = started if begun.fit_started is None else begun.fit_started
-    return keep_run(
-        run,
-        outcome.model,
-        predictions_of(splits.val, outcome.probabilities),
-        history=fitted.history,
-        pad=batches.pad,
-        policy=policy,
-        timings={**begun.timings, "fit": time.perf_counter() - fit_started},
-        **outcome.facts,
-        best_epoch=kept_epoch(fitted.history, settings) + 1,
-    )
+
+    run: Run
+    val: RadiographSet
+    settings: FitSettings
+    execution: Execution
+    images: ImageBatches
+    reporter: Reporter
+    started: float
+
+    @classmethod
+    def begin(
+        cls,
+        hypermodel: HyperModel,
+        splits: Splits,
+        settings: FitSettings,
+        *,
+        run: Run,
+        execution: Execution,
+        trials: int = 1,
+    ) -> Training:
+        """Set the global seeds, calibrate a HyperModel, and make the batches; test is not touched."""
+        started = time.perf_counter()
+        batches = settings.batches
+        set_seed(batches.seed)
+        _calibrate(hypermodel, splits.train, batches)
+        height, width, channels = hypermodel.input_shape
+        images = ImageBatches.of(
+            splits.train, splits.val, batches, image_size=(height, width), channels=channels
+        )
+        reporter = Reporter(
+            execution.progress, trials=trials, epochs=settings.epochs, objective=settings.objective
+        )
+        return cls(run, splits.val, settings, execution, images, reporter, started)
+
+    def may_store(self, model: keras.Model) -> bool:
+        """Return whether the feature maps of all stages may be stored, as `stages.may_store` does.
+
+        Raises:
+            ModelError: if the model lacks a part that a stage trains.
+            DataError: if the disk has no room for the feature maps.
+        """
+        require_parts(model, self.settings.stages)
+        return may_store(model, self.images, self.settings.stages, self.execution)
+
+    def fit_stages(
+        self, model: keras.Model, images: ImageBatches, *, stores: bool, before: FitResult | None = None
+    ) -> FitResult:
+        """Train a model stage by stage, as `stages.fit_stages` does, and report the end."""
+        fitted = fit_stages(
+            model,
+            images,
+            self.settings,
+            before=before,
+            cache=stores,
+            checkpoint=self.run.checkpoint_path,
+            reporter=self.reporter,
+            progress=self.execution.progress,
+        )
+        self.reporter.end()
+        return fitted
+
+    def keep(
+        self,
+        model: keras.Model,
+        predictions: Predictions,
+        *,
+        history: Mapping[str, list[float]],
+        **facts: Any,
+    ) -> RunResult:
+        """Choose the operating point on predictions of `val` and keep the run; see `keep_run`."""
+        return keep_run(
+            self.run,
+            model,
+            predictions,
+            history=history,
+            pad=self.settings.batches.pad,
+            **facts,
+            best_epoch=kept_epoch(history, self.settings) + 1,
+        )
 
 
-def calibrate(hypermodel: HyperModel, train: RadiographSet, batches: BatchSettings) -> None:
+def _calibrate(hypermodel: HyperModel, train: RadiographSet, batches: BatchSettings) -> None:
     """Show a HyperModel some training radiographs, if it has a method `calibrate`."""
     if not hasattr(hypermodel, "calibrate"):
         return

@@ -63,7 +63,7 @@ class Reporter:
     """Turns the epochs of a search and of fits into `TuningProgress`.
 
     Args:
-        progress: receives it; `None` for nobody.
+        progress: receives it; `None` if nothing is to be reported.
         trials: number of trials planned.
         epochs: maximum number of epochs of a trial and of the winner's fit.
         objective: what trials are ranked by.

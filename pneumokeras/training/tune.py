@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 
 import keras
@@ -17,13 +17,15 @@ from pneumokeras.data.splits import Splits
 from pneumokeras.models.forward import forward
 from pneumokeras.runs.folder import Run
 from pneumokeras.runs.result import RunResult, result_of_run
-from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches, TrainingData
+from pneumokeras.training.data_adapters import FeatureBatches, TrainingData
 from pneumokeras.training.features import Extractor
+from pneumokeras.training.identity import builds_its_head, identity_of
 from pneumokeras.training.loop import fit_on, set_seed
-from pneumokeras.training.pipeline import FeatureHyperModel, HyperModel, Outcome, Start, train_into_run
-from pneumokeras.training.progress import AfterEpoch, Progress, Reporter
+from pneumokeras.training.pipeline import FeatureHyperModel, HyperModel, Training
+from pneumokeras.training.predict import predictions_of
+from pneumokeras.training.progress import AfterEpoch, Progress
 from pneumokeras.training.settings import Confirm, Execution, SearchSettings, Stage
-from pneumokeras.training.stages import may_store, require_parts, views_to_store
+from pneumokeras.training.stages import views_to_store
 from pneumokeras.training.tuner import Build, in_tuned_batches, search, trials_of
 
 
@@ -114,93 +116,68 @@ def tune(
         pad=pad,
         precision=precision,
     )
-    execution = Execution(cache=cache, confirm=confirm, progress=progress)
 
     def work(begun: Run) -> RunResult:
-        searched = _Search(hypermodel, settings, begun, execution)
-        return train_into_run(
+        training = Training.begin(
             hypermodel,
             splits,
             settings.fit,
-            searched.winner,
             run=begun,
-            execution=execution,
+            execution=Execution(cache=cache, confirm=confirm, progress=progress),
             trials=settings.max_trials,
         )
+        return _search_and_train(hypermodel, settings, training)
 
-    return result_of_run(run, splits, work, settings=settings.record(hypermodel.settings), seed=seed)
+    return result_of_run(
+        run,
+        splits,
+        work,
+        settings=settings.record({**hypermodel.settings, **identity_of(hypermodel)}),
+        seed=seed,
+    )
 
 
-@dataclass(frozen=True)
-class _Search:
-    """A search whose winner a run keeps."""
+def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training: Training) -> RunResult:
+    """Search, train the winner once more, then in stages, and keep it."""
+    run, images, reporter = training.run, training.images, training.reporter
+    stores = bool(settings.fine_tune) and training.may_store(hypermodel.build(keras_tuner.HyperParameters()))
+    backend = _training_backend(hypermodel, settings, training)
+    run.note(precision=backend.precision)  # the trials of a resumed search must compare
+    build = _with_batch_sizes(backend.build, settings.batch_sizes)
+    extracted = time.perf_counter()
+    oracle = search(build, backend.data, settings, run, reporter)
+    searched = time.perf_counter()
 
-    hypermodel: HyperModel
-    settings: SearchSettings
-    run: Run
-    execution: Execution
-    started: float = field(default_factory=time.perf_counter)
-
-    def winner(self, images: ImageBatches, reporter: Reporter) -> Start:
-        """Search, fit the winner once more, and return its full model."""
-        settings = self.settings
-        stores = False
-        if settings.fine_tune:
-            example = self.hypermodel.build(keras_tuner.HyperParameters())
-            require_parts(example, settings.fine_tune)
-            stores = may_store(example, images, settings.fine_tune, self.execution)
-        backend = self._training_backend(images)
-        self.run.note(precision=backend.precision)  # the trials of a resumed search must compare
-        build = _with_batch_sizes(backend.build, settings.batch_sizes)
-        extracted = time.perf_counter()
-        found = search(build, backend.data, settings, self.run, reporter)
-        searched = time.perf_counter()
-
-        trials = trials_of(found.oracle)
-        best = found.oracle.get_best_trials(1)[0].hyperparameters
-        reporter.begin_fit()
-        set_seed(settings.seed)
-        fitted = fit_on(
-            build(best),
-            in_tuned_batches(backend.data, best),
-            epochs=settings.epochs,
-            objective=settings.objective,
-            checkpoint=self.run.checkpoint_path,
-            callbacks=[AfterEpoch(reporter)],
-        )
-        head = fitted.model
-
-        def finish(model: keras.Model) -> Outcome:
-            # Where a head learned from features in bfloat16, the threshold is chosen for the model as saved.
-            exact = backend.precision == "float32" and not settings.fine_tune
-            probabilities = forward(head, backend.data.val) if exact else forward(model, images.val)
-            return Outcome(model, probabilities, {"trials": trials, "hyperparameters": best.values})
-
-        return Start(
-            model=backend.full_model(best, head),
-            images=in_tuned_batches(images, best),
-            stores=stores,
-            finish=finish,
-            fitted=fitted,
-            timings={
-                "extraction": extracted - self.started,
-                "search": sum(trial.seconds or 0 for trial in trials),
-            },
-            fit_started=searched,
-        )
-
-    def _training_backend(self, images: ImageBatches) -> _TrainingBackend:
-        """Return heads on stored features if there is a frozen backbone, else full models on images."""
-        hypermodel = self.hypermodel
-        if not (self.execution.cache and images.train.storable and isinstance(hypermodel, FeatureHyperModel)):
-            images.preload()
-            return _TrainingBackend(hypermodel.build, images, lambda hp, model: model, "float32")
-        network = hypermodel.feature_extractor()
-        precision = self.run.record().get("precision", self.settings.precision)
-        extractor = Extractor.of(network, network, precision=precision)
-        features = extractor.features(views_to_store(images), progress=self.execution.progress)
-        data = FeatureBatches(images, *features.rows)
-        return _TrainingBackend(hypermodel.build_head, data, hypermodel.assemble, features.precision)
+    trials = trials_of(oracle)
+    best = oracle.get_best_trials(1)[0].hyperparameters
+    reporter.begin_fit()
+    set_seed(settings.seed)
+    winner = fit_on(
+        build(best),
+        in_tuned_batches(backend.data, best),
+        epochs=settings.epochs,
+        objective=settings.objective,
+        checkpoint=run.checkpoint_path,
+        callbacks=[AfterEpoch(reporter)],
+    )
+    fitted = training.fit_stages(
+        backend.full_model(best, winner.model), in_tuned_batches(images, best), stores=stores, before=winner
+    )
+    # Where a head learned from features in bfloat16, the threshold is chosen for the model as saved.
+    exact = backend.precision == "float32" and not settings.fine_tune
+    probabilities = forward(winner.model, backend.data.val) if exact else forward(fitted.model, images.val)
+    return training.keep(
+        fitted.model,
+        predictions_of(training.val, probabilities),
+        history=fitted.history,
+        trials=trials,
+        hyperparameters=best.values,
+        timings={
+            "extraction": extracted - training.started,
+            "search": sum(trial.seconds or 0 for trial in trials),
+            "fit": time.perf_counter() - searched,
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -211,6 +188,27 @@ class _TrainingBackend:
     data: TrainingData
     full_model: Callable[[keras_tuner.HyperParameters, keras.Model], keras.Model]
     precision: str
+
+
+def _training_backend(
+    hypermodel: HyperModel, settings: SearchSettings, training: Training
+) -> _TrainingBackend:
+    """Return heads on stored features if there is a frozen backbone, else full models on images."""
+    images, execution = training.images, training.execution
+    if not (
+        execution.cache
+        and images.train.storable
+        and isinstance(hypermodel, FeatureHyperModel)
+        and builds_its_head(hypermodel)
+    ):
+        images.preload()
+        return _TrainingBackend(hypermodel.build, images, lambda hp, model: model, "float32")
+    network = hypermodel.feature_extractor()
+    precision = training.run.record().get("precision", settings.precision)
+    extractor = Extractor.of(network, network, precision=precision)
+    features = extractor.features(views_to_store(images), progress=execution.progress)
+    data = FeatureBatches(images, *features.rows)
+    return _TrainingBackend(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
 
 def _with_batch_sizes(build: Build, sizes: Sequence[int]) -> Build:

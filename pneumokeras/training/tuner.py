@@ -34,7 +34,7 @@ Build = Callable[[keras_tuner.HyperParameters], keras.Model]
 
 def search(
     build: Build, data: TrainingData, settings: SearchSettings, run: Run, reporter: Reporter
-) -> RandomSearch:
+) -> keras_tuner.Oracle:
     """Try configurations, or resume a search that was interrupted.
 
     Args:
@@ -45,7 +45,7 @@ def search(
         reporter: informed of trials and epochs.
 
     Returns:
-        The search, with at least one completed trial.
+        Keras Tuner's oracle, with at least one completed trial.
 
     Raises:
         TuningError: if every trial failed; the message gives the first reason.
@@ -53,20 +53,20 @@ def search(
     run.tuner_folder.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras Tuner prints when it reloads
         try:
-            search = RandomSearch(build, data, settings, run, reporter)
+            tuner = RandomSearch(build, data, settings, run, reporter)
         except PneumokerasError:
             raise
         except Exception as error:
             raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
-    search.save()  # else a search killed in its first trial is not found again
-    reporter.begin_search(trial.score for trial in trials_of(search.oracle) if trial.score is not None)
+    tuner.save()  # otherwise a search killed in its first trial is not found again
+    reporter.begin_search(trial.score for trial in trials_of(tuner.oracle) if trial.score is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the scores of a failed trial
-        search.search(verbose=0)
-    trials = trials_of(search.oracle)
+        tuner.search(verbose=0)
+    trials = trials_of(tuner.oracle)
     if not any(trial.status == "completed" for trial in trials):
         raise TuningError(f"All {len(trials)} trials failed. The first: {trials[0].reason}")
-    return search
+    return tuner.oracle
 
 
 class RandomSearch(keras_tuner.RandomSearch):
@@ -130,7 +130,7 @@ def in_tuned_batches(data: Data, hp: keras_tuner.HyperParameters) -> Data:
     return data.batched(hp.values["batch_size"]) if "batch_size" in hp.values else data
 
 
-def trials_of(oracle: Any) -> tuple[Trial, ...]:
+def trials_of(oracle: keras_tuner.Oracle) -> tuple[Trial, ...]:
     """Return the finished trials of a Keras Tuner oracle, in order."""
     ended = [trial for _, trial in sorted(oracle.trials.items()) if trial.status in _STATUSES]
     return tuple(_trial(trial) for trial in ended)

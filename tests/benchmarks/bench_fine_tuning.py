@@ -12,7 +12,7 @@ import pytest
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.training.fit import fit
-from pneumokeras.training.stages import Stage
+from pneumokeras.training.settings import Stage
 
 IMAGES = 512
 STAGES = [Stage("head", epochs=2, learning_rate=1e-3), Stage("stage5", epochs=3, learning_rate=1e-5)]

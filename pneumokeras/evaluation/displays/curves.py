@@ -40,9 +40,7 @@ class ConfusionMatrixDisplay:
     Attributes:
         result: the operating point's counts.
         class_names: names of class 0 and class 1.
-        title: what stands above.
-        ax_: the axes drawn into.
-        figure_: their figure.
+        title: shown above it.
     """
 
     result: OperatingPointResult
@@ -86,8 +84,6 @@ class RocCurveDisplay:
         curve: x = false positive rate, y = true positive rate.
         auc: the area under it.
         operating_points: results by name; `oracle` is drawn hollow, since it is not achievable.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     curve: Curve
@@ -112,8 +108,6 @@ class PrecisionRecallDisplay:
         average_precision: the area under it, in steps.
         prevalence: share of PNEUMONIA, in [0, 1]: the precision of predicting at random.
         operating_points: results by name; `oracle` is drawn hollow, since it is not achievable.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     curve: Curve
@@ -139,8 +133,6 @@ class ScoreDistributionDisplay:
     Attributes:
         predictions: labeled.
         operating_points: results by name.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     predictions: Predictions
@@ -156,14 +148,12 @@ class ScoreDistributionDisplay:
 
 @dataclass(eq=False)
 class ReliabilityDisplay:
-    """Reliability curve: whether probabilities mean what they say.
+    """Reliability curve: the share of PNEUMONIA observed at each predicted probability.
 
     Attributes:
         bins: of equal width; empty ones are left out.
         calibration_error: the expected calibration error.
         positive: name of class 1.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     bins: Sequence[ReliabilityBin]
@@ -181,12 +171,10 @@ class ReliabilityDisplay:
 
 @dataclass(eq=False)
 class NetBenefitDisplay:
-    """Decision curve: the net benefit of a model beside those of predicting all positive and none.
+    """Decision curves: the net benefit of a model, of treating all and of treating none.
 
     Attributes:
         benefit: the curves.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     benefit: NetBenefit
@@ -205,8 +193,6 @@ class SubgroupsDisplay:
 
     Attributes:
         subgroups: a row each.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     subgroups: Sequence[Subgroup]
@@ -253,8 +239,6 @@ class RocComparisonDisplay:
     Attributes:
         first: one model's curve.
         second: the other's.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     first: LabeledRocCurve
@@ -277,8 +261,6 @@ class PerturbationDisplay:
         shares: `(k,)` floats in [0, 1], the share of the pixels that was changed.
         scores: `(k,)` floats, the mean probability in the heatmaps' order.
         control: `(k,)` floats, the same in a random order.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     kind: str

@@ -33,7 +33,6 @@ class SampleRadiographsDisplay:
         images: `(k, height, width)` gray levels 0 to 255.
         titles: `(k,)` strings.
         axes_: `(rows, columns)` axes drawn into.
-        figure_: their figure.
     """
 
     images: np.ndarray
@@ -61,7 +60,6 @@ class PredictionSamplesDisplay:
         threshold: PNEUMONIA is predicted if and only if p >= threshold.
         class_names: names of class 0 and class 1.
         axes_: `(rows, columns)` axes drawn into.
-        figure_: their figure.
     """
 
     images: np.ndarray
@@ -103,7 +101,6 @@ class GradCamDisplay:
         overlays: `(k, height, width, 3)` `uint8`, RGB.
         titles: `(k,)` strings.
         axes_: `(3, k)` axes drawn into.
-        figure_: their figure.
     """
 
     images: np.ndarray

@@ -1,7 +1,7 @@
 """The look that all figures share: colors, sizes, axes and files.
 
 The colors are those of Okabe & Ito (2008), which most color-blind people can tell apart; line styles,
-markers, hatches and words repeat what they say, for print in gray.
+markers, hatches and words repeat their meaning, for print in gray.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.core.files import replacing
 
 BLUE = "#0072b2"
@@ -86,7 +87,7 @@ def picture_axes(
         row_height: of a new figure, in inches.
 
     Raises:
-        ValueError: if there are too few axes.
+        SettingsError: if there are too few axes.
     """
     if axes is None:
         figure = new_figure(columns * PICTURE_SIZE + 0.3, rows * row_height)
@@ -94,7 +95,9 @@ def picture_axes(
     else:
         grid = np.asarray(axes, dtype=object)
         if grid.size < rows * columns:
-            raise ValueError(f"Expected at least {rows * columns} axes, received {grid.size}.")
+            raise SettingsError(
+                f"Expected at least {rows * columns} `axes`, received {grid.size}.", parameter="axes"
+            )
         grid = grid.reshape(rows, -1)
         figure = grid[0, 0].get_figure()
     for ax in grid.flat:

@@ -21,8 +21,6 @@ class ClassDistributionDisplay:
 
     Attributes:
         counts: for each split, images by class.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -62,8 +60,6 @@ class AccuracyCurvesDisplay:
     Attributes:
         history: one float an epoch for `accuracy` and `val_accuracy`, and perhaps `learning_rate`.
         best_epoch: the epoch whose weights were kept, counted from 1.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     history: Mapping[str, Sequence[float]]
@@ -84,8 +80,6 @@ class LossCurvesDisplay:
     Attributes:
         history: one float an epoch for `loss` and `val_loss`, and perhaps `learning_rate`.
         best_epoch: the epoch whose weights were kept, counted from 1.
-        ax_: the axes drawn into.
-        figure_: their figure.
     """
 
     history: Mapping[str, Sequence[float]]

@@ -10,7 +10,7 @@ function placesAt(threshold, counts, scores) {
   };
 }
 
-/** Move every mark; one whose place is undefined or outside its chart goes away. */
+/** Move every mark; one whose place is undefined or outside its chart is hidden. */
 function moveMarks(axes, places) {
   for (const mark of document.querySelectorAll("[data-follows]")) {
     const { x, y } = axes[mark.dataset.follows];
@@ -27,7 +27,7 @@ function moveMarks(axes, places) {
   }
 }
 
-/** From an axis [low, high, start, end] and a value between low and high to a place between start and end. */
+/** Return the place of a value on an axis [low, high, start, end], between start and end. */
 function alongAxis([low, high, start, end], value) {
   return (start + ((value - low) / (high - low)) * (end - start)).toFixed(1);
 }

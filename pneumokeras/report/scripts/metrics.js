@@ -1,11 +1,12 @@
-// What happens at a threshold. Each function is pneumokeras.evaluation's of the same name, and tested against it.
+// Scores at a threshold. Each function does the same as its namesake in pneumokeras.evaluation, and is tested
+// against it.
 //
 // A set holds `labels` (0 or 1), `probabilities` and `patients` (numbers below `patientCount`), one entry per
 // radiograph, and `intervals`, the constants of the intervals. An interval is {estimate, low, high}; NaN is undefined.
 
 const UNDEFINED = { estimate: NaN, low: NaN, high: NaN };
 
-/** Counts of radiographs: PNEUMONIA is called if and only if its probability reaches the threshold. */
+/** Counts of radiographs: one is flagged if and only if its probability reaches the threshold. */
 function confusionCounts({ labels, probabilities }, threshold) {
   const counts = { tn: 0, fp: 0, fn: 0, tp: 0 };
   for (let i = 0; i < labels.length; i++) {
@@ -15,24 +16,24 @@ function confusionCounts({ labels, probabilities }, threshold) {
 }
 
 /** `tn`, `fp`, `fn` or `tp`. */
-function outcomeOf(label, called) {
-  if (called) return label ? "tp" : "fp";
+function outcomeOf(label, flagged) {
+  if (flagged) return label ? "tp" : "fp";
   return label ? "fn" : "tn";
 }
 
 /** Sensitivity, specificity, precision and NPV with their 95 % intervals, as report.json has them. */
 function scoresAt(set, threshold) {
   const { labels, probabilities } = set;
-  const called = (i) => probabilities[i] >= threshold;
+  const flagged = (i) => probabilities[i] >= threshold;
   return {
-    sensitivity: proportionInterval(set, (i) => labels[i] === 1, called),
-    specificity: proportionInterval(set, (i) => labels[i] === 0, (i) => !called(i)),
-    precision: proportionInterval(set, called, (i) => labels[i] === 1),
-    npv: proportionInterval(set, (i) => !called(i), (i) => labels[i] === 0),
+    sensitivity: proportionInterval(set, (i) => labels[i] === 1, flagged),
+    specificity: proportionInterval(set, (i) => labels[i] === 0, (i) => !flagged(i)),
+    precision: proportionInterval(set, flagged, (i) => labels[i] === 1),
+    npv: proportionInterval(set, (i) => !flagged(i), (i) => labels[i] === 0),
   };
 }
 
-/** Share of those `among` that are `counted`: Wilson's interval on as many radiographs as the patients' are worth. */
+/** Share of those `among` that are `counted`, with Wilson's interval at the effective sample size. */
 function proportionInterval(set, among, counted) {
   const images = new Float64Array(set.patientCount);
   const successes = new Float64Array(set.patientCount);
@@ -49,7 +50,7 @@ function proportionInterval(set, among, counted) {
   return n ? wilson(total, n, n / designEffect(images, successes, n, total, set.intervals.kishEvents), set.intervals.z) : UNDEFINED;
 }
 
-/** How many times patients with several radiographs inflate the variance of a proportion. */
+/** Factor by which patients with several radiographs inflate the variance of a proportion. */
 function designEffect(images, successes, n, total, kishEvents) {
   const proportion = total / n;
   let squares = 0;
@@ -68,10 +69,10 @@ function designEffect(images, successes, n, total, kishEvents) {
   return (events * linearized + kishEvents * kish) / (events + kishEvents);
 }
 
-function wilson(successes, n, worth, z) {
+function wilson(successes, n, size, z) {
   const share = successes / n;
-  const center = (share + z ** 2 / (2 * worth)) / (1 + z ** 2 / worth);
-  const half = (z * Math.sqrt((share * (1 - share)) / worth + (z / (2 * worth)) ** 2)) / (1 + z ** 2 / worth);
+  const center = (share + z ** 2 / (2 * size)) / (1 + z ** 2 / size);
+  const half = (z * Math.sqrt((share * (1 - share)) / size + (z / (2 * size)) ** 2)) / (1 + z ** 2 / size);
   return { estimate: share, low: Math.max(0, center - half), high: Math.min(1, center + half) };
 }
 
@@ -111,7 +112,7 @@ function shareOfOdds(odds, { estimate, low, high }) {
   return { estimate: share(estimate), low: share(low), high: share(high) };
 }
 
-/** True calls per radiograph, less the false ones at the price that the threshold puts on them. */
+/** True positives per radiograph, minus the false positives weighted by the odds of the threshold. */
 function netBenefit({ tn, fp, fn, tp }, threshold) {
   return (tp - (fp * threshold) / (1 - threshold)) / (tn + fp + fn + tp);
 }

@@ -1,4 +1,4 @@
-// The page: reads its data once, then one threshold moves everything.
+// The page: its data are read once, then one threshold moves everything.
 
 function readData() {
   const data = JSON.parse(document.getElementById("page-data").textContent);
@@ -35,18 +35,18 @@ function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** What happens, in words. */
+/** The mistakes at a threshold, in words. */
 function sentenceAt(data, threshold, { tn, fp, fn, tp }) {
   const [negative, positive] = data.classes.map((name) => name.toLowerCase());
   return (
     `At ${shortThreshold(threshold)}: of ${counted(tp + fn, `${positive} radiograph`)} ${fn.toLocaleString("en")} missed; ` +
-    `of ${counted(tn + fp, `${negative} radiograph`)} ${fp.toLocaleString("en")} called ${positive}.`
+    `of ${counted(tn + fp, `${negative} radiograph`)} ${fp.toLocaleString("en")} flagged.`
   );
 }
 
-/** The same on a ward: of so many examined, whole people, as natural frequencies. */
+/** The expected results on a ward, in whole people (natural frequencies). */
 function wardSentence(data, prevalence, examined, scores) {
-  const [negative, positive] = data.classes.map((name) => name.toLowerCase());
+  const positive = data.classes[1].toLowerCase();
   const { sensitivity, specificity } = scores;
   if (Number.isNaN(sensitivity.estimate) || Number.isNaN(specificity.estimate)) return "";
   const sick = Math.round(examined * prevalence);
@@ -55,9 +55,9 @@ function wardSentence(data, prevalence, examined, scores) {
   const alarms = Math.round(well * (1 - specificity.estimate));
   return (
     `Of ${examined.toLocaleString("en")} examined, ${sick.toLocaleString("en")} have ${positive}: ` +
-    `${found.toLocaleString("en")} are called, ${(sick - found).toLocaleString("en")} missed. ` +
-    `Of the ${well.toLocaleString("en")} others, ${alarms.toLocaleString("en")} are called ${positive}: ` +
-    `of ${(found + alarms).toLocaleString("en")} calls, ${alarms.toLocaleString("en")} are false.`
+    `${found.toLocaleString("en")} are flagged, ${(sick - found).toLocaleString("en")} missed. ` +
+    `Of the ${well.toLocaleString("en")} others, ${alarms.toLocaleString("en")} are flagged: ` +
+    `of ${(found + alarms).toLocaleString("en")} flagged, ${alarms.toLocaleString("en")} are false alarms.`
   );
 }
 

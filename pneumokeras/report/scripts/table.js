@@ -4,13 +4,13 @@ const ROWS_PER_PAGE = 25;
 const NEAR = 0.05;
 
 const OUTCOMES = {
-  tp: { right: true, words: "called" },
-  tn: { right: true, words: "cleared" },
+  tp: { right: true, words: "flagged" },
+  tn: { right: true, words: "not flagged" },
   fn: { right: false, words: "missed" },
   fp: { right: false, words: "false alarm" },
 };
 
-/** Which radiographs a choice of the outcome filter lets through. */
+/** Whether each choice of the outcome filter lets a radiograph through. */
 const SHOWN = {
   all: () => true,
   wrong: (outcome) => !OUTCOMES[outcome].right,
@@ -35,7 +35,7 @@ function filtered(data, threshold, { text, shown, columns }) {
   return found;
 }
 
-/** Indices in the order of one column; equals stay as they are. */
+/** Indices in the order of one column; ties keep their order. */
 function sorted(indices, valueOf, descending) {
   const sign = descending ? -1 : 1;
   return [...indices].sort((a, b) => {
@@ -56,7 +56,7 @@ function errorOf(data, i) {
   return Math.abs(data.labels[i] - data.probabilities[i]);
 }
 
-/** What a column is sorted by. */
+/** Return the function that gives a column's value for each radiograph. */
 function sortValue(data, key, threshold) {
   const byColumn = /^column-(\d+)$/.exec(key);
   if (byColumn) {
@@ -73,7 +73,7 @@ function sortValue(data, key, threshold) {
   }[key];
 }
 
-/** The table; `update(threshold)` shows it as it is at a threshold. */
+/** Make the table; the function returned, `update(threshold)`, shows it at a threshold. */
 function makeTable(data, show) {
   const section = document.getElementById("radiographs");
   const part = (name) => section.querySelector(`[data-part=${name}]`);
@@ -98,7 +98,7 @@ function makeTable(data, show) {
     part("rows").replaceChildren(...rows.map(rowOf));
     part("count").textContent = rows.length
       ? `${start + 1} to ${start + rows.length} of ${state.order.length.toLocaleString("en")} radiographs`
-      : "No radiograph is like that.";
+      : "No radiograph matches.";
     part("back").disabled = state.page === 0;
     part("on").disabled = state.page === last;
     for (const header of headers) {

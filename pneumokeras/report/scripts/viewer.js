@@ -1,4 +1,4 @@
-// One radiograph, large, with its heatmap laid over it as strongly as asked.
+// One radiograph, large, under its heatmap, whose strength can be set.
 
 const VIEWED_SIDE = 448;
 
@@ -52,7 +52,7 @@ function makeViewer(data, describe) {
   };
 }
 
-/** Draw a small gray heatmap over a whole picture: smooth, colored, and the clearer the lower it is. */
+/** Draw a small gray heatmap over a whole picture: smooth, colored, and more transparent where it is lower. */
 function drawHeatmap(canvas, picture, source, colors) {
   const heatmap = new Image();
   heatmap.onload = () => {
@@ -69,7 +69,7 @@ function drawHeatmap(canvas, picture, source, colors) {
   heatmap.src = source;
 }
 
-/** Gray levels in place into colors, as opaque as they are bright. */
+/** Turn gray levels into colors in place, as opaque as they are bright. */
 function colorPixels(bytes, colors) {
   for (let i = 0; i < bytes.length; i += 4) {
     const level = bytes[i] / 255;
