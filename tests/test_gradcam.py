@@ -12,6 +12,7 @@ from pneumokeras.cli import main
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.explain import panels as panels_module
+from pneumokeras.explain.activations import activations
 from pneumokeras.explain.gradcam import grad_cam, overlay
 from pneumokeras.explain.panels import Panels, explain, write_heatmaps
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
@@ -273,3 +274,12 @@ def test_a_model_with_operations_that_are_no_layers_is_explained(method):
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(pooled))
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16)).astype(np.uint8)
     assert grad_cam(model, images, method=method).shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "shape", [(SIDE, SIDE), (SIDE, SIDE, 1), (1, SIDE, SIDE, 3), (1, 2 * SIDE, SIDE), (0,)]
+)
+@pytest.mark.parametrize("look", [grad_cam, activations], ids=["grad_cam", "activations"])
+def test_images_of_another_shape_are_refused_in_one_line(look, shape):
+    with pytest.raises(DataError, match=rf"Expected images as an array \(n, {SIDE}, {SIDE}\)"):
+        look(spot_detector(), np.zeros(shape, np.uint8))

@@ -145,6 +145,12 @@ class TestHyperModels:
         result = tune(transfer(WideHead), spot_splits, max_trials=2, epochs=1, views=1, run=tmp_path / "run")
         assert [trial.status for trial in result.trials] == ["completed", "completed"]
 
+    def test_a_finished_run_that_is_found_is_named_with_its_date(self, spot_splits, tmp_path, caplog):
+        for _ in range(2):
+            result = tune(transfer(), spot_splits, max_trials=1, epochs=1, views=1, run=tmp_path / "run")
+        (found,) = [record.message for record in caplog.records if "finished run" in record.message]
+        assert f"Found the finished run {result.run} of 20" in found
+
     def test_an_overridden_build_is_what_the_search_tries(self, spot_splits, tmp_path):
         assert builds_its_head(transfer(WideHead))
         assert not builds_its_head(transfer(OwnBuild))

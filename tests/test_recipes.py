@@ -316,7 +316,7 @@ class TestAFileOfYourOwn:
             (changed("views = 1", "augmentation = 3"), "augmentation in as_published as a table"),
             (changed("views = 1", "augmentation = { zoom_range = 'x' }"), "zoom_range in augmentation"),
             (changed("views = 1", "search = 3"), "search in as_published as a table"),
-            (changed("views = 1", "search = {}"), "either --stage or a search"),
+            (changed("views = 1", "search = {}"), "either stages or a search"),
             (changed("views = 1", "search = { units = [8, 64] }"), "units in search as a list of 3"),
             (changed("width = 4", "width = 'wide'"), "width in hyperparameters as a number"),
             (

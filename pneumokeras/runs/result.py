@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -25,6 +26,8 @@ from pneumokeras.evaluation.thresholds import operating_points_from_json, operat
 from pneumokeras.models.saving import description_of, load_model, save_model, set_description
 from pneumokeras.runs.folder import Run, begin_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def result_of_run(
     """
     begun = begin_run(run, splits, settings=settings, seed=seed)
     if begun.finished():
+        date = begun.record()["finished"]
+        logger.warning("Found the finished run %s of %s: nothing is trained.", begun.folder, date)
         return load_run(begun.folder)
     with begun.noting_failure():
         return work(begun)
