@@ -453,7 +453,7 @@ class TestTraining:
         [
             ([], "either --recipe or --model"),
             (["--recipe", "customcnn", "--model", "resnet50"], "either --recipe or --model"),
-            (["--model", "resnet50", "--as-published"], "--as-published belongs to --recipe"),
+            (["--model", "resnet50", "--as-published"], "--as-published needs --recipe"),
             (["--model", "vgg16"], "Unknown model 'vgg16'"),
             (["--recipe", "none-such"], "Unknown recipe 'none-such'"),
             (["--recipe", "customcnn", "--weights", "none"], "--weights belongs to a backbone"),
