@@ -777,6 +777,11 @@ class TestPublishedIntervals:
             assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-4)
             assert found[name].estimate == pytest.approx(figures[name])
 
+    def test_precision_is_a_share_of_the_predicted_positives(self):
+        """Wilson's interval of 304.2/338: 0.78 of 390 are found, which is 0.9 of the predicted positives."""
+        found = published_intervals({"sensitivity": 0.78, "precision": 0.9})["precision"]
+        assert (found.low, found.high) == pytest.approx((0.8634, 0.9276), abs=1e-4)
+
     def test_f1_and_balanced_accuracy_have_some_if_the_figures_they_need_are_printed(self):
         found = published_intervals(load_recipe("pneumoniamnist-cnn").published.figures)
         assert all(interval.low < interval.estimate < interval.high for interval in found.values())

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from pneumokeras.core.errors import RunError
+from pneumokeras.core.files import read_csv
 from pneumokeras.runs.folder import Run, default_run, open_run
+from pneumokeras.runs.trials import Trial, trials_from_rows, write_trials
 
 SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
 DATA = {"path": "somewhere", "fingerprint": "abc", "counts": {}, "notices": []}
@@ -116,3 +118,13 @@ def test_a_failed_run_forgets_its_trials_only_if_all_of_them_failed(status, kept
     run.note(status="failed")
     opened(tmp_path / "run")
     assert run.tuner_folder.exists() == kept
+
+
+def test_trials_come_back_from_their_file_as_they_were(tmp_path):
+    trials = (
+        Trial(1, "completed", 0.5, 2, 1.25, "", {"units": 128, "dropout": 0.3, "flip": True, "pool": "max"}),
+        Trial(2, "failed", None, None, None, "MemoryError: no room", {"units": 64, "dropout": 1.0}),
+    )
+    write_trials(trials, tmp_path / "trials.csv")
+    # As text, because 128 == 128.0, and a model cannot be built with 128.0 units.
+    assert repr(trials_from_rows(read_csv(tmp_path / "trials.csv"))) == repr(trials)

@@ -1,5 +1,7 @@
 """Stage by stage, from stored feature maps as from images."""
 
+from dataclasses import replace
+
 import keras
 import keras_tuner
 import numpy as np
@@ -332,6 +334,20 @@ class TestWhatTheDocumentsAsk:
         loss, history = kept("best")
         assert loss == pytest.approx(min(history["val_loss"]), rel=1e-3)
         assert loss != pytest.approx(history["val_loss"][-1], rel=1e-3)
+
+    def test_of_the_last_stage_the_best_weights_are_kept_not_the_last(self, spot_splits):
+        """Labels of val are exchanged, so that the longer a stage learns, the worse it is."""
+        val = replace(spot_splits.val, labels=1 - spot_splits.val.labels)
+        model = small_model()
+        stages = [Stage("head", 1, 1e-4), Stage("head", 4, 0.03)]
+        schedule = Schedule(plateau=None, patience=None, keep="best of last stage")
+        history = fit(
+            model, spot_splits.train, val, stages=stages, views=1, objective="val_loss", schedule=schedule
+        ).history
+        last_stage = history["val_loss"][1:]
+        assert last_stage[-1] > 1.1 * min(last_stage)
+        loss = cross_entropy(val.labels, predict(model, val).probabilities)
+        assert loss == pytest.approx(min(last_stage), rel=1e-3)
 
     def test_the_best_epoch_is_the_objectives(self, model, spot_splits):
         stages = [Stage("head", 4, 0.05)]

@@ -67,6 +67,18 @@ def test_a_kind_of_pneumonia_is_ranked_against_all_normal(evaluation, normal):
         )
 
 
+def test_pneumonia_of_an_unknown_kind_takes_no_area_from_the_known_kinds(evaluation):
+    subtypes = np.where(np.arange(N) < 65, "", SUBTYPES)  # five of PNEUMONIA have no kind, as all NORMAL
+    groups = {group.value: group for group in subgroup_results(evaluation, {"subtype": subtypes})}
+    assert groups["bacteria"].images == 60
+    ranked = (subtypes == "bacteria") | (Y_TRUE == 0)
+    probabilities = evaluation.predictions.probabilities
+    assert groups["bacteria"].roc_auc == delong_interval(
+        Y_TRUE[ranked], probabilities[ranked], PATIENTS[ranked]
+    )
+    assert groups["virus"] == evaluation.subgroups[1]
+
+
 def test_a_value_with_both_classes_stands_for_itself(evaluation):
     south = evaluation.subgroups[3]
     inside = SITES == "south"

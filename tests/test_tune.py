@@ -18,6 +18,7 @@ from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperMo
 from pneumokeras.models.saving import description_of
 from pneumokeras.runs.result import load_run
 from pneumokeras.training.feature_store import stored_features
+from pneumokeras.training.loop import FitResult
 from pneumokeras.training.predict import predict
 from pneumokeras.training.tune import tune
 
@@ -263,6 +264,20 @@ def test_the_same_seed_proposes_the_same_trials_also_with_seed_0(spot_splits, tm
     assert [t.hyperparameters for t in again.trials] == [t.hyperparameters for t in finished[0].trials]
     other = tune(SmallHyperModel(), spot_splits, max_trials=2, epochs=1, seed=5, run=tmp_path / "other")
     assert [t.hyperparameters for t in other.trials] != [t.hyperparameters for t in finished[0].trials]
+
+
+def test_the_score_of_a_trial_is_that_of_its_best_epoch(spot_splits, tmp_path, monkeypatch):
+    history = {
+        "loss": [0.6, 0.5, 0.4],
+        "val_loss": [0.7, 0.5, 0.6],
+        "val_auc": [0.6, 0.9, 0.7],
+        "val_accuracy": [0.5, 0.8, 0.75],
+    }
+    monkeypatch.setattr("pneumokeras.training.tuner.fit_on", lambda model, *_, **__: FitResult(model, history))
+    for objective, score in (("val_auc", 0.9), ("val_accuracy", 0.8), ("val_loss", 0.5)):
+        run = tmp_path / objective
+        result = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, objective=objective, run=run)
+        assert [(trial.score, trial.epochs) for trial in result.trials] == [(score, 3)]
 
 
 def test_nothing_is_printed(spot_splits, tmp_path, capfd):
