@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 
 from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.core.files import read_csv
 from pneumokeras.core.html import plain_markdown
 from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predictions
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
@@ -441,6 +443,16 @@ class TestReportRun:
         assert (content["split"], content["data"]) == ("val", None)
         assert content["operating_points"]["oracle"]["chosen_on"].startswith("val (")
         assert any(notice.startswith("These radiographs are synthetic") for notice in report.notices)
+
+    def test_radiographs_that_the_threshold_was_chosen_on_are_said_to_flatter(self, run, tmp_path):
+        chosen = [row for row in read_csv(run / "splits.csv") if row["split"] == "val"]
+        for number, row in enumerate(chosen):
+            copy = tmp_path / "data" / row["label"] / f"{number}{Path(row['path']).suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(row["path"], copy)
+        report, _ = report_of(run, data=tmp_path / "data", out=tmp_path / "out")
+        said = f"{len(chosen)} of these {len(chosen)} radiographs were also used to train or choose the model"
+        assert any(said in notice for notice in report.notices)
 
     def test_other_radiographs_are_named_and_the_runs_notices_are_not_theirs(
         self, run, phantom_folder, tmp_path

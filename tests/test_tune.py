@@ -273,7 +273,9 @@ def test_the_score_of_a_trial_is_that_of_its_best_epoch(spot_splits, tmp_path, m
         "val_auc": [0.6, 0.9, 0.7],
         "val_accuracy": [0.5, 0.8, 0.75],
     }
-    monkeypatch.setattr("pneumokeras.training.tuner.fit_on", lambda model, *_, **__: FitResult(model, history))
+    monkeypatch.setattr(
+        "pneumokeras.training.tuner.fit_on", lambda model, *_, **__: FitResult(model, history)
+    )
     for objective, score in (("val_auc", 0.9), ("val_accuracy", 0.8), ("val_loss", 0.5)):
         run = tmp_path / objective
         result = tune(SmallHyperModel(), spot_splits, max_trials=1, epochs=1, objective=objective, run=run)
