@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.loader import RadiographLoader
@@ -375,7 +375,7 @@ class TestPrecision:
 
     def test_an_unknown_precision_is_refused(self, spot_splits, tmp_path):
         hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
-        with pytest.raises(DataError, match="float16"):
+        with pytest.raises(SettingsError, match="float16"):
             tune(hypermodel, spot_splits, run=tmp_path / "run", precision="float16")
 
 

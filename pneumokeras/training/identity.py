@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import keras_tuner
 
-from pneumokeras.core.errors import TuningError
+from pneumokeras.core.errors import PneumokerasError, TuningError
+from pneumokeras.training.pipeline import FeatureHyperModel
 
 
 def identity_of(hypermodel: Any) -> dict[str, str]:
@@ -30,15 +31,27 @@ def identity_of(hypermodel: Any) -> dict[str, str]:
         return {}
     hp = keras_tuner.HyperParameters()
     try:
-        model = hypermodel.build(hp)
+        models = _default_models(hypermodel, hp)
+    except PneumokerasError:
+        raise
     except Exception as error:
         raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
-    built = [_without_names([_config_of(model), model.get_compile_config()]), hp.get_config()]
+    configs = [
+        [_config_of(model), model.get_compile_config() if model.compiled else None] for model in models
+    ]
+    built = [_without_names(configs), hp.get_config()]
     text = json.dumps(built, sort_keys=True, default=repr)
     return {
         "hypermodel": f"{kind.__module__}.{kind.__qualname__}",
         "graph": blake2b(text.encode(), digest_size=8).hexdigest(),
     }
+
+
+def _default_models(hypermodel: Any, hp: keras_tuner.HyperParameters) -> list[keras.Model]:
+    """Return what trials are made of at the default hyperparameters."""
+    if isinstance(hypermodel, FeatureHyperModel) and builds_its_head(hypermodel):
+        return [hypermodel.feature_extractor(), hypermodel.build_head(hp)]
+    return [hypermodel.build(hp)]
 
 
 def builds_its_head(hypermodel: Any) -> bool:
