@@ -249,7 +249,7 @@ def test_an_unknown_label_is_refused():
 
 
 def test_whoever_loads_them_is_told_that_they_are_drawings(tmp_path):
-    write_phantoms(tmp_path / "phantoms", count=24, size=64)
+    write_phantoms(tmp_path / "phantoms", count=48, size=64)
     written = load_splits(tmp_path / "phantoms")
     written.write_csv(tmp_path / "anew.csv")
     for path in (tmp_path / "phantoms", tmp_path / "phantoms" / "train", tmp_path / "anew.csv"):
