@@ -86,9 +86,9 @@ def test_with_many_patients_the_chance_is_durkalskis():
 
 
 def test_copies_of_each_patients_image_prove_no_more():
-    y_true, calls_a, calls_b = np.ones(30, int), np.arange(30) < 20, np.arange(30) >= 12
-    once = mcnemar(y_true, calls_a, calls_b)
-    copies = [np.repeat(array, 3) for array in (y_true, calls_a, calls_b, np.arange(30))]
+    y_true, predicted_a, predicted_b = np.ones(30, int), np.arange(30) < 20, np.arange(30) >= 12
+    once = mcnemar(y_true, predicted_a, predicted_b)
+    copies = [np.repeat(array, 3) for array in (y_true, predicted_a, predicted_b, np.arange(30))]
     assert mcnemar(*copies).p_value == pytest.approx(once.p_value)
     assert mcnemar(*copies[:3]).p_value < once.p_value
     assert mcnemar(*copies).only_first_right == 3 * once.only_first_right

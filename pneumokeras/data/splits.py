@@ -114,8 +114,8 @@ def write_manifest(
 
     Example:
         >>> radiographs = pk.load_radiographs("chest_xray", split="train")
-        >>> pk.write_manifest("splits.csv", pk.split(radiographs, seed=7))
-        >>> pk.load_splits("splits.csv", keep_val=True).rule
+        >>> pk.write_manifest("resplit.csv", pk.split(radiographs, seed=7))
+        >>> pk.load_splits("resplit.csv", keep_val=True).rule
         'as published'
     """
     path = Path(path)

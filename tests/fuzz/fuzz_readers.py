@@ -279,7 +279,8 @@ def manifests(folder: Path) -> list[bytes]:
     """Manifests of images that lie beside them, and of an archive's rows."""
     labels = ("NORMAL", "PNEUMONIA")
     for number in range(8):
-        (folder / f"{number}.png").write_bytes(saved("L", "PNG"))
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 64), dtype=np.uint8)
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     (folder / "a.npz").write_bytes(zipped(members()))
     plain = "path,label\n" + "".join(f"{number}.png,{labels[number % 2]}\n" for number in range(8))
     full = "path,label,patient,split,subtype\r\n" + "".join(
