@@ -123,7 +123,8 @@ def load_recipe(name: str | PathLike[str]) -> Recipe:
     try:
         return _recipe(Path(name).stem, tomllib.loads(text))
     except (tomllib.TOMLDecodeError, PneumokerasError) as error:
-        raise DataError(f"{name} is no recipe: {error}", path=name) from error
+        fault = str(error).replace("`", "")  # the keys of the file, not parameters or options
+        raise DataError(f"{name} is no recipe: {fault}", path=name) from error
 
 
 def _recipe(name: str, content: Mapping[str, Any]) -> Recipe:
