@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from inspect import Parameter, signature
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pneumokeras.core.errors import DataError
 
@@ -68,7 +68,7 @@ def _argument(value: Any, hint: Any, key: str, table: str) -> Any:
 
 def _toml_types(hint: Any) -> dict[Any, Any]:
     """Map each type of TOML value that fits a type hint to the part of the hint that it fits."""
-    if isinstance(hint, UnionType):
+    if get_origin(hint) in (Union, UnionType):
         return {kind: part for one in get_args(hint) for kind, part in _toml_types(one).items()}
     origin = get_origin(hint) or hint
     if origin is Mapping or is_dataclass(origin):
