@@ -4,6 +4,9 @@ import copy
 import json
 import logging
 import zipfile
+import zlib
+from base64 import urlsafe_b64encode
+from dataclasses import replace
 
 import keras
 import keras_tuner
@@ -21,10 +24,12 @@ from pneumokeras.models.saving import (
     ModelDescription,
     description_of,
     load_model,
+    own_name,
     save_model,
     set_description,
 )
 from pneumokeras.training.evaluate import evaluate
+from pneumokeras.training.fit import fit
 from pneumokeras.training.predict import predict
 from tests.calling import call
 
@@ -42,16 +47,27 @@ POINTS = {
 }
 CALLS = {"classes": CLASSES, "pad": True, "operating_points": POINTS}
 NOTICE = "carries no description"
+PLACE = "_pneumokeras_"
+
+
+def packed(text):
+    """Return bytes as the end of a model's name, as a stranger could write it."""
+    packer = zlib.compressobj(9, wbits=-15)
+    return urlsafe_b64encode(packer.compress(text) + packer.flush()).decode().rstrip("=")
 
 
 def hyperparameters():
     return keras_tuner.HyperParameters()
 
 
-def small(*, two_logits=False):
+def small_tensors(*, two_logits=False):
     inputs = keras.Input((SIDE, SIDE, 1), name="radiograph")
     features = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(layers.Rescaling(1 / 255)(inputs)))
-    return keras.Model(inputs, sigmoid(last_dense(two_logits=two_logits)(features)), name="small")
+    return inputs, sigmoid(last_dense(two_logits=two_logits)(features))
+
+
+def small(*, two_logits=False):
+    return keras.Model(*small_tensors(two_logits=two_logits), name="small")
 
 
 def on_own_backbone():
@@ -113,7 +129,6 @@ WAYS = {
     "saved again by plain Keras": saved_again_by_plain_keras,
     "by us": by_us,
     "cloned": cloned,
-    "of its inputs and outputs": lambda model, folder: keras.Model(model.inputs, model.outputs),
     "copied": lambda model, folder: copy.deepcopy(model),
 }
 
@@ -189,12 +204,89 @@ def test_a_description_can_be_changed_again_and_keeps_the_rest(model):
     assert set_description(model, weights=before.weights) == before
 
 
-def test_the_inputs_own_name_is_kept_in_front(tmp_path):
-    model = small()
-    for pad in (True, False):
-        set_description(model, pad=pad)
-        assert model.layers[0].name.split("_pneumokeras_")[0] == "radiograph"
-        assert model.layers[0].name.count("_pneumokeras_") == 1
+class TestNames:
+    """The description ends the model's name; all other names stay what they are."""
+
+    @pytest.mark.parametrize("own", ["small", "a_pneumokeras_", "a_pneumokeras_b", "_pneumokeras_"])
+    def test_the_models_own_name_is_kept_in_front(self, own):
+        model = keras.Model(*small_tensors(), name=own)
+        for pad in (True, False):
+            set_description(model, pad=pad)
+            assert own_name(model) == own
+            assert model.name.startswith(f"{own}_pneumokeras_")
+            assert model.name.count("_pneumokeras_") == own.count("_pneumokeras_") + 1
+
+    def test_a_typical_description_is_short(self):
+        model = small()
+        set_description(
+            model,
+            architecture="resnet50",
+            weights="imagenet",
+            preprocessing="native",
+            operating_points={
+                "default": {"threshold": 0.5, "chosen_on": "fixed"},
+                "validation": {
+                    "threshold": 0.31287654321009871,
+                    "chosen_on": "val",
+                    "policy": "balanced_accuracy",
+                    "sensitivity_floor": 0.95,
+                    "images": 523,
+                },
+            },
+        )
+        assert len(model.name) < 100
+
+    def test_a_name_of_today_is_read_for_ever(self):
+        name = "compact_cnn_pneumokeras_o0XQG5rpGJoNm4A3N7I0tDQ2tbQwMDa0tDQ3p1FEAAA"
+        described = description_of(keras.Model(*small_tensors(), name=name))
+        assert (described.architecture, described.image_size) == ("compact-cnn", (16, 16))
+        assert described.operating_points["validation"]["threshold"] == 0.47291935980319977
+
+    def test_the_input_is_called_as_before(self, model, tmp_path):
+        images = np.random.default_rng(0).uniform(0, 255, (2, SIDE, SIDE, 1)).astype(np.float32)
+        for each in (model, by_plain_keras(model, tmp_path), cloned(model, tmp_path)):
+            assert PLACE not in each.inputs[0].name
+            assert each.name == model.name
+            given = images if isinstance(each, keras.Sequential) else {each.inputs[0].name: images}
+            np.testing.assert_array_equal(each(given), each(images))
+
+    def test_a_message_shows_the_models_own_name(self, tmp_path):
+        model = small()
+        set_description(model, pad=True)
+        with pytest.raises(ModelError, match="small has no part"):
+            cut(model, "stage9")
+
+
+class TestSharedInput:
+    """Models that share an input, or all layers but the head, do not share a description."""
+
+    @pytest.fixture
+    def model(self):
+        model = small()
+        set_description(model, **CALLS)
+        return model
+
+    def test_another_head_inherits_no_operating_points(self, model, caplog):
+        other = keras.Model(model.input, probability(model.layers[-3].output))
+        assert not description_of(other).known
+        assert NOTICE in caplog.text
+        set_description(other, classes=("A", "B"))
+        assert description_of(model).classes == CLASSES
+        assert description_of(other).operating_points == {}
+
+    def test_a_fit_of_the_other_leaves_the_first_alone(self, model, oblong):
+        other = keras.Model(model.input, probability(model.layers[-3].output))
+        other.compile("adam", "binary_crossentropy")
+        renamed = replace(oblong, class_names=("A", "B"))
+        fit(other, renamed, renamed, epochs=1)
+        assert predict(other, renamed).class_names == ("A", "B")
+        assert list(evaluate(model, oblong).operating_points) == ["default", "validation", "oracle"]
+
+    def test_a_fit_forgets_the_thresholds_chosen_before_it(self, model, oblong):
+        model.compile("adam", "binary_crossentropy")
+        fit(model, oblong, oblong, epochs=1)
+        assert list(evaluate(model, oblong).operating_points) == ["default", "oracle"]
+        assert description_of(model).pad
 
 
 def test_a_described_model_can_be_exported(tmp_path):
@@ -205,6 +297,8 @@ def test_a_described_model_can_be_exported(tmp_path):
     by_plain_keras(model, tmp_path).export(tmp_path / "exported", verbose=False)
     exported = tf.saved_model.load(tmp_path / "exported")
     np.testing.assert_allclose(exported.serve(images), model(images), atol=1e-6)
+    (signature,) = exported.signatures["serve"].structured_input_signature[1].values()
+    assert signature.name == "radiograph"
 
 
 class TestWithoutDescription:
@@ -236,20 +330,52 @@ class TestWithoutDescription:
         assert description_of(model).pad
         assert not caplog.records
 
-    def test_a_model_without_a_graph_cannot_carry_one(self):
+    def test_a_new_model_of_a_models_tensors_is_one(self, oblong, caplog):
+        model = small()
+        set_description(model, **CALLS)
+        again = keras.Model(model.inputs, model.outputs)
+        predict(again, oblong)
+        assert [NOTICE in record.message for record in caplog.records] == [True]
+
+    def test_a_model_without_a_graph_carries_one_and_cannot_be_saved(self, tmp_path):
         class Subclassed(keras.Model):
             def call(self, inputs):
                 return inputs
 
-        for model in (Subclassed(), keras.Sequential([layers.Dense(1)])):
+        for model in (Subclassed(name="own"), keras.Sequential([layers.Dense(1)], name="own")):
             assert not description_of(model).known
-            with pytest.raises(ModelError, match="cannot carry a description"):
-                set_description(model, pad=True)
+            set_description(model, pad=True)
+            assert description_of(model).pad
+            with pytest.raises(ModelError, match="Cannot save own"):
+                save_model(model, tmp_path / "model.keras")
+            assert not list(tmp_path.iterdir())
 
-    def test_a_name_that_only_looks_like_a_description_is_none(self):
-        for name in ("x_pneumokeras_", "x_pneumokeras_geza", "x_pneumokeras_not base32"):
-            inputs = keras.Input((SIDE, SIDE, 1), name=name)
-            assert not description_of(keras.Model(inputs, layers.Flatten()(inputs))).known
+    @pytest.mark.parametrize(
+        "end",
+        [
+            "",
+            "geza",
+            "not base64",
+            "ü",
+            packed(b"[]"),
+            packed(b"null"),
+            packed(b'{"classes": "NP"}'),
+            packed(b'{"classes": ["A", "B", "C"]}'),
+            packed(b'{"image_size": ["a", "b"]}'),
+            packed(b'{"pad": "no"}'),
+            packed(b'{"known": true}'),
+            packed(b'{"frozen_dropout": {"a": "b"}}'),
+            packed(b'{"operating_points": {"validation": 0.3}}'),
+            packed(b'{"weights": 3}'),
+            packed(b"[" * 50_000),
+            packed(b'{"weights": "' + b"a" * 10_000_000 + b'"}'),
+        ],
+    )
+    def test_a_name_that_only_looks_like_a_description_is_none(self, end):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        model = keras.Model(inputs, layers.Flatten()(inputs), name=f"x_pneumokeras_{end}")
+        assert not description_of(model).known
+        assert own_name(model) == model.name
 
     def test_the_command_shows_the_notice(self, tmp_path, phantom_folder):
         self.stranger().save(tmp_path / "plain.keras")
@@ -292,3 +418,15 @@ class TestFilesOfVersion01:
     def test_plain_keras_loads_them_without_it_and_that_is_said(self, path, oblong, caplog):
         predict(keras.models.load_model(path), oblong)
         assert [NOTICE in record.message for record in caplog.records] == [True]
+
+    @pytest.mark.parametrize(
+        "member", [b"", b"[]", b'{"pad": 1}', b'{"classes": null}', b'{"operating_points": [1]}', b"\xff"]
+    )
+    def test_a_damaged_member_is_one_clear_line(self, member, tmp_path):
+        path = tmp_path / "model.keras"
+        small().save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("pneumokeras.json", member)
+        with pytest.raises(ModelError, match="Cannot load") as caught:
+            load_model(path)
+        assert "\n" not in str(caught.value)

@@ -33,6 +33,7 @@ from pneumokeras.models.averaging import members_of
 from pneumokeras.models.forward import traced
 from pneumokeras.models.graph import ModelGraph, batches_of
 from pneumokeras.models.parts import feature_maps
+from pneumokeras.models.saving import own_name
 
 OVERLAY_COLORMAP = cv2.COLORMAP_INFERNO
 SPATIAL_AXES = (1, 2)  # rows and columns
@@ -226,7 +227,8 @@ def _map_function(
     inspected = keras.Model(graph.inputs, [*explained, before_last])
     if not 0 <= target < max(2, model.output_shape[-1]):
         raise SettingsError(
-            f"Expected `target` 0 (NORMAL) or 1 (PNEUMONIA), a class of {model.name}. Received {target}.",
+            f"Expected `target` 0 (NORMAL) or 1 (PNEUMONIA), a class of {own_name(model)}. "
+            f"Received {target}.",
             parameter="target",
         )
 

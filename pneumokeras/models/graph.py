@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.models.forward import traced
+from pneumokeras.models.saving import own_name
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ class ModelGraph:
             flat = keras.Model(model.inputs, model.outputs)
         except (AttributeError, ValueError) as error:
             raise ModelError(
-                f"{model.name} has no graph to explain. Expected a functional or Sequential model."
+                f"{own_name(model)} has no graph to explain. Expected a functional or Sequential model."
             ) from error
         again = keras.models.clone_model(flat, clone_function=lambda layer: layer, call_function=call)
         nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-        return cls(model.name, again.inputs, outputs, calls, nested)
+        return cls(own_name(model), again.inputs, outputs, calls, nested)
 
     def feature_map(self, name: str | None = None) -> str:
         """Return the name of a layer whose output is a feature map: rows, columns and channels.

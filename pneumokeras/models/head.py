@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from pneumokeras.core.errors import ModelError
+from pneumokeras.models.saving import own_name
 from pneumokeras.models.torch_compat import apply_layers, with_leaky_relu
 
 
@@ -65,7 +66,7 @@ def with_one_logit(model: keras.Model) -> keras.Model:
         ModelError: if it does not have two logits.
     """
     if not has_two_logits(model):
-        raise ModelError(f'{model.name} does not have two logits. Expected a Dense(2) named "logits".')
+        raise ModelError(f'{own_name(model)} does not have two logits. Expected a Dense(2) named "logits".')
     two = model.get_layer("logits")
     one = last_dense()
     reduced = keras.Model(model.inputs[0], sigmoid(one(two.input)), name=model.name)

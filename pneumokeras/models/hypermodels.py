@@ -16,7 +16,7 @@ from pneumokeras.models.head import HEADS, compile_classifier, probability
 from pneumokeras.models.own_backbone import own_backbone
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.registry import COMPACT_CNN
-from pneumokeras.models.saving import set_description
+from pneumokeras.models.saving import description_of, own_name, set_description
 from pneumokeras.models.weights import identify_weights, load_weights, set_weights
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
                 "The weights of %s are random and not calibrated: call calibrate(images).", self.name
             )
         model = keras.Model(extractor.input, self.head(hp, extractor.output), name=self.backbone.name)
-        set_description(model, preprocessing=self.preprocessing)
+        set_description(model, **vars(description_of(extractor)) | {"preprocessing": self.preprocessing})
         learning_rate = hp.Float("learning_rate", *self.learning_rate, sampling="log")
         return compile_classifier(model, learning_rate=learning_rate)
 
@@ -174,7 +174,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         below = len(weights) - len(learned)
         if [each.shape for each in weights[below:]] != [each.shape for each in learned]:
             raise ModelError(
-                f"The head of {model.name} is not the one that was trained. "
+                f"The head of {own_name(model)} is not the one that was trained. "
                 "Expected build and build_head to call the same head."
             )
         model.set_weights([*weights[:below], *learned])  # in order: automatic names differ between builds
@@ -185,7 +185,12 @@ class TransferHyperModel(keras_tuner.HyperModel):
         body = self.frozen_backbone()
         pooled = keras.layers.GlobalAveragePooling2D(name="features")(body.output)
         extractor = keras.Model(body.input, pooled)
-        set_description(extractor, architecture=self.backbone.name, weights=self._origin)
+        set_description(
+            extractor,
+            architecture=self.backbone.name,
+            weights=self._origin,
+            frozen_dropout=description_of(body).frozen_dropout,
+        )
         return extractor
 
     def frozen_backbone(self) -> keras.Model:

@@ -8,6 +8,7 @@ import keras
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import Backbone, acts_in_training
+from pneumokeras.models.saving import own_name
 from pneumokeras.models.weights import set_weights
 
 
@@ -28,18 +29,19 @@ def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
             flat = _one_level_flatter(flat)
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{network.name} cannot be a backbone. Expected a functional or Sequential Keras model with one "
-            "input and one output."
+            f"{own_name(network)} cannot be a backbone. Expected a functional or Sequential Keras model with "
+            "one input and one output."
         ) from error
     shapes = flat.input_shape, flat.output_shape
     are_maps = all(isinstance(shape, tuple) and len(shape) == 4 for shape in shapes)
     if not are_maps or shapes[0][-1] not in (1, 3):
         raise ModelError(
             "Expected a network from (n, height, width, 1 or 3) to a feature map (n, rows, columns, "
-            f"channels). {network.name} goes from {shapes[0]} to {shapes[1]}: leave its pooling and head out."
+            f"channels). {own_name(network)} goes from {shapes[0]} to {shapes[1]}: leave its pooling "
+            "and head out."
         )
     for layer in flat.layers:
-        found = f"{network.name} holds {type(layer).__name__} {layer.name!r}"
+        found = f"{own_name(network)} holds {type(layer).__name__} {layer.name!r}"
         if not _loads_in_plain_keras(layer):
             raise ModelError(
                 f"{found}, which plain Keras cannot load. Expected built-in layers and keras.ops only."
@@ -49,7 +51,7 @@ def own_backbone(network: keras.Model) -> tuple[Backbone, keras.Model]:
                 f"{found}, which acts in training, but a backbone is frozen. Leave it out; loaders augment."
             )
     sides = [side for side in flat.input_shape[1:3] if side]
-    return Backbone(network.name, "", expects="own", image_size=max(sides, default=224)), flat
+    return Backbone(own_name(network), "", expects="own", image_size=max(sides, default=224)), flat
 
 
 def _one_level_flatter(network: keras.Model) -> keras.Model:

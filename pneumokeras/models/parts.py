@@ -22,7 +22,7 @@ from keras import Operation
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import acts_in_training, frozen
-from pneumokeras.models.saving import description_of
+from pneumokeras.models.saving import description_of, own_name
 from pneumokeras.models.weights import set_weights
 
 _NEXT_STAGE = 0.7
@@ -72,10 +72,10 @@ def stage_ends(model: keras.Model) -> tuple[str, ...]:
     maps = _feature_maps(model, sources)
     if not maps:
         raise ModelError(
-            f"{model.name} has no feature map. Expected a network of (n, rows, columns, channels)."
+            f"{own_name(model)} has no feature map. Expected a network of (n, rows, columns, channels)."
         )
     if any(None in operation.output.shape[1:] for operation in maps):
-        raise ModelError(f"{model.name} takes images of any size. Expected one of a fixed size.")
+        raise ModelError(f"{own_name(model)} takes images of any size. Expected one of a fixed size.")
     *lower, _ = _stages(model, maps)
     ends = []
     for stage in lower:
@@ -123,7 +123,7 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
         first = names.index(ends[number - 2]) + 1 if number > 1 else 0
     else:
         raise ModelError(
-            f"{model.name} has no part {what!r}. Expected head, stage1 to stage{len(ends)}, "
+            f"{own_name(model)} has no part {what!r}. Expected head, stage1 to stage{len(ends)}, "
             f"top 1 to top {head}, or all."
         )
     return frozenset(names[first:])
@@ -146,7 +146,7 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
     """
     if any(isinstance(layer, keras.Model) for layer in model.layers):
         raise ModelError(
-            f"{model.name} holds a nested model. Expected one flat graph, as a HyperModel builds."
+            f"{own_name(model)} holds a nested model. Expected one flat graph, as a HyperModel builds."
         )
     trainable, head = trainable_layers(model, what), trainable_layers(model, "head")
     order = model.operations.index
@@ -174,7 +174,7 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
         try:
             original = keras.Model(inputs, outputs)
         except ValueError as error:  # a layer is called more than once, on both sides of the cut
-            raise ModelError(f"{model.name} cannot be cut for {what}: {error}") from error
+            raise ModelError(f"{own_name(model)} cannot be cut for {what}: {error}") from error
         copy = keras.models.clone_model(original, clone_function=copied)
         set_weights(copy, original.get_weights())
         return copy
@@ -240,7 +240,7 @@ def _sources(model: keras.Model) -> dict[str, set[str]]:
     try:
         return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
     except (KeyError, NotImplementedError) as error:
-        raise ModelError(f"{model.name} has no graph. Expected a functional Keras model.") from error
+        raise ModelError(f"{own_name(model)} has no graph. Expected a functional Keras model.") from error
 
 
 def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:

@@ -1,8 +1,7 @@
 """Save and load a model with its description, in a `.keras` file that plain Keras loads.
 
-The description is kept in the model itself, as the end of its input layer's name. Nothing else that can hold
-text survives saving, loading with plain Keras, cloning, and a new `keras.Model` of a model's tensors.
-See docs/decisions/0023-a-model-carries-its-description.md.
+The description is kept in the model itself, as the end of the model's name, which survives saving, loading
+with plain Keras, and cloning. See docs/decisions/0023-a-model-carries-its-description.md.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import json
 import logging
 import zipfile
 import zlib
-from base64 import b32decode, b32encode
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from os import PathLike
@@ -29,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MEMBER = "pneumokeras.json"
 _MARK = "_pneumokeras_"
+_MOST_BYTES = 100_000
+"""Longest description that is read from a name, so that no file can ask for more memory."""
 _noticed: WeakSet[keras.Model] = WeakSet()
 """Models whose missing description has been logged, so that it is logged once."""
 
@@ -90,13 +91,48 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelDescription:
-        """Read what `json` wrote, ignoring members that only later versions have."""
+        """Read what `json` wrote, ignoring members that only later versions have.
+
+        Raises:
+            ValueError: if a member is not of its kind.
+        """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"Expected a description, an object of JSON. Received {value!r}.")
         named = {**value, "architecture": value.get("backbone", "unknown")}
         members = {each.name: named[each.name] for each in fields(cls) if each.name in named}
+        for name, (is_right, expected) in _MEMBERS.items():
+            if name in members and not is_right(members[name]):
+                raise ValueError(f"Expected {name} as {expected}. Received {members[name]!r}.")
         for pair in ("classes", "image_size"):
             if pair in members:
                 members[pair] = tuple(members[pair])
         return cls(**members)
+
+
+def _is_pair(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and [type(each) for each in value] == [kind, kind]
+
+
+def _is_mapping_to(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(isinstance(each, kinds) for each in value.values())
+
+
+def _is_a(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_MEMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "classes": (_is_pair(str), "two names"),
+    "image_size": (_is_pair(int), "height and width"),
+    "architecture": (_is_a(str), "text"),
+    "preprocessing": (_is_a(str), "text"),
+    "weights": (_is_a(str), "text"),
+    "pad": (_is_a(bool), "true or false"),
+    "frozen_dropout": (_is_mapping_to(int, float), "rates by layer name"),
+    "operating_points": (_is_mapping_to(dict), "operating points by name"),
+    "known": (lambda value: False, "no member"),
+}
+"""For each member of a description in JSON, whether a value is of its kind, and that kind in words."""
 
 
 def description_of(model: keras.Model) -> ModelDescription:
@@ -120,26 +156,21 @@ def description_of(model: keras.Model) -> ModelDescription:
 def set_description(model: keras.Model, **changes: Any) -> ModelDescription:
     """Change a model's description in place and return it.
 
-    Models that share an input layer share one description.
+    The model's name gets another end; its own name stays in front (`own_name`).
 
     Args:
-        model: a functional or Sequential model.
+        model: any Keras model.
         **changes: attributes of `ModelDescription`; the others stay as they are.
-
-    Raises:
-        ModelError: if the model has no single input layer to carry a description.
     """
-    layer = _input_layer(model)
-    if layer is None:
-        raise ModelError(
-            f"{model.name} cannot carry a description. Expected a functional or Sequential Keras model with "
-            "one input."
-        )
     described = replace(_carried(model) or _defaults(model), **{**changes, "known": True})
-    own_name = layer.name.partition(_MARK)[0]
-    # The layer's name is saved; a clone takes the name of its tensor.
-    layer.name = layer.output.name = f"{own_name}{_MARK}{_encoded(described)}"
+    model.name = f"{own_name(model)}{_MARK}{_encoded(described)}"
     return described
+
+
+def own_name(model: keras.Model) -> str:
+    """Return a model's name without the description at its end."""
+    own, mark, text = model.name.rpartition(_MARK)
+    return own if mark and _decoded(text) else model.name
 
 
 def _defaults(model: keras.Model) -> ModelDescription:
@@ -150,37 +181,40 @@ def _defaults(model: keras.Model) -> ModelDescription:
     return ModelDescription(known=False)
 
 
-def _input_layer(model: keras.Model) -> keras.layers.InputLayer | None:
-    """Return the input layer of a model with a graph and one input; otherwise `None`."""
-    layers = model.layers
-    if isinstance(model, keras.Sequential):  # does not list its input layer
-        try:
-            layers = keras.Model(model.inputs, model.outputs).layers
-        except (AttributeError, ValueError):  # not built yet
-            return None
-    inputs = [layer for layer in layers if isinstance(layer, keras.layers.InputLayer)]
-    return inputs[0] if len(inputs) == 1 else None
-
-
 def _carried(model: keras.Model) -> ModelDescription | None:
-    layer = _input_layer(model)
-    _, mark, text = ("", "", "") if layer is None else layer.name.partition(_MARK)
+    _, mark, text = model.name.rpartition(_MARK)
     return _decoded(text) if mark else None
 
 
+_TYPICAL = (
+    b'"weights":"imagenet""random, calibrated""own""policy":"sensitivity""youden""fixed"'
+    b"trained end to end on these radiographs, from resnet50 resnet18 densenet121 efficientnetb0 "
+    b"mobilenetv3small efficientnetlite0"
+    b'"preprocessing":"native""rescale""pixels / 255"'
+    b'{"schema":1,"backbone":"compact-cnn","classes":["NORMAL","PNEUMONIA"],"image_size":[224,224],'
+    b'"preprocessing":"pixels / 127.5 - 1","weights":"trained from scratch","pad":false,"frozen_dropout":{},'
+    b'"operating_points":{"default":{"threshold":0.5,"chosen_on":"fixed"},"validation":{"threshold":0.4,'
+    b'"chosen_on":"val","policy":"balanced_accuracy","sensitivity_floor":0.95,"images":24}}}'
+)
+"""What descriptions have in common, for zlib: a typical one takes 60 letters. It is part of the format."""
+
+
 def _encoded(description: ModelDescription) -> str:
-    """Return a description in letters and digits, since a SavedModel accepts no others in an input's name."""
+    """Return a description in letters, digits, `-` and `_`: others are not allowed in names of TensorFlow."""
     members = description.json()
     del members["version"]
-    packed = zlib.compress(json.dumps(members, separators=(",", ":")).encode(), 9)
-    return b32encode(packed).decode().rstrip("=").lower()
+    packer = zlib.compressobj(9, wbits=-15, zdict=_TYPICAL)
+    packed = packer.compress(json.dumps(members, separators=(",", ":")).encode()) + packer.flush()
+    return urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def _decoded(text: str) -> ModelDescription | None:
-    padded = text.upper() + "=" * (-len(text) % 8)
+    """Return the description in the end of a name; `None` if the name only looks like one of ours."""
+    unpacker = zlib.decompressobj(wbits=-15, zdict=_TYPICAL)
     try:
-        return ModelDescription.from_json(json.loads(zlib.decompress(b32decode(padded))))
-    except (ValueError, zlib.error):  # a name that only looks like ours
+        packed = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return ModelDescription.from_json(json.loads(unpacker.decompress(packed, _MOST_BYTES)))
+    except (ValueError, RecursionError, zlib.error):
         return None
 
 
@@ -192,7 +226,8 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
         path: the `.keras` file to write.
 
     Raises:
-        ModelError: if the name does not end in `.keras`.
+        ModelError: if the name does not end in `.keras`, or the model has no graph from one input to one
+            output.
 
     Example:
         >>> model = pk.load_model("model.keras")
@@ -200,8 +235,16 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
     """
     if Path(path).suffix != ".keras":
         raise ModelError(f"Cannot save a model as {path}. Expected a name ending in .keras.", path=path)
+    try:
+        (inputs,), (outputs,) = model.inputs, model.outputs
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"Cannot save {own_name(model)}. Expected a functional or Sequential model with one input and "
+            "one output.",
+            path=path,
+        ) from error
     with replacing(path) as temporary:
-        keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)
+        keras.Model(inputs, outputs, name=model.name).save(temporary)
         if described := _carried(model):
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(MEMBER, json.dumps(described.json(), indent=2))

@@ -111,7 +111,7 @@ def fit(
         schedule=schedule or Schedule(),
     )
     require_parts(model, settings.stages)
-    description = set_description(model, classes=train.class_names)
+    description = set_description(model, classes=train.class_names, operating_points={})
     images = ImageBatches.of(
         train,
         val,
