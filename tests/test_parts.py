@@ -10,7 +10,7 @@ from pneumokeras.explain.gradcam import grad_cam
 from pneumokeras.models import backbones
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.parts import cut, fingerprint, stage_ends, trainable_layers
-from pneumokeras.models.saving import description_of, load_model, save_model
+from pneumokeras.models.saving import description_of, load_model, own_name, save_model
 
 SIDE = 64
 RADIOGRAPHS = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 1)).astype(np.float32)
@@ -55,7 +55,7 @@ def efficientnet():
 
 
 def test_every_backbone_of_the_table_has_its_stages(model):
-    assert stage_ends(model) == STAGE_ENDS[model.name]
+    assert stage_ends(model) == STAGE_ENDS[own_name(model)]
 
 
 @pytest.mark.parametrize("side", [32, 48, 75, 100])
