@@ -15,7 +15,7 @@ from rich.console import Console
 from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
 from pneumokeras.cli.options import FineTuning
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.errors import DataError, SettingsError, one_line
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress
 from tests.calling import call, error_line
@@ -239,6 +239,45 @@ class TestErrors:
     )
     def test_a_parameter_that_the_library_names_is_shown_as_the_commands_option(self, command, said, shown):
         assert with_options(said, main.commands[command]) == shown
+
+    @pytest.mark.parametrize(
+        "path", ["my `data` set", "a`run`b/c", "`pad`", "x\n`epochs=3`", "{model} `model`", "two  `seed`"]
+    )
+    def test_a_users_path_stays_as_it_is(self, path):
+        absent = error_line(call("tune", "--data", path))
+        assert absent.startswith(f"Error: {one_line(path)} does not exist. ")
+        said = f"{one_line(path)} is bad. Choose another with `path`."
+        shown = with_options(said, main.commands["tune"], verbatim=[path])
+        assert shown == f"{one_line(path)} is bad. Choose another with --data."
+
+    @pytest.mark.parametrize("name", ["/a/`data`.png", "x`run`", "`run`y", "`data`/b", "a-`data`"])
+    def test_backticks_within_a_name_are_no_parameter(self, name):
+        assert with_options(f"Left out: {name}, 3 more", main.commands["tune"]) == f"Left out: {name}, 3 more"
+
+    def test_the_path_of_an_error_need_not_be_the_users(self, monkeypatch, tmp_path):
+        def refused(*args, **kwargs):
+            raise DataError("in `data` 1.png is bad. See `data`.", path="in `data` 1.png")
+
+        monkeypatch.setattr("pneumokeras.data.from_path.load_splits", refused)
+        line = error_line(call("tune", "--data", tmp_path))
+        assert line == "Error: in `data` 1.png is bad. See --data."
+
+    @pytest.mark.parametrize("command", [["tune", "--data"], ["predict"]])
+    def test_what_a_library_says_has_no_backticks(self, command, tmp_path):
+        bad = tmp_path / ("bad.npz" if command[0] == "tune" else "bad.keras")
+        bad.write_text("`data` of `allow_pickle=False`")
+        line = error_line(call(*command, bad, *(["x.png"] if command[0] == "predict" else [])))
+        assert "`" not in line
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["--modle", "resnet50"], "Did you mean '--model'? See pneumokeras tune --help."),
+            (["--max-trials", "ten"], "'ten' is not a whole number. See"),
+        ],
+    )
+    def test_wrong_usage_reads_as_sentences(self, arguments, expected):
+        assert expected in error_line(call("tune", "--data", ".", *arguments)).replace("main tune", "pneumokeras tune")
 
     @pytest.mark.parametrize("command", ["tune", "train", "reproduce"])
     def test_every_error_of_the_library_is_shown_with_options(self, command, monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.status import Status
 
-from pneumokeras.core.errors import PneumokerasError, SettingsError
+from pneumokeras.core.errors import PneumokerasError, SettingsError, one_line
 
 if TYPE_CHECKING:
     from pneumokeras.training.features import ExtractionProgress
@@ -53,7 +53,7 @@ class OneLineErrors(click.Group):
             sys.exit(0)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else self.name
-            _exit_with(f"{error.format_message().rstrip('.')}. See {path} --help.", status=2)
+            _exit_with(f"{_as_sentence(error.format_message())} See {path} --help.", status=2)
         except click.ClickException as error:
             _exit_with(error.format_message(), status=error.exit_code)
         except click.Abort:
@@ -77,7 +77,9 @@ class Talk:
         """Print progress or a notice on stderr; parameters in backticks become the command's options."""
         if not self.quiet:
             context = click.get_current_context(silent=True)
-            shown = with_options(text, context.command) if context else text
+            shown = (
+                with_options(text, context.command, verbatim=_users_paths(context)) if context else text
+            )
             self._console.print(shown, markup=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
@@ -223,26 +225,34 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 traceback.print_exc()
             if isinstance(error, PneumokerasError):
-                called = click.get_current_context().command
-                _exit_with(with_options(str(error), called), status=error.exit_status)
-            _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
+                called = click.get_current_context()
+                verbatim = _users_paths(called, error)
+                _exit_with(
+                    with_options(str(error), called.command, verbatim=verbatim), status=error.exit_status
+                )
+            text = " ".join(str(error).split())
+            _exit_with(f"{type(error).__name__}: {text} (unexpected; --debug shows where)", status=1)
 
     return wrapped
 
 
-def with_options(message: str, command: click.Command) -> str:
+def with_options(message: str, command: click.Command, *, verbatim: Iterable[str] = ()) -> str:
     """Return a library's message with the parameters it names replaced by the command's options.
 
     `max_trials=20` becomes `--max-trials 20`, `cache=False` becomes `--no-cache`, `skip_bad=True` becomes
-    `--skip-bad`, and `run` becomes `RUN` where it is an argument.
+    `--skip-bad`, and `run` becomes `RUN` where it is an argument. A parameter stands alone: backticks that
+    touch a letter or a path's separator are part of a name.
 
     Args:
         message: with parameters in backticks, such as `max_trials` or `cache=False`.
         command: the command that was called. Parameters that are none of its options keep their names.
+        verbatim: texts, such as paths of the user's, that stay as they are wherever they occur.
     """
     options = {name: option for option in command.params for name in _names(option)}
 
     def replaced(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return match[0]
         name, value = match["name"], (match["value"] or "").strip("'\"")
         if value in ("True", "False") and f"no_{name}" in options:
             name, value = f"no_{name}", str(value == "False")
@@ -255,7 +265,20 @@ def with_options(message: str, command: click.Command) -> str:
         is_flag = isinstance(option, click.Option) and option.is_flag
         return option.opts[0] if is_flag or not value else f"{option.opts[0]} {value}"
 
-    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]+))?`", replaced, message)
+    kept = sorted({re.escape(one_line(text)) for text in verbatim if "`" in text}, key=len, reverse=True)
+    parameter = r"(?<![\w/\\.-])`(?P<name>\w+)(?:=(?P<value>[^`]+))?`(?![\w/\\])(?!\.\w)"
+    return re.sub("|".join([*kept, parameter]), replaced, message)
+
+
+def _users_paths(command: click.Context, error: PneumokerasError | None = None) -> set[str]:
+    """Return the paths that the user gave to a command, and the one that an error is about."""
+    given = [value for values in command.params.values() for value in _flat(values)]
+    paths = {str(value) for value in given if isinstance(value, str | Path)}
+    return paths if error is None or error.path is None else {*paths, str(error.path)}
+
+
+def _flat(values: Any) -> Iterable[Any]:
+    return values if isinstance(values, list | tuple) else (values,)
 
 
 def _names(option: click.Parameter) -> set[str]:
@@ -288,6 +311,13 @@ def load_tensorflow() -> None:
     keras.utils.disable_interactive_logging()  # its progress bars would mix with the results on stdout
 
 
+def _as_sentence(text: str) -> str:
+    """Return a message of click's on one line, with an end: its lists have a line for each entry."""
+    text = text.replace("\n\t", " ").replace("not a valid integer range", "not a whole number")
+    text = text.replace("not a valid float range", "not a number")
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
 def _exit_with(message: str, *, status: int) -> NoReturn:
-    click.echo("Error: " + " ".join(message.split()), err=True)
+    click.echo(f"Error: {one_line(message)}", err=True)
     sys.exit(status)

@@ -14,7 +14,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.core.errors import PneumokerasError, TuningError
+from pneumokeras.core.errors import PneumokerasError, TuningError, first_line
 from pneumokeras.runs.folder import Run
 from pneumokeras.runs.trials import Trial, write_trials
 from pneumokeras.training.data_adapters import TrainingData
@@ -57,7 +57,7 @@ def search(
         except PneumokerasError:
             raise
         except Exception as error:
-            raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
+            raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}") from error
     tuner.save()  # otherwise a search killed in its first trial is not found again
     reporter.begin_search(trial.score for trial in trials_of(tuner.oracle) if trial.score is not None)
     with warnings.catch_warnings():
