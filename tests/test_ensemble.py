@@ -294,8 +294,8 @@ class TestHeatmaps:
 
 
 def keep(folder, model, splits):
-    run = begin_run(folder, splits, settings={"model": "small", "objective": "val_auc"}, seed=1)
-    keep_run(run, model, pk.predict(model, splits.val), timings={"fit": 1.0})
+    with begin_run(folder, splits, settings={"model": "small", "objective": "val_auc"}, seed=1) as run:
+        keep_run(run, model, pk.predict(model, splits.val), timings={"fit": 1.0})
     return folder
 
 
