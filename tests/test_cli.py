@@ -16,6 +16,7 @@ from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
 from pneumokeras.cli.options import FineTuning
 from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.runs.folder import Run
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress
 from tests.calling import call, error_line
@@ -36,6 +37,7 @@ class TestTune:
         folder, result = run
         assert f"Run folder {folder}" in result.stdout
         assert f"Next: pneumokeras report {folder}" in result.stdout
+        assert "Best of 1 trial: " in result.stdout
         assert "trial 1/1, best val_auc" in result.stderr
         assert "trial 1/1" not in result.stdout
 
@@ -45,6 +47,16 @@ class TestTune:
         assert again.exit_code == 0
         assert again.stdout == result.stdout
         assert "trial 1/1" not in again.stderr
+        assert f"Found the finished run {folder} of 20" in again.stderr
+        assert "Found" not in result.stderr
+
+    def test_a_run_in_use_is_one_line(self, run, phantom_folder):
+        with Run(run[0]).locked():
+            line = error_line(call("tune", "--data", phantom_folder, *TUNE, "--run", run[0]))
+        assert line == (
+            f"Error: {run[0]} is in use: another process works on this run. Wait for it, or choose another "
+            "folder with --run."
+        )
 
     def test_other_settings_in_a_named_run_are_refused(self, run, phantom_folder):
         result = call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--epochs", "2")
@@ -277,7 +289,9 @@ class TestErrors:
         ],
     )
     def test_wrong_usage_reads_as_sentences(self, arguments, expected):
-        assert expected in error_line(call("tune", "--data", ".", *arguments)).replace("main tune", "pneumokeras tune")
+        assert expected in error_line(call("tune", "--data", ".", *arguments)).replace(
+            "main tune", "pneumokeras tune"
+        )
 
     @pytest.mark.parametrize("command", ["tune", "train", "reproduce"])
     def test_every_error_of_the_library_is_shown_with_options(self, command, monkeypatch, tmp_path):
@@ -294,6 +308,21 @@ class TestErrors:
         with click.Context(main.commands["tune"]):
             Talk().say("Validation is small. Keep it with `keep_val=True`.")
         assert capsys.readouterr().err == "Validation is small. Keep it with --keep-val.\n"
+
+    @pytest.mark.parametrize("group", [[], ["data"], ["cache"]])
+    def test_the_list_of_commands_has_whole_sentences(self, group):
+        listed = call(*group, "-h").output
+        assert listed == call(*group, "--help").output
+        assert "..." not in listed.partition("Commands:")[2]
+
+    def test_every_option_has_a_help_text(self):
+        def options(command):
+            for each in getattr(command, "commands", {}).values():
+                yield from options(each)
+            for option in command.params:
+                yield command.name, option.name, getattr(option, "help", "an argument")
+
+        assert [(command, name) for command, name, text in options(main) if not text] == []
 
     def test_no_command_shows_the_commands(self):
         result = call()
@@ -425,3 +454,18 @@ def test_times_read_as_on_a_clock(seconds, text):
 def test_the_progress_line_reads_as_promised():
     progress = TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0)
     assert progress_line(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"
+    done = TuningProgress("fit", 10, 10, 5, 5, "val_auc", 0.98123, 0.0, trial_ended=True)
+    assert progress_line(done) == "training the winner, best val_auc 0.981, done"
+
+
+class TestStdout:
+    def test_json_to_a_dash_is_the_only_result(self, phantom_folder, in_tmp):
+        result = call("data", "audit", phantom_folder, "--json", "-")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["counts"]["test"]
+        assert list(in_tmp.iterdir()) == []
+
+    @pytest.mark.parametrize("option", [["--html", "-"], ["--json", "absent", "--html", "-"]])
+    def test_a_page_needs_a_file(self, option, phantom_folder, in_tmp):
+        assert "- is no file here" in error_line(call("data", "audit", phantom_folder, *option))
+        assert list(in_tmp.iterdir()) == []

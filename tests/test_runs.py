@@ -180,9 +180,8 @@ def test_other_radiographs_are_still_called_other_radiographs(phantom_folder, tm
 class TestLock:
     def test_a_second_process_is_told_in_one_line_and_may_go_on_when_the_first_is_over(self, tmp_path):
         run = Run(tmp_path / "run")
-        with run.locked():
-            with pytest.raises(RunError, match=r"is in use.*`run`"), Run(tmp_path / "run").locked():
-                pass
+        with run.locked(), pytest.raises(RunError, match=r"is in use.*`run`"), run.locked():
+            pass
         with run.locked():
             pass
 

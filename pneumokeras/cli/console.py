@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -32,7 +33,18 @@ LINE_EVERY = 60
 """Seconds without a line after which progress prints one if there is no terminal."""
 
 
-class OneLineErrors(click.Group):
+class Commands(click.Group):
+    """A group of commands."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(1000)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class OneLineErrors(Commands):
     """A group of commands that reports wrong usage in one line and exits with 2."""
 
     def main(
@@ -77,9 +89,7 @@ class Talk:
         """Print progress or a notice on stderr; parameters in backticks become the command's options."""
         if not self.quiet:
             context = click.get_current_context(silent=True)
-            shown = (
-                with_options(text, context.command, verbatim=_users_paths(context)) if context else text
-            )
+            shown = with_options(text, context.command, verbatim=_users_paths(context)) if context else text
             self._console.print(shown, markup=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
@@ -158,7 +168,9 @@ class SearchProgress:
         line = progress_line(progress)
         waited = time.monotonic() - self._last_line
         if self._status is not None:
-            self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
+            ended = progress.trial_ended and progress.stage != "search"
+            epoch = "" if ended else f"  (epoch {progress.epoch}/{progress.epochs})"
+            self._status.update(f"{line}{epoch}")
         elif waited > LINE_EVERY and not (progress.trial_ended or self._silent):
             self._print(f"{line}, epoch {progress.epoch}/{progress.epochs}")
         if progress.trial_ended and not self._silent:
@@ -178,6 +190,8 @@ def progress_line(progress: TuningProgress) -> str:
         "all": "training all layers",
     }.get(progress.stage, f"fine-tuning {progress.stage}")
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
+    if progress.trial_ended and progress.stage != "search":  # what follows has no clock
+        return f"{step}{best}, done"
     return f"{step}{best}, {clock(progress.seconds_left)} left"
 
 
@@ -212,8 +226,10 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr
         )
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # we report bad images ourselves
+        talk = Talk(quiet=quiet, verbose=verbose)
         try:
-            command(Talk(quiet=quiet, verbose=verbose), **options)
+            with _saying_warnings(talk):
+                command(talk, **options)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
@@ -234,6 +250,32 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             _exit_with(f"{type(error).__name__}: {text} (unexpected; --debug shows where)", status=1)
 
     return wrapped
+
+
+@contextmanager
+def _saying_warnings(talk: Talk) -> Iterator[None]:
+    """Say what runs and training warn of, such as that a run was finished before."""
+    handler = _Saying(talk)
+    loggers = [logging.getLogger(f"pneumokeras.{room}") for room in ("runs", "training")]
+    for logger in () if talk.verbose else loggers:  # --verbose shows all that is logged
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+class _Saying(logging.Handler):
+    """Passes warnings of the library to `Talk.say`."""
+
+    def __init__(self, talk: Talk):
+        super().__init__(logging.WARNING)
+        self._talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a message."""
+        self._talk.say(record.getMessage())
 
 
 def with_options(message: str, command: click.Command, *, verbatim: Iterable[str] = ()) -> str:

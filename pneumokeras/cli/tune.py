@@ -41,6 +41,7 @@ class BatchSizes(click.ParamType):
     type=click.Choice([name for name, known in MODELS.items() if known.tunable]),
     default="resnet50",
     show_default=True,
+    help="Backbone under a tuned head, or compact-cnn, a small network trained from scratch.",
 )
 @click.option(
     "--weights",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.core.former_names import former_attribute
 from pneumokeras.evaluation.arguments import check_labels, check_probabilities, check_unit_interval
 
 
@@ -150,6 +151,8 @@ class OperatingPoint:
     def predicted_positive(self, probabilities: ArrayLike) -> np.ndarray:
         """Return which radiographs are predicted PNEUMONIA: `(n,)` booleans for `(n,)` floats in [0, 1]."""
         return check_probabilities(probabilities) >= self.threshold
+
+    calls = former_attribute("calls", "predicted_positive")
 
     def json(self) -> dict[str, Any]:
         """Return the fields that are set, as threshold.json and report.json hold them."""

@@ -214,7 +214,9 @@ class Run:
         elif self.folder.exists() and (
             not self.folder.is_dir() or any(path.name != _LOCK for path in self.folder.iterdir())
         ):
-            raise self._taken("holds something other than a run (no run.json). Choose another folder with `run`.")
+            raise self._taken(
+                "holds something other than a run (no run.json). Choose another folder with `run`."
+            )
 
     def require_same_split(self, splits: Splits) -> None:
         """Refuse radiographs that the run has in other splits, and say how to resume it.

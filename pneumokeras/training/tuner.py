@@ -62,7 +62,9 @@ def search(
         except PneumokerasError:
             raise
         except Exception as error:
-            raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}") from error
+            raise TuningError(
+                f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
+            ) from error
     tuner.save()  # otherwise a search killed in its first trial is not found again
     reporter.begin_search(trial.score for trial in trials_of(tuner.oracle) if trial.score is not None)
     with warnings.catch_warnings():
