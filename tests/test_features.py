@@ -213,8 +213,9 @@ class TestDamage:
 
     @pytest.mark.parametrize("home", ["a file", "not writable"])
     def test_without_a_choice_of_the_user_features_last_as_long_as_the_process(
-        self, home, network, spot_splits, tmp_path, monkeypatch, caplog
+        self, home, spot_splits, tmp_path, monkeypatch, caplog
     ):
+        network = network_of()
         if home == "a file":
             (tmp_path / "home").write_text("no folder")
         else:
@@ -228,7 +229,8 @@ class TestDamage:
         assert "PNEUMOKERAS_CACHE" in caplog.text
         assert not list(tmp_path.rglob("*.rows"))
 
-    def test_the_users_folder_of_caches_is_used(self, network, spot_splits, tmp_path, monkeypatch, caplog):
+    def test_the_users_folder_of_caches_is_used(self, spot_splits, tmp_path, monkeypatch, caplog):
+        network = network_of()
         monkeypatch.delenv("PNEUMOKERAS_CACHE")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
         extracted(network, spot_splits.val)

@@ -17,7 +17,7 @@ from pneumokeras.evaluation.arguments import check_labels, check_probabilities, 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval.
+    """An estimate with its 95% interval.
 
     Attributes:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
@@ -317,7 +317,7 @@ class PairedTest:
     """A paired test of two models on the same radiographs.
 
     Attributes:
-        difference: the second's figure minus the first's, with its 95 % interval.
+        difference: the second's figure minus the first's, with its 95% interval.
         statistic: standard normal if the two models are equally good; NaN where it is undefined.
         p_value: two-sided, in [0, 1]; NaN where it is undefined.
         method: the test, such as `"delong"`.
