@@ -226,8 +226,8 @@ def cache_folder() -> Path:
 def _temporary_folder(reason: str) -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="pneumokeras-")
     logger.warning(
-        "No folder to keep features in (%s): they last as long as this process. To keep them, name a folder in "
-        "the environment variable PNEUMOKERAS_CACHE.",
+        "No folder to keep features in (%s): they last as long as this process. To keep them, name a folder "
+        "in the environment variable PNEUMOKERAS_CACHE.",
         reason,
     )
     return folder
