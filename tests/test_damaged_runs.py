@@ -18,7 +18,13 @@ BROKEN = {
     "trials.csv": ["", "trial,status\n1,completed\n", "trial\none\n", None],
     "history.csv": ["", "epoch,stage\n1,1\n", "epoch,loss\n1,low\n", None],
     "model.keras": ["", "cut off", None],
-    "splits.csv": ["", "path,label\na,b\n", "path,label,split,digest\na.bmp,NORMAL,test,\n", None],
+    "splits.csv": [
+        "path,label,split,digest\na.bmp,NORMAL,test,abc\n",
+        "",
+        "path,label\na,b\n",
+        "path,label,split,digest\na.bmp,NORMAL,val,\n",
+        None,
+    ],
 }
 CASES = [(name, text) for name, texts in BROKEN.items() for text in texts]
 

@@ -138,6 +138,9 @@ class Run:
             for name, kind in {"path": str, "fingerprint": str, "counts": dict, "notices": list}.items():
                 if not isinstance(data[name], kind):
                     raise ValueError(f"{name} of data is {data[name]!r}")
+            for notice in data["notices"]:
+                if not isinstance(notice, str):
+                    raise ValueError(f"a notice of data is {notice!r}")
         return record
 
     def split_rows(self) -> list[dict[str, str]]:
@@ -151,8 +154,8 @@ class Run:
             for number, row in enumerate(rows, start=1):
                 if row["split"] not in SPLITS or not (row["path"] and row["label"] and row["digest"]):
                     raise ValueError(f"row {number} is incomplete")
-            if not rows:
-                raise ValueError("no rows")
+            if absent := {"train", "val"} - {row["split"] for row in rows}:
+                raise ValueError(f"no rows of {' and '.join(sorted(absent))}")
         return rows
 
     def finished(self) -> bool:

@@ -20,7 +20,7 @@ from pneumokeras.evaluation import TemperatureScaling, roc_auc
 from pneumokeras.models.averaging import averaged, require_alike
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saving import description_of
-from pneumokeras.runs.folder import Run, open_run
+from pneumokeras.runs.folder import Run, open_run, reading
 from pneumokeras.runs.result import RunResult, keep_run, load_run, read_predictions, result_of_run
 from pneumokeras.training.predict import predict
 
@@ -225,6 +225,10 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
         return union(filled) if filled else replace(nothing, split=split)
 
     data = [member.run.record()["data"] for member in members]
+    skipped: list[BadFile] = []
+    for member, of_run in zip(members, data, strict=True):
+        with reading(member.run.record_path):
+            skipped += [BadFile(**bad) for bad in of_run.get("skipped", ())]
     rules = {of_run.get("split_rule", "") for of_run in data}
     return Splits(
         train=together("train"),
@@ -233,5 +237,5 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
         source=data[0]["path"],
         rule=rules.pop() if len(rules) == 1 else "",
         notices=tuple(dict.fromkeys(notice for of_run in data for notice in of_run["notices"])),
-        skipped=tuple(dict.fromkeys(BadFile(**bad) for of_run in data for bad in of_run.get("skipped", ()))),
+        skipped=tuple(dict.fromkeys(skipped)),
     )
