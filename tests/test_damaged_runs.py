@@ -8,6 +8,7 @@ from released_runs import FINISHED, INTERRUPTED, draw_radiographs, searched
 
 import pneumokeras as pk
 from pneumokeras.recipes.configuration import Configuration
+from pneumokeras.report.evaluate_run import evaluate_run
 from tests.calling import call, error_line
 from tests.test_run_of_version_0_1 import WRITTEN
 
@@ -101,14 +102,13 @@ def test_a_record_without_a_part_is_damaged(key, run):
 
 def test_missing_predictions_of_val_only_leave_out_what_needs_them(run, radiographs):
     shutil.rmtree(run / "predictions")
-    report = pk.report_run(run, data=radiographs, images=False)
-    assert report.evaluation.split == "test"
+    assert evaluate_run(run, data=radiographs).evaluation.split == "test"
 
 
 def test_broken_predictions_of_val_are_named(run, radiographs):
     (run / "predictions" / "val.csv").write_text("path,patient,label,probability\na,b,NORMAL,high\n")
     with pytest.raises(pk.RunError, match=r"val\.csv is damaged"):
-        pk.report_run(run, data=radiographs, images=False)
+        evaluate_run(run, data=radiographs)
 
 
 @pytest.mark.parametrize("file", ["oracle.json", "trial_0/trial.json"])

@@ -255,15 +255,23 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def _saying_warnings(talk: Talk) -> Iterator[None]:
     """Say what runs and training warn of, such as that a run was finished before."""
+    if talk.verbose:  # it shows all that is logged
+        yield
+        return
     handler = _Saying(talk)
     loggers = [logging.getLogger(f"pneumokeras.{room}") for room in ("runs", "training")]
-    for logger in () if talk.verbose else loggers:  # --verbose shows all that is logged
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
         logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 class _Saying(logging.Handler):
