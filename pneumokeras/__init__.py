@@ -12,7 +12,7 @@ Research software, not a medical device.
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # The stub `__init__.pyi` is the one list of public names.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

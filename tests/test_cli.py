@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from rich.console import Console
 from pneumokeras.cli import main
 from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
 from pneumokeras.cli.options import FineTuning
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.runs.folder import Run
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress
 from tests.calling import call, error_line
@@ -36,15 +38,27 @@ class TestTune:
         folder, result = run
         assert f"Run folder {folder}" in result.stdout
         assert f"Next: pneumokeras report {folder}" in result.stdout
+        assert "Best of 1 trial: " in result.stdout
         assert "trial 1/1, best val_auc" in result.stderr
         assert "trial 1/1" not in result.stdout
 
-    def test_the_same_command_shows_the_finished_run(self, run, phantom_folder):
+    def test_the_same_command_shows_the_finished_run(self, run, phantom_folder, caplog):
         folder, result = run
+        caplog.set_level(logging.ERROR)  # of the root logger, as a command in a process of its own sets it
         again = call("tune", "--data", phantom_folder, *TUNE, "--run", folder)
         assert again.exit_code == 0
         assert again.stdout == result.stdout
         assert "trial 1/1" not in again.stderr
+        assert f"Found the finished run {folder} of 20" in again.stderr
+        assert "Found" not in result.stderr
+
+    def test_a_run_in_use_is_one_line(self, run, phantom_folder):
+        with Run(run[0]).locked():
+            line = error_line(call("tune", "--data", phantom_folder, *TUNE, "--run", run[0]))
+        assert line == (
+            f"Error: {run[0]} is in use: another process works on this run. Wait for it, or choose another "
+            "folder with --run."
+        )
 
     def test_other_settings_in_a_named_run_are_refused(self, run, phantom_folder):
         result = call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--epochs", "2")
@@ -240,6 +254,47 @@ class TestErrors:
     def test_a_parameter_that_the_library_names_is_shown_as_the_commands_option(self, command, said, shown):
         assert with_options(said, main.commands[command]) == shown
 
+    @pytest.mark.parametrize(
+        "path", ["my `data` set", "a`run`b/c", "`pad`", "x\n`epochs=3`", "{model} `model`", "two  `seed`"]
+    )
+    def test_a_users_path_stays_as_it_is(self, path):
+        absent = error_line(call("tune", "--data", path))
+        assert absent.startswith(f"Error: {one_line(path)} does not exist. ")
+        said = f"{one_line(path)} is bad. Choose another with `path`."
+        shown = with_options(said, main.commands["tune"], verbatim=[path])
+        assert shown == f"{one_line(path)} is bad. Choose another with --data."
+
+    @pytest.mark.parametrize("name", ["/a/`data`.png", "x`run`", "`run`y", "`data`/b", "a-`data`"])
+    def test_backticks_within_a_name_are_no_parameter(self, name):
+        assert with_options(f"Left out: {name}, 3 more", main.commands["tune"]) == f"Left out: {name}, 3 more"
+
+    def test_the_path_of_an_error_need_not_be_the_users(self, monkeypatch, tmp_path):
+        def refused(*args, **kwargs):
+            raise DataError("in `data` 1.png is bad. See `data`.", path="in `data` 1.png")
+
+        monkeypatch.setattr("pneumokeras.data.from_path.load_splits", refused)
+        line = error_line(call("tune", "--data", tmp_path))
+        assert line == "Error: in `data` 1.png is bad. See --data."
+
+    @pytest.mark.parametrize("command", [["tune", "--data"], ["predict"]])
+    def test_what_a_library_says_has_no_backticks(self, command, tmp_path):
+        bad = tmp_path / ("bad.npz" if command[0] == "tune" else "bad.keras")
+        bad.write_text("`data` of `allow_pickle=False`")
+        line = error_line(call(*command, bad, *(["x.png"] if command[0] == "predict" else [])))
+        assert "`" not in line
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["--modle", "resnet50"], "Did you mean '--model'? See pneumokeras tune --help."),
+            (["--max-trials", "ten"], "'ten' is not a whole number. See"),
+        ],
+    )
+    def test_wrong_usage_reads_as_sentences(self, arguments, expected):
+        assert expected in error_line(call("tune", "--data", ".", *arguments)).replace(
+            "main tune", "pneumokeras tune"
+        )
+
     @pytest.mark.parametrize("command", ["tune", "train", "reproduce"])
     def test_every_error_of_the_library_is_shown_with_options(self, command, monkeypatch, tmp_path):
         def refused(*args, **kwargs):
@@ -255,6 +310,22 @@ class TestErrors:
         with click.Context(main.commands["tune"]):
             Talk().say("Validation is small. Keep it with `keep_val=True`.")
         assert capsys.readouterr().err == "Validation is small. Keep it with --keep-val.\n"
+
+    @pytest.mark.parametrize("group", [[], ["data"], ["cache"]])
+    def test_the_list_of_commands_has_whole_sentences(self, group):
+        listed = call(*group, "-h").output
+        assert listed == call(*group, "--help").output
+        assert "..." not in listed.partition("Commands:")[2]
+
+    def test_every_option_has_a_help_text(self):
+        def options(command):
+            for each in getattr(command, "commands", {}).values():
+                yield from options(each)
+            yield from (
+                (command.name, option) for option in command.params if isinstance(option, click.Option)
+            )
+
+        assert [(name, option.name) for name, option in options(main) if not option.help] == []
 
     def test_no_command_shows_the_commands(self):
         result = call()
@@ -386,3 +457,18 @@ def test_times_read_as_on_a_clock(seconds, text):
 def test_the_progress_line_reads_as_promised():
     progress = TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0)
     assert progress_line(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"
+    done = TuningProgress("fit", 10, 10, 5, 5, "val_auc", 0.98123, 0.0, trial_ended=True)
+    assert progress_line(done) == "training the winner, best val_auc 0.981, done"
+
+
+class TestStdout:
+    def test_json_to_a_dash_is_the_only_result(self, phantom_folder, in_tmp):
+        result = call("data", "audit", phantom_folder, "--json", "-")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["counts"]["test"]
+        assert list(in_tmp.iterdir()) == []
+
+    @pytest.mark.parametrize("option", [["--html", "-"], ["--json", "absent", "--html", "-"]])
+    def test_a_page_needs_a_file(self, option, phantom_folder, in_tmp):
+        assert "- is no file here" in error_line(call("data", "audit", phantom_folder, *option))
+        assert list(in_tmp.iterdir()) == []

@@ -269,7 +269,10 @@ class TestOneSplitter:
         assert self.names_by_split(loaded) == self.names_by_split(made)
         assert not [group for group in pk.audit(loaded).duplicates if group.crosses_splits]
         assert any("duplicates of others" in notice for notice in loaded.notices)
-        assert loaded.rule.startswith("test as published; train and val by version 2")
+        assert loaded.rule.startswith("train and val by version 2")  # there is no published test
+
+    def test_a_published_test_is_in_the_rule(self, phantom_folder):
+        assert load_splits(phantom_folder).rule.startswith("test as published; train and val by version 2")
 
     def test_what_needs_no_split_is_not_decoded(self, phantom_folder, monkeypatch):
         monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("it was decoded"))

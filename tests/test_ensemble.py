@@ -1,6 +1,7 @@
 """An ensemble is one model by the contract: the exact mean, from runs that nothing leaks between."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from scipy.special import expit
 import pneumokeras as pk
 from pneumokeras.core.errors import ModelError, PneumokerasError, RunError
 from pneumokeras.core.files import read_csv, write_csv
-from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
 from pneumokeras.evaluation import TemperatureScaling
 from pneumokeras.explain.gradcam import explained_layers, heatmap_function
 from pneumokeras.explain.projections import features
@@ -24,6 +25,7 @@ from pneumokeras.models.head import probability, sigmoid
 from pneumokeras.models.saving import description_of, save_model, set_description
 from pneumokeras.runs.folder import begin_run, open_run
 from pneumokeras.runs.result import keep_run
+from pneumokeras.training.ensemble import _joint_splits, _Member
 from tests.calling import call, error_line
 
 SIDE = 16
@@ -294,8 +296,8 @@ class TestHeatmaps:
 
 
 def keep(folder, model, splits):
-    run = begin_run(folder, splits, settings={"model": "small", "objective": "val_auc"}, seed=1)
-    keep_run(run, model, pk.predict(model, splits.val), timings={"fit": 1.0})
+    with begin_run(folder, splits, settings={"model": "small", "objective": "val_auc"}, seed=1) as run:
+        keep_run(run, model, pk.predict(model, splits.val), timings={"fit": 1.0})
     return folder
 
 
@@ -339,6 +341,18 @@ class TestRuns:
         assert "is a run with calibrate True, not False" in line
         two = error_line(call("ensemble", runs["first"], runs["second"], "--run", made[0], "--calibrate"))
         assert "member3" in two
+
+    @pytest.mark.parametrize(
+        ("rules", "expected"),
+        [(["by hand"] * 3, "by hand"), ([None] * 3, None), (["by hand", None, ""], None)],
+    )
+    def test_the_rule_of_the_splits_is_its_members_if_they_share_one(self, rules, expected, runs, tmp_path):
+        members = [_Member.read(shutil.copytree(run, tmp_path / name)) for name, run in runs.items()]
+        for member, rule in zip(members, rules, strict=True):
+            data = member.run.record()["data"] | {"split_rule": rule}
+            member.run.note(data={name: value for name, value in data.items() if value is not None})
+        splits = _joint_splits(members, CLASS_NAMES)
+        assert splits.record().get("split_rule") == expected
 
     def test_its_temperatures_are_fitted_on_validation(self, made, runs):
         record = open_run(made[0]).record()

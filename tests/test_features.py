@@ -18,6 +18,7 @@ from pneumokeras.models.forward import forward
 from pneumokeras.models.hypermodels import TransferHyperModel
 from pneumokeras.models.saving import load_model
 from pneumokeras.runs.folder import open_run
+from pneumokeras.training import feature_store
 from pneumokeras.training import features as features_module
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
 from pneumokeras.training.feature_store import cache_folder, clear_cache, stored_features
@@ -209,6 +210,36 @@ class TestDamage:
         monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "file"))
         with pytest.raises(DataError, match="`cache=False`"):
             extracted(network, spot_splits.val)
+
+    @pytest.mark.parametrize("home", ["a file", "not writable"])
+    def test_without_a_choice_of_the_user_features_last_as_long_as_the_process(
+        self, home, spot_splits, tmp_path, monkeypatch, caplog
+    ):
+        network = network_of()
+        if home == "a file":
+            (tmp_path / "home").write_text("no folder")
+        else:
+            monkeypatch.setattr("os.access", lambda path, mode: False)
+        monkeypatch.delenv("PNEUMOKERAS_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+        feature_store._temporary_folder.cache_clear()
+        assert extracted(network, spot_splits.val).computed == 32
+        assert extracted(network, spot_splits.val).computed == 0
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "PNEUMOKERAS_CACHE" in caplog.text
+        assert not list(tmp_path.rglob("*.rows"))
+
+    def test_the_users_folder_of_caches_is_used(self, spot_splits, tmp_path, monkeypatch, caplog):
+        network = network_of()
+        monkeypatch.delenv("PNEUMOKERAS_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+        extracted(network, spot_splits.val)
+        assert feature_store.cache_folder() == tmp_path / "caches" / "pneumokeras"
+        assert list((tmp_path / "caches" / "pneumokeras" / "features").iterdir())
+        monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, as its standard has it
+        monkeypatch.setenv("HOME", str(tmp_path / "me"))
+        assert feature_store.cache_folder() == tmp_path / "me" / ".cache" / "pneumokeras"
+        assert caplog.records == []
 
     def test_features_too_large_for_their_format_are_one_error(self, cache, spot_splits):
         inputs = keras.Input((SIDE, SIDE, 1))

@@ -67,7 +67,7 @@ def test_net_benefit_of_nothing_is_refused():
 
 
 def test_mammography_finds_what_eddys_physicians_did_not():
-    """Eddy (1982): a prevalence of 1 %, a sensitivity of 79.2 % and a false positive rate of 9.6 %: 7.7 %."""
+    """Eddy (1982): a prevalence of 1%, a sensitivity of 79.2% and a false positive rate of 9.6%: 7.7%."""
     values = predictive_values(0.792, 1 - 0.096, 0.01)
     assert values.ppv.estimate == pytest.approx(0.077, abs=5e-4)
     assert math.isnan(values.ppv.low)

@@ -251,7 +251,7 @@ class TestFootnotes:
     def test_pneumoniamnists_other_thresholds_and_weights(self):
         rows = [(53.42, 100.0), (60.68, 99.49), (67.09, 98.97), (71.37, 96.41)]
         means = ", ".join(f"{(234 * normal + 390 * sick) / 624:.2f}" for normal, sick in rows[:3])
-        assert means + " and 87.02 %" in self.note("pneumoniamnist-cnn")
+        assert means + " and 87.02%" in self.note("pneumoniamnist-cnn")
         assert f"{(234 * 71.37 + 390 * 96.41) / 624:.2f}" == "87.02"
         assert f"{(234 * 68.80 + 390 * 99.74) / 624:.2f}" == "88.14"
         assert f"{1583 / 3125:.3f} {1583 / 3125 / 2:.3f} {1214 / 3494 / 2:.3f}" == "0.507 0.253 0.174"

@@ -1,12 +1,18 @@
 """A run folder knows what it was asked for, and takes nothing else."""
 
+import errno
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
 from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv
-from pneumokeras.runs.folder import Run, default_run, open_run
+from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.splits import Splits
+from pneumokeras.runs.folder import Run, begin_run, default_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows, write_trials
 
 SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
@@ -128,3 +134,87 @@ def test_trials_come_back_from_their_file_as_they_were(tmp_path):
     write_trials(trials, tmp_path / "trials.csv")
     # As text, because 128 == 128.0, and a model cannot be built with 128.0 units.
     assert repr(trials_from_rows(read_csv(tmp_path / "trials.csv"))) == repr(trials)
+
+
+def dealt_otherwise(splits):
+    """The same radiographs, train and val exchanged."""
+    swapped = Splits(splits.val, splits.train, splits.test)
+    parts = zip(swapped, ("train", "val", "test"), strict=True)
+    train, val, test = (replace(part, split=name) for part, name in parts)
+    return replace(splits, train=train, val=val, test=test)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("", "by the rule of version 0.1"), ("as published", "otherwise")]
+)
+def test_the_same_radiographs_split_otherwise_are_named_so_with_the_way_out(
+    rule, expected, phantom_folder, tmp_path
+):
+    now = load_splits(phantom_folder, keep_val=True)
+    before = replace(dealt_otherwise(now), rule=rule)
+    with begin_run(tmp_path / "run", before, settings=SETTINGS, seed=0) as run:
+        assert ("split_rule" in run.record()["data"]) == bool(rule)
+    with (
+        pytest.raises(RunError, match=f"same radiographs, split {expected}.*`keep_val=True`") as caught,
+        begin_run(tmp_path / "run", now, settings=SETTINGS, seed=0),
+    ):
+        pass
+    assert f"`path={run.splits_path}`" in str(caught.value)
+    own = load_splits(run.splits_path, keep_val=True)
+    with begin_run(tmp_path / "run", own, settings=SETTINGS, seed=0) as resumed:
+        assert resumed.record()["started"] == run.record()["started"]
+
+
+def test_other_radiographs_are_still_called_other_radiographs(phantom_folder, tmp_path):
+    splits = load_splits(phantom_folder, keep_val=True)
+    with begin_run(tmp_path / "run", splits, settings=SETTINGS, seed=0):
+        pass
+    fewer = replace(splits, test=splits.test.subset(range(3)))
+    with (
+        pytest.raises(RunError, match="other radiographs"),
+        begin_run(tmp_path / "run", fewer, settings=SETTINGS, seed=0),
+    ):
+        pass
+
+
+class TestLock:
+    def test_a_second_process_is_told_in_one_line_and_may_go_on_when_the_first_is_over(self, tmp_path):
+        run = Run(tmp_path / "run")
+        with run.locked(), pytest.raises(RunError, match=r"is in use.*`run`"), run.locked():
+            pass
+        with run.locked():
+            pass
+
+    def test_a_process_that_died_holds_nothing(self, tmp_path):
+        program = (
+            "import os, sys; from pathlib import Path; from pneumokeras.runs.folder import Run\n"
+            "with Run(Path(sys.argv[1])).locked(): print('locked', flush=True); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "run")]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(RunError, match="is in use"), Run(tmp_path / "run").locked():
+            pass
+        process.kill()
+        process.communicate()
+        with Run(tmp_path / "run").locked():
+            pass
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks"), OSError(errno.ENOTSUP, "No")])
+    def test_a_file_system_without_locks_is_worked_on(self, error, tmp_path, monkeypatch):
+        def refused(*args):
+            raise error
+
+        monkeypatch.setattr("pneumokeras.runs.folder.fcntl.flock", refused)
+        with Run(tmp_path / "run").locked(), Run(tmp_path / "run").locked():
+            pass
+
+    def test_a_folder_that_holds_something_else_gets_no_lock(self, tmp_path, phantom_folder):
+        (tmp_path / "thesis.txt").write_text("mine")
+        splits = load_splits(phantom_folder, keep_val=True)
+        with (
+            pytest.raises(RunError, match="something other"),
+            begin_run(tmp_path, splits, settings=SETTINGS, seed=0),
+        ):
+            pass
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -16,7 +16,9 @@ from pneumokeras.cli.train import train
 from pneumokeras.cli.tune import tune
 
 
-@click.group(cls=OneLineErrors, context_settings={"max_content_width": 100})
+@click.group(
+    cls=OneLineErrors, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__)
 def main() -> None:
     """Turn a folder of chest radiographs into a tuned, evaluated and explained pneumonia classifier.

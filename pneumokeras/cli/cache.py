@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 from rich.filesize import decimal
 
-from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.console import Commands, Talk, talking
 
 
-@click.group()
+@click.group(cls=Commands)
 def cache() -> None:
     """List or remove stored features. It is always safe to remove them."""
 

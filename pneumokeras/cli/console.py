@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.status import Status
 
-from pneumokeras.core.errors import PneumokerasError, SettingsError
+from pneumokeras.core.errors import PneumokerasError, SettingsError, one_line
 
 if TYPE_CHECKING:
     from pneumokeras.training.features import ExtractionProgress
@@ -32,7 +33,18 @@ LINE_EVERY = 60
 """Seconds without a line after which progress prints one if there is no terminal."""
 
 
-class OneLineErrors(click.Group):
+class Commands(click.Group):
+    """A group of commands."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(1000)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class OneLineErrors(Commands):
     """A group of commands that reports wrong usage in one line and exits with 2."""
 
     def main(
@@ -53,7 +65,7 @@ class OneLineErrors(click.Group):
             sys.exit(0)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else self.name
-            _exit_with(f"{error.format_message().rstrip('.')}. See {path} --help.", status=2)
+            _exit_with(f"{_as_sentence(error.format_message())} See {path} --help.", status=2)
         except click.ClickException as error:
             _exit_with(error.format_message(), status=error.exit_code)
         except click.Abort:
@@ -77,7 +89,7 @@ class Talk:
         """Print progress or a notice on stderr; parameters in backticks become the command's options."""
         if not self.quiet:
             context = click.get_current_context(silent=True)
-            shown = with_options(text, context.command) if context else text
+            shown = with_options(text, context.command, verbatim=_users_paths(context)) if context else text
             self._console.print(shown, markup=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
@@ -156,7 +168,9 @@ class SearchProgress:
         line = progress_line(progress)
         waited = time.monotonic() - self._last_line
         if self._status is not None:
-            self._status.update(f"{line}  (epoch {progress.epoch}/{progress.epochs})")
+            ended = progress.trial_ended and progress.stage != "search"
+            epoch = "" if ended else f"  (epoch {progress.epoch}/{progress.epochs})"
+            self._status.update(f"{line}{epoch}")
         elif waited > LINE_EVERY and not (progress.trial_ended or self._silent):
             self._print(f"{line}, epoch {progress.epoch}/{progress.epochs}")
         if progress.trial_ended and not self._silent:
@@ -176,6 +190,8 @@ def progress_line(progress: TuningProgress) -> str:
         "all": "training all layers",
     }.get(progress.stage, f"fine-tuning {progress.stage}")
     best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
+    if progress.trial_ended and progress.stage != "search":  # what follows has no clock
+        return f"{step}{best}, done"
     return f"{step}{best}, {clock(progress.seconds_left)} left"
 
 
@@ -210,8 +226,10 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             level=logging.INFO if verbose else logging.ERROR, format="%(message)s", stream=sys.stderr
         )
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # we report bad images ourselves
+        talk = Talk(quiet=quiet, verbose=verbose)
         try:
-            command(Talk(quiet=quiet, verbose=verbose), **options)
+            with _saying_warnings(talk):
+                command(talk, **options)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
@@ -223,26 +241,68 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 traceback.print_exc()
             if isinstance(error, PneumokerasError):
-                called = click.get_current_context().command
-                _exit_with(with_options(str(error), called), status=error.exit_status)
-            _exit_with(f"{type(error).__name__}: {error} (unexpected; --debug shows where)", status=1)
+                called = click.get_current_context()
+                verbatim = _users_paths(called, error)
+                _exit_with(
+                    with_options(str(error), called.command, verbatim=verbatim), status=error.exit_status
+                )
+            text = " ".join(str(error).split())
+            _exit_with(f"{type(error).__name__}: {text} (unexpected; --debug shows where)", status=1)
 
     return wrapped
 
 
-def with_options(message: str, command: click.Command) -> str:
+@contextmanager
+def _saying_warnings(talk: Talk) -> Iterator[None]:
+    """Say what runs and training warn of, such as that a run was finished before."""
+    if talk.verbose:  # it shows all that is logged
+        yield
+        return
+    handler = _Saying(talk)
+    loggers = [logging.getLogger(f"pneumokeras.{room}") for room in ("runs", "training")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+
+class _Saying(logging.Handler):
+    """Passes warnings of the library to `Talk.say`."""
+
+    def __init__(self, talk: Talk):
+        super().__init__(logging.WARNING)
+        self._talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a message."""
+        self._talk.say(record.getMessage())
+
+
+def with_options(message: str, command: click.Command, *, verbatim: Iterable[str] = ()) -> str:
     """Return a library's message with the parameters it names replaced by the command's options.
 
     `max_trials=20` becomes `--max-trials 20`, `cache=False` becomes `--no-cache`, `skip_bad=True` becomes
-    `--skip-bad`, and `run` becomes `RUN` where it is an argument.
+    `--skip-bad`, and `run` becomes `RUN` where it is an argument. A parameter stands alone: backticks that
+    touch a letter or a path's separator are part of a name.
 
     Args:
         message: with parameters in backticks, such as `max_trials` or `cache=False`.
         command: the command that was called. Parameters that are none of its options keep their names.
+        verbatim: texts, such as paths of the user's, that stay as they are wherever they occur.
     """
     options = {name: option for option in command.params for name in _names(option)}
 
     def replaced(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return match[0]
         name, value = match["name"], (match["value"] or "").strip("'\"")
         if value in ("True", "False") and f"no_{name}" in options:
             name, value = f"no_{name}", str(value == "False")
@@ -255,7 +315,20 @@ def with_options(message: str, command: click.Command) -> str:
         is_flag = isinstance(option, click.Option) and option.is_flag
         return option.opts[0] if is_flag or not value else f"{option.opts[0]} {value}"
 
-    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]+))?`", replaced, message)
+    kept = sorted({re.escape(one_line(text)) for text in verbatim if "`" in text}, key=len, reverse=True)
+    parameter = r"(?<![\w/\\.-])`(?P<name>\w+)(?:=(?P<value>[^`]+))?`(?![\w/\\])(?!\.\w)"
+    return re.sub("|".join([*kept, parameter]), replaced, message)
+
+
+def _users_paths(command: click.Context, error: PneumokerasError | None = None) -> set[str]:
+    """Return the paths that the user gave to a command, and the one that an error is about."""
+    given = [value for values in command.params.values() for value in _flat(values)]
+    paths = {str(value) for value in given if isinstance(value, str | Path)}
+    return paths if error is None or error.path is None else {*paths, str(error.path)}
+
+
+def _flat(values: Any) -> Iterable[Any]:
+    return values if isinstance(values, list | tuple) else (values,)
 
 
 def _names(option: click.Parameter) -> set[str]:
@@ -288,6 +361,13 @@ def load_tensorflow() -> None:
     keras.utils.disable_interactive_logging()  # its progress bars would mix with the results on stdout
 
 
+def _as_sentence(text: str) -> str:
+    """Return a message of click's on one line, with an end: its lists have a line for each entry."""
+    text = text.replace("\n\t", " ").replace("not a valid integer range", "not a whole number")
+    text = text.replace("not a valid float range", "not a number")
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
 def _exit_with(message: str, *, status: int) -> NoReturn:
-    click.echo("Error: " + " ".join(message.split()), err=True)
+    click.echo(f"Error: {one_line(message)}", err=True)
     sys.exit(status)

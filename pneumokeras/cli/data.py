@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from pneumokeras.cli.console import Talk, talking
+from pneumokeras.cli.console import Commands, Talk, talking
 from pneumokeras.cli.data_audit import audit
 from pneumokeras.cli.data_download import download
 from pneumokeras.cli.data_split import split
 from pneumokeras.cli.options import PATH, seed_option
 
 
-@click.group()
+@click.group(cls=Commands)
 def data() -> None:
     """Download, draw, audit and split radiographs."""
 
@@ -50,7 +50,12 @@ data.add_command(split)
     help="Put a letter in a corner, tied to PNEUMONIA from 0 (never) to 1 (always).  [default: no letter]",
 )
 @click.option(
-    "--format", "image_format", type=click.Choice(["jpeg", "dicom"]), default="jpeg", show_default=True
+    "--format",
+    "image_format",
+    type=click.Choice(["jpeg", "dicom"]),
+    default="jpeg",
+    show_default=True,
+    help="Format of the files.",
 )
 @talking
 def phantoms(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=PATH)
-@click.option("--json", "json_file", type=OutputFile(), metavar="FILE", help="Write the whole audit as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    type=OutputFile(allow_dash=True),
+    metavar="FILE",
+    help="Write the whole audit as JSON; - is stdout.",
+)
 @click.option(
     "--html", "html_file", type=OutputFile(), metavar="FILE", help="Write an HTML page with pictures."
 )
@@ -42,8 +49,11 @@ def audit(
     from pneumokeras.data.audit import audit as audit_path
 
     found = audit_path(path, classes=classes, patient_pattern=patient_pattern)
-    talk.result("\n".join(_audit_lines(found)))
-    if json_file is not None:
+    if json_file == Path("-"):
+        talk.result(json.dumps(found.json(), indent=2))
+    else:
+        talk.result("\n".join(_audit_lines(found)))
+    if json_file is not None and json_file != Path("-"):
         found.write_json(json_file)
         talk.say(f"JSON: {json_file}")
     if html_file is not None:

@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pneumokeras.cli.console import Talk, program, talking
+from pneumokeras.cli.console import Commands, Talk, program, talking
 from pneumokeras.cli.options import PATH
 
 if TYPE_CHECKING:
     from pneumokeras.data.download import Download
 
 
-@click.group()
+@click.group(cls=Commands)
 def download() -> None:
     """Download published radiographs from their publishers."""
 

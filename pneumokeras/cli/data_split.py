@@ -44,7 +44,7 @@ def split(
     """Split the patients of PATH into train, val and test, and write the result to OUT.csv.
 
     Patients and duplicates stay in one split; classes and subtypes keep their proportions. Existing splits
-    of PATH are merged and split anew. No file is moved or changed.
+    of PATH are merged and split again. No file is moved or changed.
     """
     from pneumokeras.data.dataset import skipped_notice, union
     from pneumokeras.data.from_path import find_radiographs
@@ -59,7 +59,7 @@ def split(
         raise click.UsageError(f"{out} is the manifest to split; name another file.")
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
-        talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split anew.")
+        talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split again.")
     radiographs = union(found.values())
     if skip_bad:
         radiographs = radiographs.without_bad()

@@ -36,18 +36,20 @@ def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: b
 
 def _summary(result: TuningResult) -> str:
     """Return the scores of the members and of their mean, and what to type next."""
-    from pneumokeras.runs.folder import open_run
+    from pneumokeras.runs.folder import open_run, reading
 
-    record = open_run(result.run).record()
+    folder = open_run(result.run)
     point = result.operating_points["validation"]
-    lines = []
-    for name, member in record["members"].items():
-        run = record["settings"]["members"][name]["run"]
-        scaled = f", temperature {member['temperature']:.3f}" if record["settings"]["calibrate"] else ""
-        lines.append(f"{run}: validation AUC {member['val_auc']:.4f}{scaled}")
-    lines += [
-        f"Mean of {len(record['members'])}: validation AUC {record['val_auc']:.4f}; "
-        f"threshold {point.threshold:.4f}, chosen on {point.images} validation images",
-        *after_run(result.run),
-    ]
-    return "\n".join(lines)
+    with reading(folder.record_path):
+        record = folder.record()
+        settings, members = record["settings"], record["members"]
+        lines = []
+        for name, member in members.items():
+            scaled = f", temperature {member['temperature']:.3f}" if settings["calibrate"] else ""
+            run = settings["members"][name]["run"]
+            lines.append(f"{run}: validation AUC {member['val_auc']:.4f}{scaled}")
+        lines.append(
+            f"Mean of {len(members)}: validation AUC {record['val_auc']:.4f}; "
+            f"threshold {point.threshold:.4f}, chosen on {point.images} validation images"
+        )
+    return "\n".join([*lines, *after_run(result.run)])

@@ -35,12 +35,16 @@ class ClassNames(click.ParamType):
 class OutputFile(click.Path):
     """A file to be written; whether it can be is checked before any work is done."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    def __init__(self, *, allow_dash: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=allow_dash)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path if its folder is writable, or can be made."""
+        """Return the path if its folder is writable, or can be made; `-` is stdout where it is allowed."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if str(path) == "-":
+            if not self.allow_dash:
+                self.fail("- is no file here; name one.", param, ctx)
+            return path
         if os.path.isdir(path):
             self.fail(f"{path} cannot be written: {path.absolute()} is a folder.", param, ctx)
         place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=PATH, metavar="RUN_OR_MODEL")
 @click.argument("paths", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG a radiograph.")
+@click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG for each radiograph.")
 @click.option(
-    "--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the result on stdout.",
 )
 @skip_bad_option
 @talking

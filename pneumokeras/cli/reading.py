@@ -17,7 +17,8 @@ def read_splits(talk: Talk, path: Path, **options: Any) -> Splits:
 
     splits = load_splits(path, **options)
     for notice in splits.notices:
-        talk.say(notice)
+        if not talk.verbose:  # --verbose shows what the library logs
+            talk.say(notice)
     counts = ", ".join(f"{name} {len(part)}" for name, part in splits.by_name().items())
     talk.say(f"Radiographs: {counts}")
     return splits

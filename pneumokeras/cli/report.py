@@ -15,7 +15,13 @@ from pneumokeras.cli.options import PATH, skip_bad_option
 @click.option(
     "--data", "path", type=PATH, help="Evaluate these radiographs instead; taken whole, never split."
 )
-@click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(["test", "val", "train"]),
+    default="test",
+    show_default=True,
+    help="Split to evaluate.",
+)
 @click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
 @click.option(
     "--compare",

@@ -121,9 +121,11 @@ def _say_weights(talk: Talk, configuration: Configuration) -> None:
 
 def _summary(result: TuningResult) -> str:
     """Return the kept epoch, its score and threshold, and what to type next."""
-    from pneumokeras.runs.folder import open_run
+    from pneumokeras.runs.folder import open_run, reading
 
-    kept = open_run(result.run).record()["best_epoch"]
+    run = open_run(result.run)
+    with reading(run.record_path):
+        kept = run.record()["best_epoch"]
     point = result.operating_points["validation"]
     chosen = point.chosen_on if point.images is None else f"chosen on {point.images} validation images"
     return "\n".join(

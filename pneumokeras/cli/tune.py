@@ -41,6 +41,7 @@ class BatchSizes(click.ParamType):
     type=click.Choice([name for name, known in MODELS.items() if known.tunable]),
     default="resnet50",
     show_default=True,
+    help="Backbone under a tuned head, or compact-cnn, a small network trained from scratch.",
 )
 @click.option(
     "--weights",
@@ -193,16 +194,18 @@ def _hypermodel(model: str, *, weights: str, preprocessing: str, image_size: int
 
 def _summary(result: TuningResult) -> str:
     """Return the best configuration, its score and threshold, and what to type next."""
-    from pneumokeras.runs.folder import open_run
+    from pneumokeras.runs.folder import open_run, reading
     from pneumokeras.runs.trials import format_hyperparameters
     from pneumokeras.training.objectives import best_epoch
 
-    kept = best_epoch(result.history, open_run(result.run).record()["settings"]["objective"])
+    run = open_run(result.run)
+    with reading(run.record_path):
+        kept = best_epoch(result.history, run.record()["settings"]["objective"])
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
     point = result.operating_points["validation"]
     lines = [
-        f"Best of {len(result.trials)} trials"
+        f"Best of {len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}"
         + (f" ({failed} failed)" if failed else "")
         + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "

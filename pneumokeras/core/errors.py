@@ -130,8 +130,12 @@ class TuningError(PneumokerasError, RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a foreign error's message, or its kind if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """Return the first line of a foreign error's message, or its kind if it has none.
+
+    Its backticks become quotation marks: in our messages they mark our parameters.
+    """
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return line.replace("`", "'")
 
 
 def one_line(text: str) -> str:

@@ -21,7 +21,7 @@ MIN_DETAIL_CORRELATION = 0.85
 
 Measured on 5,528 radiographs of children: different ones within the radius reach at most 0.67 in detail,
 and two just outside it, perhaps of one child, reach 0.82. Duplicates in JPEG quality 20, halved, brightened,
-rotated by 1 degree or cropped by 1 % a side lie above 0.88.
+rotated by 1 degree or cropped by 1% a side lie above 0.88.
 """
 
 _MIN_RANGE = 8  # gray levels; a flatter thumbnail has no features that distinguish it

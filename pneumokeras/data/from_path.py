@@ -107,7 +107,8 @@ def load_splits(
         both = union(found[name] for name in ("train", "val") if name in found)
         drawn, of_duplicates = _split(both, val=0.1, test=0.0, seed=seed)
         found = found | {name: drawn[name] for name in ("train", "val")}
-        rule = f"test {AS_PUBLISHED}; train and val by {SPLIT_RULE}"
+        of_test = f"test {AS_PUBLISHED}; " if "test" in found else ""
+        rule = f"{of_test}train and val by {SPLIT_RULE}"
         notices.append(
             f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images."
         )

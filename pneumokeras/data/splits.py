@@ -78,12 +78,13 @@ class Splits:
 
     def record(self) -> dict[str, Any]:
         """Return what a run records about its data, as plain JSON."""
+        rule = {"split_rule": self.rule} if self.rule else {}
         return {
             "path": str(Path(self.source).absolute()),
             "fingerprint": self.fingerprint,
             "classes": list(self.train.class_names),
             "counts": {name: radiographs.counts for name, radiographs in self.by_name().items()},
-            "split_rule": self.rule,
+            **rule,
             "notices": list(self.notices),
             "skipped": [{"name": bad.name, "reason": bad.reason} for bad in self.skipped],
         }

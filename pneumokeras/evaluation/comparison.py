@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binom
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.core.former_names import former_arguments
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels, patients_or_images
 from pneumokeras.evaluation.bootstrap import replicated_headline
@@ -158,6 +159,7 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates:
     )
 
 
+@former_arguments(calls_a="predicted_a", calls_b="predicted_b")
 def mcnemar(
     y_true: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, patients: ArrayLike | None = None
 ) -> McNemar:

@@ -332,7 +332,7 @@ def evaluate_predictions(
     seed: int = 0,
     replicates: int = 2000,
 ) -> Evaluation:
-    """Evaluate a model's predictions of a labeled set, each figure with its 95 % interval.
+    """Evaluate a model's predictions of a labeled set, each figure with its 95% interval.
 
     Args:
         predictions: at least one radiograph, with labels. If a class is missing, figures that need both

@@ -1,4 +1,4 @@
-"""95 % intervals that allow for several radiographs of one patient.
+"""95% intervals that allow for several radiographs of one patient.
 
 Proportions: Wilson, at the number of images divided by the patients' design effect. Other figures: percentile
 bootstrap over patients.
@@ -16,7 +16,7 @@ from pneumokeras.core.errors import SettingsError
 from pneumokeras.evaluation.types import Interval
 
 PERCENTILES = (2.5, 97.5)
-Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+Z = 1.959963984540054  # the 97.5% point of the standard normal distribution
 KISH_EVENTS = 2.0  # weight of Kish's design effect beside the linearized one, in independent events
 WEIGHTS_AT_ONCE = 500_000  # float64 weights held at a time by the bootstrap: 4 MB, and a few copies
 
@@ -157,7 +157,7 @@ def patient_bootstrap(
 
 
 def percentile_interval(estimate: float, replicate_values: np.ndarray) -> Interval:
-    """Return the percentile bootstrap interval: the middle 95 % of the replicates.
+    """Return the percentile bootstrap interval: the middle 95% of the replicates.
 
     The ends are not corrected for bias: an estimate that resampling shifts (the calibration error) may lie
     near one of them, or beyond it. Replicates that do not vary (an AUC of 1, a single patient) do not mean

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.core.former_names import former_arguments
 from pneumokeras.evaluation.arguments import check_labeled, check_prevalence
 from pneumokeras.evaluation.types import Interval, NetBenefit, PredictiveValues
 
@@ -16,6 +17,7 @@ DECISION_THRESHOLDS = tuple(hundredths / 100 for hundredths in range(1, 100))
 """0.01 to 0.99 by 0.01."""
 
 
+@former_arguments("thresholds")
 def net_benefit(
     y_true: ArrayLike, probabilities: ArrayLike, *, thresholds: Sequence[float] = DECISION_THRESHOLDS
 ) -> NetBenefit:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.core.former_names import former_attribute
 from pneumokeras.evaluation.arguments import check_labels, check_probabilities, check_unit_interval
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval.
+    """An estimate with its 95% interval.
 
     Attributes:
         estimate: the figure on the set itself; NaN where it is undefined (no image to divide by).
@@ -150,6 +151,8 @@ class OperatingPoint:
     def predicted_positive(self, probabilities: ArrayLike) -> np.ndarray:
         """Return which radiographs are predicted PNEUMONIA: `(n,)` booleans for `(n,)` floats in [0, 1]."""
         return check_probabilities(probabilities) >= self.threshold
+
+    calls = former_attribute("calls", "predicted_positive")
 
     def json(self) -> dict[str, Any]:
         """Return the fields that are set, as threshold.json and report.json hold them."""
@@ -314,7 +317,7 @@ class PairedTest:
     """A paired test of two models on the same radiographs.
 
     Attributes:
-        difference: the second's figure minus the first's, with its 95 % interval.
+        difference: the second's figure minus the first's, with its 95% interval.
         statistic: standard normal if the two models are equally good; NaN where it is undefined.
         p_value: two-sided, in [0, 1]; NaN where it is undefined.
         method: the test, such as `"delong"`.

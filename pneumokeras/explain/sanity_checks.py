@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from pneumokeras.core.errors import DataError, ModelError
+from pneumokeras.core.former_names import former_attribute
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.phantoms.masks import PhantomMasks, read_masks
 from pneumokeras.data.readers.synthetic import are_phantoms
@@ -96,6 +97,8 @@ class ExplanationChecks:
     randomization: Randomization
     border: AgainstChance
     masks: MaskChecks | None
+
+    randomisation = former_attribute("randomisation", "randomization")
 
     def json(self) -> dict[str, Any]:
         """Return a mapping that JSON can hold."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumokeras.core.errors import DataError, PneumokerasError, SettingsError
+from pneumokeras.core.former_names import former_attribute
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import POLICIES, SWEEP, Fixed, ThresholdPolicy
 from pneumokeras.recipes.catalog import recipe_text
@@ -90,6 +91,8 @@ class Recipe:
     data: str = "chest_xray"
     assumed: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
+
+    mended = former_attribute("mended", "corrections")
 
     def variant(self, name: str) -> Configuration:
         """Return the configuration of a variant.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, PneumokerasError, SettingsError
+from pneumokeras.core.former_names import former_arguments
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import Evaluation, Interval, Predictions, evaluate_predictions, wilson
@@ -107,6 +108,7 @@ class Reproduction:
         return render_html(self.rows, self.recipes, test=self.test, data=self.data, whole=False)
 
 
+@former_arguments(began="on_run_start", reached="on_row")
 def reproduce(
     recipes: Iterable[str | PathLike[str] | Recipe],
     data: str | PathLike[str],

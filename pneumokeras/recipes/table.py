@@ -113,7 +113,7 @@ def _caption(test: tuple[int, int]) -> str:
     normals, pneumonias = test
     return (
         f"Here: {normals + pneumonias} test radiographs ({normals} NORMAL, {pneumonias} PNEUMONIA). "
-        "Published: 624 (234 and 390). Brackets hold 95 % intervals; of several seeds the estimates and the "
+        "Published: 624 (234 and 390). Brackets hold 95% intervals; of several seeds the estimates and the "
         "ends of the intervals are means."
     )
 
@@ -124,7 +124,7 @@ def figure(row: Row, name: str) -> str:
 
 
 def interval(row: Row, name: str) -> str:
-    """Format a score's 95 % interval, such as `0.880, 0.938`; empty if the row does not have it."""
+    """Format a score's 95% interval, such as `0.880, 0.938`; empty if the row does not have it."""
     found: Interval | None = row.figures.get(name)
     return "" if found is None or math.isnan(found.low) else f"{found.low:.3f}, {found.high:.3f}"
 

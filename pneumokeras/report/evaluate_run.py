@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError, one_line
-from pneumokeras.core.files import read_csv
 from pneumokeras.data.dataset import WHOLE, RadiographSet
 from pneumokeras.data.from_path import load_radiographs
 from pneumokeras.data.readers.manifest import read_manifest
@@ -203,6 +202,7 @@ def _name_of(folder: Path) -> str:
 
 
 def _split_of_run(run: Run, split: str, classes: tuple[str, str]) -> RadiographSet:
+    run.split_rows()  # a damaged file is named as the run's
     found = read_manifest(run.splits_path, classes=classes)
     if split not in found:
         raise SettingsError(
@@ -226,7 +226,7 @@ def _labels_by_content(run: Run, split: str) -> dict[str, tuple[str, str]]:
     """Return each radiograph's file name and label, by the digest of its content."""
     return {
         row["digest"]: (Path(row["path"]).name, row["label"])
-        for row in read_csv(run.splits_path)
+        for row in run.split_rows()
         if row["split"] == split
     }
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pneumokeras.core.errors import one_line
-from pneumokeras.core.files import read_csv
 from pneumokeras.data.dataset import RadiographSet, skipped_notice
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.explain.gradcam import METHOD
@@ -91,8 +90,7 @@ def class_counts(subject: RunOnRadiographs) -> dict[str, dict[str, int]]:
 
 def _seen_in_training(run: Run, radiographs: RadiographSet, *, whose: str = "") -> list[str]:
     """Return a sentence on radiographs with the content of a training or validation radiograph of a run."""
-    rows = read_csv(run.splits_path)
-    learned = {row["digest"] for row in rows if row["split"] in ("train", "val")}
+    learned = {row["digest"] for row in run.split_rows() if row["split"] in ("train", "val")}
     pairs = zip(radiographs.names, radiographs.digests, strict=True)
     seen = [name for name, digest in pairs if digest in learned]
     if not seen:

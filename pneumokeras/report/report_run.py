@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from pneumokeras.core.errors import one_line
 from pneumokeras.data.audit import Audit, audit
@@ -22,6 +23,7 @@ from pneumokeras.report.evaluate_run import (
 from pneumokeras.report.examples import DISAGREEMENTS, examples, shown_examples
 from pneumokeras.report.provenance import class_counts, facts, notices
 from pneumokeras.report.write import require_report_folder, write_report
+from pneumokeras.runs.folder import reading
 from pneumokeras.runs.result import write_predictions
 
 
@@ -123,20 +125,24 @@ def report_contents(
     result, radiographs, description = subject.result, subject.radiographs, subject.description
     name = subject.split if subject.data is None else Path(subject.data).resolve().name
     pictures = shown_examples(result.model, radiographs, evaluation, description) if images else {}
+    with reading(subject.folder.record_path):
+        recorded: dict[str, Any] = {
+            "class_counts": class_counts(subject),
+            "kept_epoch": subject.record.get("best_epoch"),
+            "objective": subject.record["settings"]["objective"],
+            "facts": facts(subject, with_heatmaps=images),
+        }
     return ReportContents(
         title=one_line(f"{description.architecture} on {name} radiographs"),
         evaluation=evaluation,
-        class_counts=class_counts(subject),
         history=result.history,
-        kept_epoch=subject.record.get("best_epoch"),
         trials=[trial.row() for trial in result.trials],
-        objective=subject.record["settings"]["objective"],
-        facts=facts(subject, with_heatmaps=images),
         notices=notices(subject),
         columns=subject.columns,
         audit=_audit(subject),
         explanation_checks=checked_explanations(result.model, radiographs) if check_explanations else None,
         compared=_compared(evaluated, images=images),
+        **recorded,
         **pictures,
     )
 

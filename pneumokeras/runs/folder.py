@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import logging
 import platform
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +20,34 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pneumokeras.core.errors import PneumokerasError, RunError
+from pneumokeras.core.errors import PneumokerasError, RunError, first_line
 from pneumokeras.core.files import read_csv, read_json, write_json
+from pneumokeras.data.dataset import SPLITS
 from pneumokeras.data.splits import Splits
+
+try:
+    import fcntl
+except ImportError:  # Windows: run folders are not locked there
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 HOME = Path("tuner_runs")
 """Parent of the run folders that are named after settings and data."""
+
+_KINDS_OF_FACTS = {
+    "status": str,
+    "command": str,
+    "settings": dict,
+    "seed": int,
+    "versions": dict,
+    "data": dict,
+    "timings": dict,
+    "started": str,
+}
+"""What each `run.json` holds, and of which kind."""
+
+_LOCK = ".lock"
 
 _NAMED_VERSIONS = ("pneumokeras", "tensorflow", "keras", "keras-tuner", "numpy", "opencv-python-headless")
 
@@ -95,16 +120,43 @@ class Run:
         """Return the content of `run.json`.
 
         Raises:
-            RunError: if the folder holds no run.
+            RunError: if the folder holds no run, or `run.json` is damaged.
         """
         try:
-            return read_json(self.record_path)
-        except (OSError, json.JSONDecodeError) as error:
+            record = read_json(self.record_path)
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.folder} is no run folder (no readable run.json). "
                 "Make one with pneumokeras tune or pneumokeras train.",
                 path=self.folder,
             ) from error
+        with reading(self.record_path):
+            for name, kind in _KINDS_OF_FACTS.items():
+                if not isinstance(record[name], kind):
+                    raise ValueError(f"{name} is {record[name]!r}")
+            data = record["data"]
+            for name, kind in {"path": str, "fingerprint": str, "counts": dict, "notices": list}.items():
+                if not isinstance(data[name], kind):
+                    raise ValueError(f"{name} of data is {data[name]!r}")
+            for notice in data["notices"]:
+                if not isinstance(notice, str):
+                    raise ValueError(f"a notice of data is {notice!r}")
+        return record
+
+    def split_rows(self) -> list[dict[str, str]]:
+        """Return the rows of `splits.csv`.
+
+        Raises:
+            RunError: if it is missing or damaged.
+        """
+        with reading(self.splits_path):
+            rows = read_csv(self.splits_path)
+            for number, row in enumerate(rows, start=1):
+                if row["split"] not in SPLITS or not (row["path"] and row["label"] and row["digest"]):
+                    raise ValueError(f"row {number} is incomplete")
+            if absent := {"train", "val"} - {row["split"] for row in rows}:
+                raise ValueError(f"no rows of {' and '.join(sorted(absent))}")
+        return rows
 
     def finished(self) -> bool:
         """Return whether the run is complete."""
@@ -122,21 +174,14 @@ class Run:
         Raises:
             RunError: if the folder holds a run with other settings or data, or something else.
         """
-        if any(character in str(self.folder) for character in "[]*?"):
-            # Keras Tuner looks for its trials with glob, which takes these for patterns.
-            raise RunError(
-                f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.",
-                path=self.folder,
-                parameter="run",
-            )
+        self._require_name()
         before: dict[str, Any] = {"started": _now()}
         if self._failed_without_result():
             shutil.rmtree(self.tuner_folder, ignore_errors=True)
-        elif self.record_path.exists():
-            self._require_same(settings, data)
-            before = self.record()
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise self._taken("holds something other than a run. Choose another folder with `run`.")
+        else:
+            self.require_free(settings, data)
+            if self.record_path.exists():
+                before = self.record()
         if self.finished():
             self.note(data=dict(data))  # the same radiographs may lie elsewhere by now
             return
@@ -156,11 +201,76 @@ class Run:
                 }
             )
         except OSError as error:
-            raise RunError(
-                f"Cannot write to {self.folder} ({error.strerror}). Choose another folder with `run`.",
-                path=self.folder,
-                parameter="run",
-            ) from error
+            raise self._not_writable(error) from error
+
+    def require_free(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Refuse a folder that `open` would refuse; nothing is written.
+
+        Raises:
+            RunError: as for `open`.
+        """
+        self._require_name()
+        if self._failed_without_result():
+            return
+        if self.record_path.exists():
+            self._require_same(settings, data)
+        elif self.folder.exists() and (
+            not self.folder.is_dir() or any(path.name != _LOCK for path in self.folder.iterdir())
+        ):
+            raise self._taken(
+                "holds something other than a run (no run.json). Choose another folder with `run`."
+            )
+
+    def require_same_split(self, splits: Splits) -> None:
+        """Refuse radiographs that the run has in other splits, and say how to resume it.
+
+        Raises:
+            RunError: if the folder holds a run on the same radiographs in other splits.
+        """
+        if not self.record_path.exists() or self._failed_without_result():
+            return
+        data = self.record()["data"]
+        if data["fingerprint"] == splits.fingerprint:
+            return
+        before = Counter((row["label"], row["digest"]) for row in self.split_rows())
+        now = Counter(
+            (part.class_names[label], digest)
+            for part in splits
+            for label, digest in zip(part.require_labels(), part.digests, strict=True)
+        )
+        if before == now:
+            rule = "otherwise" if "split_rule" in data else "by the rule of version 0.1"
+            raise self._taken(
+                f"is a run on the same radiographs, split {rule}. To resume it, take its own splits with "
+                f"`path={self.splits_path}` and `keep_val=True`; or choose another folder with `run`."
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from working on the run until the block ends or this process dies.
+
+        Where the file system has no locks, nothing is kept.
+
+        Raises:
+            RunError: if another process works on the run, or the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / _LOCK).open("a")
+        except OSError as error:
+            raise self._not_writable(error) from error
+        with lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise self._taken(
+                        "is in use: another process works on this run. Wait for it, or choose another folder "
+                        "with `run`."
+                    ) from error
+                except OSError as error:
+                    logger.info("%s is not locked: %s", self.folder, error.strerror)
+            yield
 
     def note(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
@@ -189,10 +299,20 @@ class Run:
         """
         if not self.record_path.exists() or self.record()["status"] != "failed":
             return False
-        completed = self.trials_path.exists() and any(
-            row["status"] == "completed" for row in read_csv(self.trials_path)
-        )
+        with reading(self.trials_path):
+            completed = self.trials_path.exists() and any(
+                row["status"] == "completed" for row in read_csv(self.trials_path)
+            )
         return not (completed or self.history_path.exists())
+
+    def _require_name(self) -> None:
+        if any(character in str(self.folder) for character in "[]*?"):
+            # Keras Tuner looks for its trials with glob, which takes these for patterns.
+            raise RunError(
+                f"{self.folder} cannot be a run folder. Expected a name without [ ] * and ?.",
+                path=self.folder,
+                parameter="run",
+            )
 
     def _require_same(self, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         before = self.record()
@@ -209,18 +329,49 @@ class Run:
     def _taken(self, reason: str) -> RunError:
         return RunError(f"{self.folder} {reason}", path=self.folder, parameter="run")
 
+    def _not_writable(self, error: OSError) -> RunError:
+        return RunError(
+            f"Cannot write to {self.folder} ({error.strerror}). Choose another folder with `run`.",
+            path=self.folder,
+            parameter="run",
+        )
 
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a missing or damaged file of a run makes the block raise into one line that names the file.
+
+    Raises:
+        RunError: if the block raises anything but an error of ours that names its file.
+    """
+    advice = "Restore the file from a copy, or train the run again in another folder."
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error.strerror or error}. {advice}", path=path) from error
+    except (ValueError, LookupError, TypeError, AttributeError, csv.Error, RecursionError) as error:
+        if isinstance(error, PneumokerasError) and error.path is not None:
+            raise
+        fault = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
+        raise RunError(f"{path} is damaged ({fault}). {advice}", path=path) from error
+
+
+@contextmanager
 def begin_run(
     run: str | PathLike[str] | None, splits: Splits, *, settings: Mapping[str, Any], seed: int
-) -> Run:
-    """Start or resume a run: write `run.json` and `splits.csv`.
+) -> Iterator[Run]:
+    """Start or resume a run, write `run.json` and `splits.csv`, and lock the run until the block ends.
 
     Arguments and errors are as for `pneumokeras.runs.result.result_of_run`.
     """
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
-    folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)
-    splits.write_csv(folder.splits_path)
-    return folder
+    data = splits.record()
+    folder.require_same_split(splits)
+    folder.require_free(settings, data)
+    with folder.locked():
+        folder.open(settings=settings, data=data, command=_command(), seed=seed)
+        splits.write_csv(folder.splits_path)
+        yield folder
 
 
 def default_run(settings: Mapping[str, Any], fingerprint: str) -> Run:

@@ -22,10 +22,14 @@ from pneumokeras.evaluation import (
     Predictions,
     ThresholdPolicy,
 )
+from pneumokeras.evaluation.arguments import check_probabilities
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.models.saving import description_of, load_model, save_model, set_description
-from pneumokeras.runs.folder import Run, begin_run, open_run
+from pneumokeras.runs.folder import Run, begin_run, open_run, reading
 from pneumokeras.runs.trials import Trial, trials_from_rows
+
+HISTORY_COLUMNS = ("learning_rate", "loss", "val_loss", "val_auc")
+"""First columns of history.csv after epoch and stage; further scores follow."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +89,13 @@ def result_of_run(
     Raises:
         RunError: if the folder holds a run with other settings or data, or something else.
     """
-    begun = begin_run(run, splits, settings=settings, seed=seed)
-    if begun.finished():
-        date = begun.record()["finished"]
-        logger.warning("Found the finished run %s of %s: nothing is trained.", begun.folder, date)
-        return load_run(begun.folder)
-    with begun.noting_failure():
-        return work(begun)
+    with begin_run(run, splits, settings=settings, seed=seed) as begun:
+        if begun.finished():
+            date = begun.record().get("finished", "an unknown date")
+            logger.warning("Found the finished run %s of %s: nothing is trained.", begun.folder, date)
+            return load_run(begun.folder)
+        with begun.noting_failure():
+            return work(begun)
 
 
 def keep_run(
@@ -156,7 +160,8 @@ def load_run(path: str | PathLike[str]) -> RunResult:
         The run as `tune`, `train` or `ensemble` returned it, its model uncompiled.
 
     Raises:
-        RunError: if the folder holds no run, or one that is not finished.
+        RunError: if the folder holds no run, or one that is not finished, or a file is missing or damaged.
+        ModelError: if the model cannot be loaded.
 
     Example:
         >>> result = pk.load_run("tuner_runs/first")
@@ -170,13 +175,14 @@ def load_run(path: str | PathLike[str]) -> RunResult:
             f"{run.folder} is not finished (status {status}). Repeat its command to resume it.",
             path=run.folder,
         )
-    searched = run.hyperparameters_path.exists()
+    record = run.record()
+    searched = "max_trials" in record["settings"] or run.hyperparameters_path.exists()
     return RunResult(
+        operating_points=_read_operating_points(run.threshold_path),
+        best_hyperparameters=_read_hyperparameters(run.hyperparameters_path) if searched else {},
+        trials=_read_trials(run.trials_path) if searched else (),
+        history=_read_history(run.history_path, record["best_epoch"]) if "best_epoch" in record else {},
         model=load_model(run.model_path),
-        best_hyperparameters=read_json(run.hyperparameters_path) if searched else {},
-        trials=trials_from_rows(read_csv(run.trials_path)) if searched else (),
-        history=_read_history(run.history_path) if run.history_path.exists() else {},
-        operating_points=operating_points_from_json(read_json(run.threshold_path)),
         run=run.folder,
     )
 
@@ -207,23 +213,26 @@ def read_predictions(path: str | PathLike[str], *, class_names: tuple[str, str])
 
     Returns:
         The predictions; without labels if one is missing or is neither of the two.
+
+    Raises:
+        RunError: if the file is missing or damaged.
     """
-    rows = read_csv(path)
-    labels = [row["label"] for row in rows]
-    return Predictions(
-        names=np.array([row["path"] for row in rows]),
-        patients=np.array([row["patient"] for row in rows]),
-        labels=np.array([class_names.index(label) for label in labels], dtype=int)
-        if set(labels) <= set(class_names)
-        else None,
-        probabilities=np.array([float(row["probability"]) for row in rows]),
-        class_names=class_names,
-    )
+    with reading(Path(path)):
+        rows = read_csv(path)
+        labels = [row["label"] for row in rows]
+        return Predictions(
+            names=np.array([row["path"] for row in rows]),
+            patients=np.array([row["patient"] for row in rows]),
+            labels=np.array([class_names.index(label) for label in labels], dtype=int)
+            if set(labels) <= set(class_names)
+            else None,
+            probabilities=check_probabilities([float(row["probability"]) for row in rows]),
+            class_names=class_names,
+        )
 
 
 def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
-    first = ("learning_rate", "loss", "val_loss", "val_auc")
-    names = [*first, *(name for name in history if name not in (*first, "stage"))]
+    names = [*HISTORY_COLUMNS, *(name for name in history if name not in (*HISTORY_COLUMNS, "stage"))]
     count = len(history["loss"])
     rows = (
         {"epoch": i + 1, **{name: history[name][i] for name in names}, "stage": int(history["stage"][i])}
@@ -232,6 +241,30 @@ def _write_history(history: Mapping[str, list[float]], path: Path) -> None:
     write_csv(path, ("epoch", "stage", *names), rows)
 
 
-def _read_history(path: Path) -> dict[str, list[float]]:
-    rows = read_csv(path)
-    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+def _read_history(path: Path, best_epoch: int) -> dict[str, list[float]]:
+    with reading(path):
+        rows = read_csv(path)
+        history = {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+        for name in ("stage", *HISTORY_COLUMNS):
+            history[name][best_epoch - 1]
+    return history
+
+
+def _read_hyperparameters(path: Path) -> dict[str, Any]:
+    with reading(path):
+        return dict(read_json(path))
+
+
+def _read_trials(path: Path) -> tuple[Trial, ...]:
+    with reading(path):
+        trials = trials_from_rows(read_csv(path))
+        if not trials:
+            raise ValueError("no rows")
+    return trials
+
+
+def _read_operating_points(path: Path) -> dict[str, OperatingPoint]:
+    with reading(path):
+        points = operating_points_from_json(read_json(path))
+        points["default"], points["validation"]
+    return points

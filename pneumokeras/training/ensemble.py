@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from pneumokeras.core.errors import RunError
-from pneumokeras.core.files import read_csv
 from pneumokeras.data.dataset import BadFile, RadiographSet, union
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.splits import Splits
@@ -21,8 +20,8 @@ from pneumokeras.evaluation import TemperatureScaling, roc_auc
 from pneumokeras.models.averaging import averaged, require_alike
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saving import description_of
-from pneumokeras.runs.folder import Run, open_run
-from pneumokeras.runs.result import RunResult, keep_run, load_run, result_of_run
+from pneumokeras.runs.folder import Run, open_run, reading
+from pneumokeras.runs.result import RunResult, keep_run, load_run, read_predictions, result_of_run
 from pneumokeras.training.predict import predict
 
 
@@ -128,7 +127,7 @@ class _Member:
         """Load a finished run."""
         result, run = load_run(path), open_run(path)
         rows: dict[str, list[dict[str, str]]] = {"train": [], "val": [], "test": []}
-        for row in read_csv(run.splits_path):
+        for row in run.split_rows():
             rows[row["split"]].append(row)
         return cls(str(path), run, result, rows)
 
@@ -148,15 +147,17 @@ class _Member:
 
     def validation_probabilities(self, order: _Member) -> np.ndarray:
         """Return the member's validation probabilities in the order of another member's splits.csv."""
-        rows = read_csv(self.run.predictions_path("val"))
+        path = self.run.predictions_path("val")
+        advice = f"Write all of them by a report of {self.name} with split val."
+        if not path.exists():
+            raise RunError(f"{path} is missing. {advice}", path=path)
+        found = read_predictions(path, class_names=description_of(self.result.model).classes).probabilities
         contents = [row["digest"] for row in self.rows["val"]]
-        if len(rows) != len(contents):
+        if len(found) != len(contents):
             raise RunError(
-                f"{self.run.predictions_path('val')} has {len(rows)} radiographs, the run's val "
-                f"{len(contents)}. Write all of them by a report of {self.name} with split val.",
-                path=self.run.predictions_path("val"),
+                f"{path} has {len(found)} radiographs, the run's val {len(contents)}. {advice}", path=path
             )
-        probabilities = dict(zip(contents, (float(row["probability"]) for row in rows), strict=True))
+        probabilities = dict(zip(contents, found, strict=True))
         return np.array([probabilities[row["digest"]] for row in order.rows["val"]])
 
 
@@ -224,12 +225,17 @@ def _joint_splits(members: Sequence[_Member], classes: tuple[str, str]) -> Split
         return union(filled) if filled else replace(nothing, split=split)
 
     data = [member.run.record()["data"] for member in members]
+    skipped: list[BadFile] = []
+    for member, of_run in zip(members, data, strict=True):
+        with reading(member.run.record_path):
+            skipped += [BadFile(**bad) for bad in of_run.get("skipped", ())]
+    rules = {of_run.get("split_rule", "") for of_run in data}
     return Splits(
         train=together("train"),
         val=together("val"),
         test=together("test"),
         source=data[0]["path"],
-        rule=data[0].get("split_rule", ""),
+        rule=rules.pop() if len(rules) == 1 else "",
         notices=tuple(dict.fromkeys(notice for of_run in data for notice in of_run["notices"])),
-        skipped=tuple(dict.fromkeys(BadFile(**bad) for of_run in data for bad in of_run["skipped"])),
+        skipped=tuple(dict.fromkeys(skipped)),
     )

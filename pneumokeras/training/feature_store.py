@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.core.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 _RECORD = np.dtype([("key", "V16"), ("checksum", "<u4")])
 _SETTING = "setting.json"
@@ -199,8 +204,33 @@ class FeatureStore:
 
 
 def cache_folder() -> Path:
-    """Return the cache's folder: `PNEUMOKERAS_CACHE`, or `~/.cache/pneumokeras`."""
-    return Path(os.environ.get("PNEUMOKERAS_CACHE") or Path.home() / ".cache" / "pneumokeras")
+    """Return the cache's folder: `PNEUMOKERAS_CACHE`, or `pneumokeras` in the user's folder of caches.
+
+    That is `XDG_CACHE_HOME`, or `~/.cache`. Where it cannot be written, a temporary folder that lasts as long
+    as the process takes its place; a folder in `PNEUMOKERAS_CACHE` is never replaced.
+    """
+    if chosen := os.environ.get("PNEUMOKERAS_CACHE"):
+        return Path(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        folder = (Path(caches) if os.path.isabs(caches) else Path.home() / ".cache") / "pneumokeras"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # no home
+        return Path(_temporary_folder(str(error)).name)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Path(_temporary_folder(f"{folder} is not writable").name)
+    return folder
+
+
+@cache
+def _temporary_folder(reason: str) -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="pneumokeras-")
+    logger.warning(
+        "No folder to keep features in (%s): they last as long as this process. To keep them, name a folder "
+        "in the environment variable PNEUMOKERAS_CACHE.",
+        reason,
+    )
+    return folder
 
 
 def stored_features(cache_dir: Path | None = None) -> list[StoredFeatures]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from pneumokeras.core.errors import PneumokerasError, TuningError
+from pneumokeras.core.errors import PneumokerasError, TuningError, first_line
 from pneumokeras.training.pipeline import FeatureHyperModel
 
 
@@ -35,7 +35,9 @@ def identity_of(hypermodel: Any) -> dict[str, str]:
     except PneumokerasError:
         raise
     except Exception as error:
-        raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
+        raise TuningError(
+            f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
+        ) from error
     configs = [
         [_config_of(model), model.get_compile_config() if model.compiled else None] for model in models
     ]

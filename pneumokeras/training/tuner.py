@@ -14,8 +14,9 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.core.errors import PneumokerasError, TuningError
-from pneumokeras.runs.folder import Run
+from pneumokeras.core.errors import PneumokerasError, TuningError, first_line
+from pneumokeras.core.files import read_json
+from pneumokeras.runs.folder import Run, reading
 from pneumokeras.runs.trials import Trial, write_trials
 from pneumokeras.training.data_adapters import TrainingData
 from pneumokeras.training.loop import fit_on, set_seed
@@ -49,15 +50,21 @@ def search(
 
     Raises:
         TuningError: if every trial failed; the message gives the first reason.
+        RunError: if a file of an interrupted search is damaged.
     """
     run.tuner_folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(run.tuner_folder.rglob("*.json")):
+        with reading(file):
+            read_json(file)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras Tuner prints when it reloads
         try:
             tuner = RandomSearch(build, data, settings, run, reporter)
         except PneumokerasError:
             raise
         except Exception as error:
-            raise TuningError(f"The HyperModel cannot be built: {type(error).__name__}: {error}") from error
+            raise TuningError(
+                f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
+            ) from error
     tuner.save()  # otherwise a search killed in its first trial is not found again
     reporter.begin_search(trial.score for trial in trials_of(tuner.oracle) if trial.score is not None)
     with warnings.catch_warnings():

@@ -121,7 +121,7 @@ def test_hirescam_finds_the_opacities_of_phantoms_of_another_seed(honest, tmp_pa
     sick = test.subset(np.flatnonzero(test.require_labels() == 1))
     masks = read_masks(sick.images, (SIDE, SIDE)).opacities
     small = masks.mean(axis=(1, 2)) <= LARGEST_MASK
-    print(f"\nAUC {auc}; {len(sick)} with opacities, {small.sum()} of at most 6 % of the image")
+    print(f"\nAUC {auc}; {len(sick)} with opacities, {small.sum()} of at most 6% of the image")
     found = {}
     for method in METHODS:
         heatmaps = heatmap_function(honest, method=method)(sick.pixels((SIDE, SIDE)))

@@ -112,5 +112,5 @@ def _undirected_auc(auc: float) -> float:
 
 
 def _chance(first: int, second: int) -> float:
-    """Return the upper end of the 95 % range of a chance AUC (variance of the Mann-Whitney statistic)."""
+    """Return the upper end of the 95% range of a chance AUC (variance of the Mann-Whitney statistic)."""
     return min(1.0, 0.5 + 1.96 * math.sqrt((first + second + 1) / (12 * first * second)))

@@ -62,8 +62,8 @@ def write_phantoms(
 ) -> PhantomSummary:
     """Write phantoms in the layout and with the file names of the Kaggle chest X-ray set.
 
-    Radiographs are at `folder/{split}/{class}/*.jpeg` (or `*.dcm`): about 60 % train, 20 % val and 20 % test,
-    40 % of them NORMAL. A patient has one to four radiographs, all in one split. Masks of opacities are at
+    Radiographs are at `folder/{split}/{class}/*.jpeg` (or `*.dcm`): about 60% train, 20% val and 20% test,
+    40% of them NORMAL. A patient has one to four radiographs, all in one split. Masks of opacities are at
     `folder/masks/{split}/PNEUMONIA/*.png`, named like the radiographs, and masks of the thorax at
     `folder/thorax/{split}/{class}/*.png`. With a nuisance, `folder/nuisance.csv` lists the rotation, exposure
     and marker of each radiograph.

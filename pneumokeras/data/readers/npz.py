@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, first_line
 from pneumokeras.data.dataset import SPLITS, RadiographSet
 
 ARRAY_MARK = ".npz::"
@@ -43,7 +43,7 @@ def read_npz(path: Path, *, classes: tuple[str, str]) -> dict[str, RadiographSet
         raise
     except Exception as error:  # damaged archives make zipfile, zlib and NumPy raise nearly anything
         raise DataError(
-            f"Cannot read {path} ({type(error).__name__}: {error}). {_EXPECTED}", path=path
+            f"Cannot read {path} ({type(error).__name__}: {first_line(error)}). {_EXPECTED}", path=path
         ) from error
     return {
         split: _set_from_arrays(path, split, arrays[f"{split}_images"], arrays[f"{split}_labels"], classes)

@@ -21,7 +21,7 @@ function outcomeOf(label, flagged) {
   return label ? "fn" : "tn";
 }
 
-/** Sensitivity, specificity, precision and NPV with their 95 % intervals, as report.json has them. */
+/** Sensitivity, specificity, precision and NPV with their 95% intervals, as report.json has them. */
 function scoresAt(set, threshold) {
   const { labels, probabilities } = set;
   const flagged = (i) => probabilities[i] >= threshold;

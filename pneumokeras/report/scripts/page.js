@@ -86,7 +86,7 @@ function main() {
     const values = valid ? predictiveValues(scores.sensitivity, scores.specificity, share) : { ppv: UNDEFINED, npv: UNDEFINED };
     writeInterval("ward-ppv", values.ppv);
     writeInterval("ward-npv", values.npv);
-    setText("#ward-sentence", valid ? wardSentence(data, share, Math.round(people), scores) : "State a prevalence between 0 and 100 %.");
+    setText("#ward-sentence", valid ? wardSentence(data, share, Math.round(people), scores) : "State a prevalence between 0 and 100%.");
   }
 
   function update() {
