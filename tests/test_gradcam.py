@@ -68,7 +68,9 @@ def test_a_sure_call_is_explained_as_well_as_an_unsure_one():
     assert grad_cam(model, np.full((1, SIDE, SIDE), 255, np.uint8)).max() == 1
 
 
-@pytest.mark.parametrize("name", ["compact-cnn", "resnet50", "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name", ["compact-cnn", "resnet50", pytest.param("efficientnetb0", marks=pytest.mark.slow)]
+)
 def test_any_model_of_ours_before_and_after_saving(name, tmp_path):
     model = built(name)
     heatmaps = grad_cam(model, IMAGES)

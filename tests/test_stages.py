@@ -44,7 +44,14 @@ def model_of(name, splits):
     return hypermodel.build(keras_tuner.HyperParameters())
 
 
-@pytest.mark.parametrize("name", [pytest.param("resnet50", marks=pytest.mark.slow), "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenetv3small",
+        pytest.param("efficientnetb0", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
+)
 def test_stored_feature_maps_give_the_losses_of_the_full_model(name, spot_splits):
     def losses(cache):
         model = model_of(name, spot_splits)
