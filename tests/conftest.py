@@ -1,5 +1,6 @@
 """What all tests share. The environment is set before anything imports TensorFlow, Keras or Matplotlib."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -17,6 +18,9 @@ os.environ["KERAS_HOME"] = str(Path(_caches.name, "keras"))  # no weights or set
 os.environ["PNEUMOKERAS_CACHE"] = str(Path(_caches.name, "pneumokeras"))
 os.environ["PNEUMOKERAS_KEY"] = str(Path(_caches.name, "patient.key"))
 os.environ["MPLBACKEND"] = "Agg"
+
+# Graphs of many models are many objects: collecting them as often as Python does takes a twentieth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 # A busy machine makes one example slow; that is no defect.
 settings.register_profile("no clock", deadline=None)

@@ -370,7 +370,13 @@ class TestRegistry:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", backbones.BACKBONES)
+LARGE = ("resnet50v2", "densenet121")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in backbones.BACKBONES],
+)
 def test_every_backbone_is_prepared_saved_and_explained(name, tmp_path):
     module = {
         "resnet50": keras.applications.resnet50,
