@@ -19,7 +19,7 @@ os.environ["PNEUMOKERAS_CACHE"] = str(Path(_caches.name, "pneumokeras"))
 os.environ["PNEUMOKERAS_KEY"] = str(Path(_caches.name, "patient.key"))
 os.environ["MPLBACKEND"] = "Agg"
 
-# Graphs of many models are many objects: collecting them as often as Python does takes a twentieth of the time.
+# Many models are many objects: collecting them as often as Python does takes a twentieth of the time.
 gc.set_threshold(50_000, 20, 20)
 
 # A busy machine makes one example slow; that is no defect.
