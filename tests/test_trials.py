@@ -1,4 +1,4 @@
-"""The table of trials gives back what was tried: names and values, also where text could be taken for else."""
+"""The table of trials gives back names and values as they were, also those that look like something else."""
 
 import pytest
 

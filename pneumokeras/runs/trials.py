@@ -111,7 +111,7 @@ def _cell(value: Any) -> Any:
 
 
 def _value(text: str) -> float | int | bool | str | None:
-    """Return a hyperparameter's value from its cell; a text in quotes is one, of others the type is guessed."""
+    """Return a hyperparameter's value from its cell, its type guessed unless it is in quotes."""
     if text in _NAMED:
         return _NAMED[text]
     if text.startswith('"'):
