@@ -86,7 +86,7 @@ def require_compiled(model: keras.Model) -> None:
             f"The loss of {name} cannot be computed for labels (n,) and probabilities (n, 1): "
             f"{first_line(error)}. Expected binary_crossentropy."
         ) from error
-    if not near < far:
+    if not near < far - _TOLERANCE:
         raise _refused(
             f"The loss of {name} does not fall as P(PNEUMONIA) nears labels. Expected binary_crossentropy."
         )
@@ -99,14 +99,13 @@ def require_same_model(extractor: keras.Model, head: keras.Model, full: keras.Mo
         ModelError: if they give other probabilities than the full model.
     """
     shape = tuple(full.inputs[0].shape)[1:]
-    images = _images(shape)
     try:
-        apart = head(extractor(images, training=False), training=False)
+        apart = _output(head, _output(extractor, _images(shape)))
     except (TypeError, ValueError) as error:
         raise _refused(
             f"build_head does not take the features of feature_extractor: {first_line(error)}."
         ) from error
-    if not np.allclose(np.asarray(apart), _probabilities(full, shape), atol=_TOLERANCE):
+    if not np.allclose(apart, _probabilities(full, shape), atol=_TOLERANCE):
         raise _refused(
             "The head of build_head on feature_extractor gives other probabilities than the model of "
             "assemble. Expected the same layers and weights."
@@ -142,8 +141,13 @@ def _require_one_probability(model: keras.Model, name: str) -> None:
     if output != (None, 1):
         raise _refused(f"{name} gives {output}. {expected}.")
     last = model.layers[-1]
-    if getattr(last, "activation", None) is keras.activations.linear:
-        raise _refused(f"{name} ends in {type(last).__name__} {last.name!r}, a logit. {expected}.")
+    if (activation := getattr(last, "activation", None)) is not None:
+        low, high = np.asarray(activation(keras.ops.convert_to_tensor([[-1e3], [1e3]]))).ravel()
+        if not 0 <= low < high <= 1:
+            raise _refused(
+                f"{name} ends in {type(last).__name__} {last.name!r} with activation "
+                f"{activation.__name__}, which gives no probability. {expected}."
+            )
 
 
 def _require_layers(model: keras.Model, name: str) -> None:
@@ -184,7 +188,12 @@ def _images(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _probabilities(model: keras.Model, shape: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(model(_images(shape), training=False), np.float32)
+    return _output(model, _images(shape))
+
+
+def _output(model: keras.Model, values: np.ndarray) -> np.ndarray:
+    """Return a model's output in inference; a list of one input is taken as that input."""
+    return np.asarray(keras.Model(model.inputs[0], model.outputs[0])(values, training=False), np.float32)
 
 
 def _refused(message: str) -> ModelError:

@@ -201,7 +201,7 @@ def _training_backend(
     network = hypermodel.feature_extractor()
     precision = training.run.record().get("precision", settings.precision)
     extractor = Extractor.of(network, network, precision=precision)
-    features = extractor.features(views_to_store(images), progress=execution.progress)
+    features = extractor.features(views_to_store(images, epochs=settings.epochs), progress=execution.progress)
     data = FeatureBatches(images, *features.rows)
     return _TrainingBackend(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
