@@ -1,6 +1,8 @@
 """A user's own model is searched like ours, or refused in one line before anything is searched."""
 
 import json
+import re
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -329,3 +331,21 @@ class TestContract:
     def test_ours_are_taken_as_they_are(self):
         hypermodel = CompactCNNHyperModel(input_shape=SHAPE)
         assert recognized(hypermodel, SearchSettings()) == (hypermodel, hypermodel.settings)
+
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "own-models.md"
+
+
+def test_the_python_of_the_page_runs(phantom_folder, in_tmp, monkeypatch):
+    """All blocks one after the other, with fewer trials."""
+    monkeypatch.setenv("PNEUMOKERAS_CACHE", str(in_tmp / "cache"))
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    program = "\n".join(blocks)
+    calls = program.count("pk.tune(")
+    assert program.count("max_trials=10, epochs=10") == calls == 5
+    (in_tmp / "chest_xray").symlink_to(phantom_folder, target_is_directory=True)
+    typed = {"__name__": "own_models"}
+    exec(program.replace("max_trials=10, epochs=10", "max_trials=1, epochs=1, views=1"), typed)
+    runs = sorted(path.name.rpartition("-")[0] for path in (in_tmp / "tuner_runs").iterdir())
+    assert runs == ["build", "mine", "mine", "mine", "my-network"]
+    assert len(stored_features()) == 1  # both heads are searched on the same
