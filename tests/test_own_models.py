@@ -102,7 +102,7 @@ class TestWays:
     ):
         monkeypatch.setenv("PNEUMOKERAS_CACHE", str(tmp_path / "cache"))
         hypermodel = TransferHyperModel(tiny_backbone(), input_shape=SHAPE, units=(8, 8, 8))
-        tune(hypermodel, spot_splits, max_trials=1, epochs=1, views=1, run=tmp_path / "run")
+        tune(hypermodel, spot_splits, max_trials=1, epochs=1, views=4, run=tmp_path / "run")
         assert stored_features()[0].rows == len(spot_splits.train) + len(spot_splits.val)
 
     def test_what_it_lacks_is_derived(self):

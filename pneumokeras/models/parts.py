@@ -246,7 +246,10 @@ def _sources(model: keras.Model) -> dict[str, set[str]]:
     try:
         return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
     except (KeyError, NotImplementedError) as error:
-        raise ModelError(f"{own_name(model)} has no graph. Expected a functional Keras model.") from error
+        raise ModelError(
+            f"{own_name(model)} has no graph. Expected a functional Keras model, such as "
+            "keras.Model(model.inputs[0], model.outputs[0]) of a Sequential one."
+        ) from error
 
 
 def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:
