@@ -54,7 +54,7 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
     if kind.__module__.partition(".")[0] == "pneumokeras":
         return hypermodel, dict(hypermodel.settings)
     own = _as_hypermodel(hypermodel)
-    set_seed(settings.seed)  # the same initial weights at every call
+    set_seed(int(settings.seed))  # the same initial weights at every call
     hp = keras_tuner.HyperParameters()
     models = _default_models(own, hp)
     full = _require_searchable(own, models, hp, settings)
