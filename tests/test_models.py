@@ -416,3 +416,13 @@ class TestRangesOfTheSearch:
         with pytest.raises(SettingsError, match=f"Expected `{name}` as .*above 0") as raised:
             self.head_of(**{name: bounds})
         assert raised.value.parameter == name
+
+
+def test_a_weights_file_that_changes_is_not_taken_for_the_one_that_was_recorded(monkeypatch):
+    contents = ["file a.h5 (1)", "file a.h5 (2)"]
+    monkeypatch.setattr("pneumokeras.models.hypermodels.identify_weights", lambda weights: contents[0])
+    hypermodel = TransferHyperModel("mobilenetv3small", weights="a.h5", input_shape=(SIDE, SIDE, 1))
+    assert hypermodel.settings["weights"] == contents.pop(0)
+    assert hypermodel.settings["weights"] == "file a.h5 (1)"
+    with pytest.raises(ModelError, match="changed since"):
+        hypermodel.frozen_backbone()

@@ -175,6 +175,16 @@ class TestIdentity:
 
         assert "The settings of" in refused(Own(), SettingsError)
 
+    def test_settings_that_are_no_dictionary_are_refused(self):
+        class Own(Plain):
+            settings = ["model", "mine"]  # noqa: RUF012
+
+        assert "Expected a dictionary" in refused(Own(), SettingsError)
+
+    def test_numpy_numbers_in_ours_are_recorded_too(self):
+        known = recorded(CompactCNNHyperModel(input_shape=SHAPE, width=tuple(np.arange(8, 25, 8))))
+        assert json.loads(json.dumps(known)) == known
+
     def test_settings_with_a_name_of_tunes_own_are_refused(self):
         class Own(Plain):
             settings = {"model": "mine", "epochs": 3, "seed": 1}  # noqa: RUF012

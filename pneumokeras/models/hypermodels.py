@@ -103,8 +103,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         )
         self.learning_rate = _checked_logarithmic("learning_rate", learning_rate)
         self.seed = seed
-        # Taken with the weights: those of the user's network may change later.
-        self._fingerprint = "" if self._network is None else fingerprint(self._network)
+        # Taken once: a user's network or file may change later.
+        self._identity = None if self._network is None else f"own ({fingerprint(self._network)})"
         self._arrays = [] if self._network is None else self._network.get_weights()
         self._origin = "" if self._network is None else "own"
         self._loaded = (self._arrays, self._origin)
@@ -231,9 +231,9 @@ class TransferHyperModel(keras_tuner.HyperModel):
         logger.warning("The weights of %s are random (calibrated), not ImageNet's.", self.backbone.name)
 
     def _identity_of_weights(self) -> str:
-        if self.backbone.builder:
-            return identify_weights(self.weights)
-        return f"own ({self._fingerprint})"
+        if self._identity is None:
+            self._identity = identify_weights(self.weights)
+        return self._identity
 
     def _bare_network(self) -> keras.Model:
         """Return the network without its head; the first call builds it and loads its weights."""
@@ -242,6 +242,11 @@ class TransferHyperModel(keras_tuner.HyperModel):
             is_too_small = min(self.input_shape[:2]) < backbones.MIN_SIDE
             image_size = own_size if is_too_small else self.input_shape[:2]
             network = backbones.bare_network(self.backbone, image_size=image_size)
+            if self._identity_of_weights() != identify_weights(self.weights):
+                raise ModelError(
+                    f"{self.weights} changed since this HyperModel read it. Make the HyperModel anew.",
+                    parameter="weights",
+                )
             self._loaded = load_weights(network, self.backbone, self.weights)
             self._arrays, self._origin = self._loaded
             self._network = network

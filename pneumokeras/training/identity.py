@@ -52,7 +52,7 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
     """
     kind = type(hypermodel)
     if kind.__module__.partition(".")[0] == "pneumokeras":
-        return hypermodel, dict(hypermodel.settings)
+        return hypermodel, _settings_of(hypermodel, kind.__qualname__)
     own = _as_hypermodel(hypermodel)
     set_seed(int(settings.seed))  # the same initial weights at every call
     hp = keras_tuner.HyperParameters()
@@ -61,7 +61,7 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
     named = hypermodel if hasattr(hypermodel, "__qualname__") else kind
     recorded = {
         "model": re.sub(r"[^\w.-]+", "-", getattr(own, "name", None) or named.__name__).strip("-"),
-        **_as_json(getattr(own, "settings", {}), f"The settings of {named.__qualname__}"),
+        **_settings_of(own, named.__qualname__),
     }
     identity = {
         "hypermodel": f"{named.__module__}.{named.__qualname__}",
@@ -226,12 +226,19 @@ def _hash_of_weights(models: Sequence[keras.Model]) -> str:
     return digest.hexdigest()
 
 
-def _as_json(value: Any, what: str) -> Any:
-    """Return settings as they come back from run.json.
+def _settings_of(hypermodel: Any, name: str) -> dict[str, Any]:
+    """Return the settings of a HyperModel as they come back from run.json; none if it has none.
 
     Raises:
-        SettingsError: if JSON cannot hold them.
+        SettingsError: if they are no dictionary, or JSON cannot hold them.
     """
+    settings = getattr(hypermodel, "settings", {})
+    if not isinstance(settings, Mapping):
+        raise _no_json(name, settings)
+    return _as_json(settings, name)
+
+
+def _as_json(value: Any, name: str) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, PathLike):
@@ -239,11 +246,16 @@ def _as_json(value: Any, what: str) -> Any:
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list | tuple):
-        return [_as_json(each, what) for each in value]
+        return [_as_json(each, name) for each in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _as_json(each, what) for key, each in value.items()}
-    raise SettingsError(
-        f"{what} hold {value!r}. Expected a dictionary of texts, finite numbers, lists and dictionaries.",
+        return {key: _as_json(each, name) for key, each in value.items()}
+    raise _no_json(name, value)
+
+
+def _no_json(name: str, value: Any) -> SettingsError:
+    return SettingsError(
+        f"The settings of {name} hold {value!r}. Expected a dictionary of texts, finite numbers, lists and "
+        "dictionaries.",
         parameter="hypermodel",
     )
 
