@@ -158,6 +158,16 @@ def test_every_public_class_function_and_method_has_a_docstring():
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    ("name", "is_refused"), [("tune", True), ("load_model", True), ("load_splits", False)]
+)
+def test_another_backend_of_keras_is_refused_in_one_line_by_what_needs_tensorflow(name, is_refused):
+    script = f"import os; os.environ['KERAS_BACKEND'] = 'jax'; import pneumokeras as pk; pk.{name}"
+    done = run_python("-c", script)
+    assert ("SettingsError: pneumokeras needs Keras on TensorFlow" in done.stderr) == is_refused
+    assert done.returncode == int(is_refused)
+
+
 def test_the_library_does_not_print():
     prints = [
         f"{path.relative_to(PROJECT)}:{node.lineno}"

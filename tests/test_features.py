@@ -23,9 +23,10 @@ from pneumokeras.training import features as features_module
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
 from pneumokeras.training.feature_store import cache_folder, clear_cache, stored_features
 from pneumokeras.training.features import Extractor, Views
+from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import fit_on
 from pneumokeras.training.predict import predict
-from pneumokeras.training.settings import BatchSettings
+from pneumokeras.training.settings import BatchSettings, Stage
 from pneumokeras.training.tune import tune
 
 SIDE = 32
@@ -50,6 +51,16 @@ def map_network():
     """A stand-in for lower stages: halves the image."""
     inputs = keras.Input((SIDE, SIDE, 1))
     return keras.Model(inputs, keras.layers.AveragePooling2D(2)(inputs))
+
+
+def tiny_backbone():
+    """Two stages."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((SIDE, SIDE, 1))
+    tensor = keras.layers.Rescaling(1 / 255)(inputs)
+    for filters in (4, 8):
+        tensor = keras.layers.Conv2D(filters, 3, strides=2, activation="relu")(tensor)
+    return keras.Model(inputs, tensor, name="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -241,11 +252,41 @@ class TestDamage:
         assert feature_store.cache_folder() == tmp_path / "me" / ".cache" / "pneumokeras"
         assert caplog.records == []
 
+    @pytest.mark.parametrize("scale", [1e-12, 1e-9])
+    def test_maps_too_small_for_their_format_are_one_error(self, scale, cache, spot_splits):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        network = keras.Model(inputs, keras.layers.Rescaling(scale)(inputs))
+        with pytest.raises(DataError, match="too small for float16"):
+            extractor_of(network).features([Views(loader_of(spot_splits.val))])
+
+    def test_small_values_beside_larger_ones_are_no_error(self, cache, spot_splits):
+        inputs = keras.Input((SIDE, SIDE, 1))
+        both = [keras.layers.Rescaling(scale)(inputs) for scale in (1e-12, 1.0)]
+        network = keras.Model(inputs, keras.layers.Concatenate()(both))
+        black = RadiographSet.from_arrays(np.zeros((2, SIDE, SIDE), np.uint8), [0, 1])
+        for radiographs in (spot_splits.val, black):
+            extractor_of(network).features([Views(loader_of(radiographs))])
+
     def test_features_too_large_for_their_format_are_one_error(self, cache, spot_splits):
         inputs = keras.Input((SIDE, SIDE, 1))
         network = keras.Model(inputs, keras.layers.Rescaling(1e4)(inputs))
         with pytest.raises(DataError, match="float16"):
             extractor_of(network).features([Views(loader_of(spot_splits.val))])
+
+
+def test_another_version_of_what_decodes_has_another_store(cache, network, spot_splits, monkeypatch):
+    extracted(network, spot_splits.val)
+    assert "decoders" not in stored_features()[0].setting
+    versions = {"opencv-python-headless": "5.1.0.84", "pydicom": "3.0.2"}
+    monkeypatch.setattr("pneumokeras.training.features.metadata.version", versions.__getitem__)
+    assert extracted(network, spot_splits.val).computed == 32
+    (other,) = [each.setting for each in stored_features() if "decoders" in each.setting]
+    assert other["decoders"] == {"opencv-python-headless": "5.1"}
+
+
+def test_the_versions_that_need_no_word_are_those_of_today():
+    """If this fails, OpenCV or pydicom decodes in a new version: nothing has to change but this test."""
+    assert features_module._other_decoders() == {}
 
 
 def test_a_cache_with_a_damaged_folder_can_be_listed_and_cleared(cache, network, spot_splits):
@@ -388,6 +429,30 @@ class TestPrecision:
         assert self.features(extractor, spot_splits.val, asked).precision == "bfloat16"
         assert asked.computed == 0
 
+    def test_a_small_set_is_float32_whatever_is_stored(self, cache, extractor, spot_splits):
+        forced = Extractor(extractor._network, backbone="small", weights="random", precision="bfloat16")
+        self.features(forced, spot_splits.val)
+        assert self.features(extractor, spot_splits.val).precision == "float32"
+
+    @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+    def test_a_probe_decides_whatever_is_stored(
+        self, stored, probed, *, cache, extractor, spot_splits, monkeypatch
+    ):
+        forced = Extractor(extractor._network, backbone="small", weights="random", precision=stored)
+        self.features(forced, spot_splits.val)
+        self.prefer(monkeypatch, "bfloat16", extractor)
+        assert self.features(extractor, spot_splits.val).precision == "bfloat16"
+
+    def test_a_probe_is_remembered_for_the_same_views_only(
+        self, probed, cache, extractor, spot_splits, monkeypatch
+    ):
+        self.prefer(monkeypatch, "bfloat16", extractor)
+        self.features(extractor, spot_splits.val)
+        self.prefer(monkeypatch, "float32", extractor)
+        assert self.features(extractor, spot_splits.val).precision == "bfloat16"
+        assert extractor.missing_bytes([Views(loader_of(spot_splits.val))]) == 0
+        assert self.features(extractor, spot_splits.train).precision == "float32"
+
     def test_bfloat16_differs_a_little_and_is_stored_apart(self, cache, extractor, spot_splits):
         exact = self.features(extractor, spot_splits.val).rows[0][:]
         forced = Extractor(extractor._network, backbone="small", weights="random", precision="bfloat16")
@@ -528,3 +593,40 @@ def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, t
     monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[0], 32))
     searched()
     assert open_run(tmp_path / "run").record()["precision"] == "bfloat16"
+
+
+def test_views_that_no_epoch_shows_are_not_stored_and_change_nothing(cache, spot_splits):
+    def losses(**options):
+        body = tiny_backbone()
+        pooled = keras.layers.GlobalAveragePooling2D()(body.output)
+        last = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros")
+        model = keras.Model(body.input, last(pooled))
+        stages = [Stage("stage2", epochs=2, learning_rate=1e-3)]
+        return fit(model, spot_splits.train, spot_splits.val, stages=stages, views=8, **options).history
+
+    stored = losses()
+    assert [each.rows for each in stored_features()] == [2 * len(spot_splits.train) + len(spot_splits.val)]
+    np.testing.assert_allclose(stored["val_loss"], losses(cache=False)["val_loss"], atol=1e-4)
+
+
+def test_a_layer_that_augments_below_a_stage_acts_with_and_without_the_store(cache, spot_splits, caplog):
+    def losses(**options):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.layers.RandomBrightness(0.9, seed=1),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, strides=4, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, activation="sigmoid", kernel_initializer="zeros"),
+        ]
+        whole = keras.Sequential([keras.Input((SIDE, SIDE, 1)), *layers])
+        model = keras.Model(whole.inputs[0], whole.outputs[0])
+        stages = [Stage("head", epochs=2, learning_rate=1e-3)]
+        return fit(model, spot_splits.train, spot_splits.val, stages=stages, views=1, **options).history[
+            "loss"
+        ]
+
+    stored = losses()
+    assert "RandomBrightness" in caplog.text
+    assert stored_features() == []
+    np.testing.assert_allclose(stored, losses(cache=False), rtol=1e-5)

@@ -9,7 +9,8 @@ from pneumokeras.data.augmentation import RadiographDataGenerator, augmentation_
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.head import probability
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
-from pneumokeras.training.identity import builds_its_head, identity_of
+from pneumokeras.training.identity import builds_its_head, recognized
+from pneumokeras.training.settings import SearchSettings
 from pneumokeras.training.tune import tune
 
 
@@ -18,6 +19,12 @@ def tiny_backbone():
     inputs = keras.Input((32, 32, 1))
     scaled = keras.layers.Rescaling(1 / 255)(inputs)
     return keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2, activation="relu")(scaled), name="tiny")
+
+
+def identity_of(hypermodel):
+    """What a run records of a HyperModel besides its settings."""
+    _, recorded = recognized(hypermodel, SearchSettings())
+    return {name: value for name, value in recorded.items() if name not in hypermodel.settings}
 
 
 def transfer(kind=TransferHyperModel, **options):

@@ -398,3 +398,37 @@ def test_every_backbone_is_prepared_saved_and_explained(name, tmp_path):
     plain = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(plain(RADIOGRAPHS), model(RADIOGRAPHS), atol=1e-6)
     assert grad_cam(plain, RADIOGRAPHS).max() == 1
+
+
+class TestRangesOfTheSearch:
+    def head_of(self, **options):
+        options |= {"weights": "none", "input_shape": (SIDE, SIDE, 1)}
+        hp = hyperparameters()
+        return TransferHyperModel("mobilenetv3small", **options).build_head(hp), hp.values
+
+    def test_a_search_without_penalty_says_so(self):
+        head, values = self.head_of(l2=(0, 0))
+        assert values["l2"] == 0.0
+        assert head.get_layer("hidden").kernel_regularizer is None
+
+    def test_a_penalty_from_the_search_is_the_layers(self):
+        head, values = self.head_of(l2=(1e-3, 1e-3))
+        assert values["l2"] == pytest.approx(1e-3)
+        assert head.get_layer("hidden").kernel_regularizer.l2 == pytest.approx(1e-3)
+
+    @pytest.mark.parametrize("name", ["l2", "learning_rate"])
+    @pytest.mark.parametrize("bounds", [(0, 1e-2), (-1, 1), (1e-2, 1e-3), (1e-3,), (1e-3, float("nan"))])
+    def test_what_no_logarithm_draws_is_refused(self, name, bounds):
+        with pytest.raises(SettingsError, match=f"Expected `{name}` as .*above 0") as raised:
+            self.head_of(**{name: bounds})
+        assert raised.value.parameter == name
+
+
+def test_a_weights_file_that_changes_is_not_taken_for_the_one_that_was_recorded(monkeypatch):
+    contents = ["file a.h5 (1)", "file a.h5 (2)"]
+    monkeypatch.setattr("pneumokeras.models.hypermodels.identify_weights", lambda weights: contents[0])
+    hypermodel = TransferHyperModel("mobilenetv3small", weights="a.h5", input_shape=(SIDE, SIDE, 1))
+    assert hypermodel.settings["weights"] == contents.pop(0)
+    assert hypermodel.settings["weights"] == "file a.h5 (1)"
+    with pytest.raises(ModelError, match="changed since"):
+        hypermodel.frozen_backbone()

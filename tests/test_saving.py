@@ -330,6 +330,21 @@ class TestWithoutDescription:
         assert description_of(model).pad
         assert not caplog.records
 
+    def test_classes_are_known_only_if_somebody_said_them(self, oblong, tmp_path):
+        """A HyperModel's model that plain Keras trained may tell any two classes apart."""
+        hypermodel = CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1), depth=(2, 2), width=(4, 4, 4))
+        model = hypermodel.build(keras_tuner.HyperParameters())
+        other = replace(oblong, class_names=("healthy", "tb"))
+        for each in (model, by_us(model, tmp_path), by_plain_keras(model, tmp_path)):
+            assert description_of(each).known
+            assert not description_of(each).classes_known
+            assert "classes" not in description_of(each).json()
+            assert predict(each, other).class_names == ("healthy", "tb")
+        set_description(model, classes=other.class_names)
+        assert description_of(by_us(model, tmp_path)).classes_known
+        with pytest.raises(DataError, match="healthy and tb"):
+            predict(model, oblong)
+
     def test_a_new_model_of_a_models_tensors_is_one(self, oblong, caplog):
         model = small()
         set_description(model, **CALLS)

@@ -401,7 +401,7 @@ class TestAsking:
             return agreed
 
         self.fitted(model, spot_splits, views=2, confirm=confirm)
-        assert questions == [((2 * 64 + 32) * 2 * 2 * 48 * 2, cache)]
+        assert questions == [((64 + 32) * 2 * 2 * 48 * 2, cache)]  # one epoch shows one view
         assert len(extractions) == agreed
 
     def test_stages_above_the_same_lower_part_are_counted_once(self, model, spot_splits):

@@ -230,15 +230,16 @@ class TestFailures:
         class Diverging(SmallHyperModel):
             def build(self, hp):
                 model = super().build(hp)
-                model.get_layer("logit").set_weights([np.full((8, 1), np.nan), np.zeros(1)])
+                model.compile(keras.optimizers.SGD(1e38), "binary_crossentropy")
                 return model
 
         with pytest.raises(TuningError, match="never a number"):
             tune(Diverging(), spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
 
-    def test_a_hypermodel_that_says_nothing_of_itself_is_one_clear_error(self, spot_splits, tmp_path):
-        with pytest.raises(ModelError, match="lacks input_shape or settings"):
+    def test_a_hypermodel_without_a_model_is_one_clear_error(self, spot_splits, tmp_path):
+        with pytest.raises(TuningError, match="cannot be built: NotImplementedError"):
             tune(keras_tuner.HyperModel(), spot_splits, run=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize(
         "wrong",

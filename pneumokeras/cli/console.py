@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.status import Status
 
+from pneumokeras.core.backend import require_tensorflow
 from pneumokeras.core.errors import PneumokerasError, SettingsError, one_line
 
 if TYPE_CHECKING:
@@ -343,6 +344,7 @@ def load_tensorflow() -> None:
     Its C++ side writes them before a log level can be set, so standard error itself is redirected during
     the import, and shown if the import fails.
     """
+    require_tensorflow()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as redirected:
         sys.stderr.flush()

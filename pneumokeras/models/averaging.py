@@ -62,6 +62,7 @@ def averaged(
     set_description(
         ensemble,
         classes=descriptions[0].classes,
+        classes_known=all(each.classes_known for each in descriptions),
         architecture=f"ensemble of {', '.join(each.architecture for each in descriptions)}",
         preprocessing=_shared_or_by_member([each.preprocessing for each in descriptions]),
         weights=_shared_or_by_member([each.weights for each in descriptions]),

@@ -170,6 +170,20 @@ def acts_in_training(layer: keras.Layer) -> bool:
     return not layer.weights and "training" in inspect.signature(layer.call).parameters
 
 
+def acting_layers(network: keras.Model) -> list[keras.Layer]:
+    """Return the layers, also of nested models, that act in training, such as `RandomFlip`.
+
+    A dropout of rate 0 does nothing.
+    """
+    found = []
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            found += acting_layers(layer)
+        elif acts_in_training(layer) and getattr(layer, "rate", None) != 0:
+            found.append(layer)
+    return found
+
+
 class _StableNames:
     """Layer names that are the same in every build; Keras' automatic ones count the layers of the process.
 

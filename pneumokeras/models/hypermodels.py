@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pneumokeras.models.on_tensorflow  # noqa: F401
+
+# isort: split
+
 import logging
+import math
 from os import PathLike
 
 import keras
@@ -43,7 +48,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
         head: a head of `pneumokeras.models.head.HEADS` instead of the tunable one.
         units: `(lowest, highest, step)` of the dense layer.
         dropout: `(lowest, highest, step)` of the dropout rate.
-        l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale.
+        l2: `(lowest, highest)` of the dense layer's penalty, drawn on a logarithmic scale; `(0, 0)` for none.
         learning_rate: `(lowest, highest)` of Adam's learning rate, drawn on a logarithmic scale.
         seed: of the head's initial weights and dropout, so that a head trained on stored features equals one
             trained on top of the backbone.
@@ -93,9 +98,13 @@ class TransferHyperModel(keras_tuner.HyperModel):
         self.preprocessing = preprocessing
         self.units = units
         self.dropout = dropout
-        self.l2 = l2
-        self.learning_rate = learning_rate
+        self.l2 = (
+            l2 if tuple(l2) == (0, 0) else _checked_logarithmic("l2", l2, ", or as (0, 0) for no penalty")
+        )
+        self.learning_rate = _checked_logarithmic("learning_rate", learning_rate)
         self.seed = seed
+        # Taken once: a user's network or file may change later.
+        self._identity = None if self._network is None else f"own ({fingerprint(self._network)})"
         self._arrays = [] if self._network is None else self._network.get_weights()
         self._origin = "" if self._network is None else "own"
         self._loaded = (self._arrays, self._origin)
@@ -129,12 +138,12 @@ class TransferHyperModel(keras_tuner.HyperModel):
         if self.fixed_head is not None:
             return HEADS[self.fixed_head](features, seed=self.seed)
         units, dropout = hp.Int("units", *self.units), hp.Float("dropout", *self.dropout)
-        penalty = keras.regularizers.L2(hp.Float("l2", *self.l2, sampling="log"))
+        l2 = hp.Float("l2", *self.l2, sampling="log") if self.l2[1] else hp.Fixed("l2", 0.0)
         hidden = keras.layers.Dense(
             units,
             activation="relu",
             kernel_initializer=keras.initializers.GlorotUniform(self.seed),
-            kernel_regularizer=penalty,
+            kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
             name="hidden",
         )
         dropped = keras.layers.Dropout(dropout, seed=self.seed, name="dropout")(hidden(features))
@@ -222,9 +231,9 @@ class TransferHyperModel(keras_tuner.HyperModel):
         logger.warning("The weights of %s are random (calibrated), not ImageNet's.", self.backbone.name)
 
     def _identity_of_weights(self) -> str:
-        if self.backbone.builder:
-            return identify_weights(self.weights)
-        return f"own ({fingerprint(self._bare_network())})"
+        if self._identity is None:
+            self._identity = identify_weights(self.weights)
+        return self._identity
 
     def _bare_network(self) -> keras.Model:
         """Return the network without its head; the first call builds it and loads its weights."""
@@ -233,6 +242,11 @@ class TransferHyperModel(keras_tuner.HyperModel):
             is_too_small = min(self.input_shape[:2]) < backbones.MIN_SIDE
             image_size = own_size if is_too_small else self.input_shape[:2]
             network = backbones.bare_network(self.backbone, image_size=image_size)
+            if self._identity_of_weights() != identify_weights(self.weights):
+                raise ModelError(
+                    f"{self.weights} changed since this HyperModel read it. Make the HyperModel anew.",
+                    parameter="weights",
+                )
             self._loaded = load_weights(network, self.backbone, self.weights)
             self._arrays, self._origin = self._loaded
             self._network = network
@@ -304,7 +318,7 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
         self.width = width
         self.depth = depth
         self.dropout = dropout
-        self.learning_rate = learning_rate
+        self.learning_rate = _checked_logarithmic("learning_rate", learning_rate)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -382,6 +396,18 @@ def _checked_input_shape(
         )
     height, width, depth = map(int, input_shape)
     return height, width, depth
+
+
+def _checked_logarithmic(
+    parameter: str, bounds: tuple[float, float], otherwise: str = ""
+) -> tuple[float, float]:
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] < math.inf:
+        raise SettingsError(
+            f"Expected `{parameter}` as (lowest, highest) above 0, to be drawn on a logarithmic scale"
+            f"{otherwise}. Received {bounds}.",
+            parameter=parameter,
+        )
+    return bounds
 
 
 def _convolution(

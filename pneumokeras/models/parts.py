@@ -21,7 +21,7 @@ import numpy as np
 from keras import Operation
 
 from pneumokeras.core.errors import ModelError
-from pneumokeras.models.backbones import acts_in_training, frozen
+from pneumokeras.models.backbones import acting_layers, acts_in_training, frozen
 from pneumokeras.models.saving import description_of, own_name
 from pneumokeras.models.weights import set_weights
 
@@ -44,6 +44,11 @@ class Parts:
 
     lower: keras.Model
     upper: keras.Model
+
+    @property
+    def storable(self) -> bool:
+        """Whether features of the lower part can be stored: it has weights, and nothing acts in training."""
+        return bool(self.lower.weights) and not acting_layers(self.lower)
 
     def write_back(self, model: keras.Model) -> None:
         """Copy the weights of the upper part into the model that was cut."""
@@ -108,6 +113,11 @@ def trainable_layers(model: keras.Model, what: str) -> frozenset[str]:
     Raises:
         ModelError: if there is no such part.
     """
+    if nested := [own_name(layer) for layer in model.layers if isinstance(layer, keras.Model)]:
+        raise ModelError(
+            f"{own_name(model)} holds the nested model {nested[0]}, so it has no parts to train. Expected "
+            f"one flat graph, as TransferHyperModel({nested[0]}) builds."
+        )
     names = [layer.name for layer in model.layers]
     ends = stage_ends(model)
     head = names.index(ends[-1]) + 1
@@ -144,10 +154,6 @@ def cut(model: keras.Model, what: str, *, batch_norm: str = "keep", seed: int = 
     Raises:
         ModelError: if there is no such part, or the model is no flat graph.
     """
-    if any(isinstance(layer, keras.Model) for layer in model.layers):
-        raise ModelError(
-            f"{own_name(model)} holds a nested model. Expected one flat graph, as a HyperModel builds."
-        )
     trainable, head = trainable_layers(model, what), trainable_layers(model, "head")
     order = model.operations.index
     first = min(
@@ -240,7 +246,10 @@ def _sources(model: keras.Model) -> dict[str, set[str]]:
     try:
         return {layer["name"]: histories(layer["inbound_nodes"]) for layer in model.get_config()["layers"]}
     except (KeyError, NotImplementedError) as error:
-        raise ModelError(f"{own_name(model)} has no graph. Expected a functional Keras model.") from error
+        raise ModelError(
+            f"{own_name(model)} has no graph. Expected a functional Keras model, such as "
+            "keras.Model(model.inputs[0], model.outputs[0]) of a Sequential one."
+        ) from error
 
 
 def _stages(model: keras.Model, maps: list[Operation]) -> list[list[Operation]]:

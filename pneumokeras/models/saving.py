@@ -6,6 +6,10 @@ with plain Keras, and cloning. See docs/decisions/0023-a-model-carries-its-descr
 
 from __future__ import annotations
 
+import pneumokeras.models.on_tensorflow  # noqa: F401
+
+# isort: split
+
 import json
 import logging
 import zipfile
@@ -49,6 +53,8 @@ class ModelDescription:
             built with rate 0 and get these rates when they are trained.
         operating_points: the points of threshold.json, by name.
         known: false if the model carries no description; the rest is then defaults and the input's size.
+        classes_known: false if nobody said what the classes are, as for a HyperModel's model that plain Keras
+            trained; `classes` is then a default.
     """
 
     classes: tuple[str, str] = ("NORMAL", "PNEUMONIA")
@@ -60,6 +66,7 @@ class ModelDescription:
     frozen_dropout: Mapping[str, float] = field(default_factory=dict)
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     known: bool = True
+    classes_known: bool = True
 
     @property
     def began_random(self) -> bool:
@@ -80,8 +87,8 @@ class ModelDescription:
 
     def json(self) -> dict[str, Any]:
         """Return the description as plain JSON, the content of `pneumokeras.json`."""
-        members = asdict(self)
-        del members["known"]
+        left_out = {"known", "classes_known"} | (set() if self.classes_known else {"classes"})
+        members = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {
             "schema": 1,
             "version": version("pneumokeras"),
@@ -106,7 +113,7 @@ class ModelDescription:
         for pair in ("classes", "image_size"):
             if pair in members:
                 members[pair] = tuple(members[pair])
-        return cls(**members)
+        return cls(**members, classes_known="classes" in members)
 
 
 def _is_pair(kind: type) -> Callable[[Any], bool]:
@@ -131,6 +138,7 @@ _MEMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "frozen_dropout": (_is_mapping_to(int, float), "rates by layer name"),
     "operating_points": (_is_mapping_to(dict), "operating points by name"),
     "known": (lambda value: False, "no member"),
+    "classes_known": (lambda value: False, "no member"),
 }
 """For each member of a description in JSON, whether a value is of its kind, and that kind in words."""
 
@@ -160,9 +168,12 @@ def set_description(model: keras.Model, **changes: Any) -> ModelDescription:
 
     Args:
         model: any Keras model.
-        **changes: attributes of `ModelDescription`; the others stay as they are.
+        **changes: attributes of `ModelDescription`; the others stay as they are. Classes that are set are
+            known from then on.
     """
-    described = replace(_carried(model) or _defaults(model), **{**changes, "known": True})
+    before = _carried(model) or _defaults(model)
+    said = {"classes_known": before.classes_known or "classes" in changes}
+    described = replace(before, **said | changes | {"known": True})
     model.name = f"{own_name(model)}{_MARK}{_encoded(described)}"
     return described
 
@@ -177,8 +188,8 @@ def _defaults(model: keras.Model) -> ModelDescription:
     """Return the description of a model that carries none: defaults, and the size of its input."""
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]:
-        return ModelDescription(image_size=(shape[1], shape[2]), known=False)
-    return ModelDescription(known=False)
+        return ModelDescription(image_size=(shape[1], shape[2]), known=False, classes_known=False)
+    return ModelDescription(known=False, classes_known=False)
 
 
 def _carried(model: keras.Model) -> ModelDescription | None:

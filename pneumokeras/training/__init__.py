@@ -1,1 +1,5 @@
 """Fit, tune, ensemble, predict and evaluate, and the tools they share."""
+
+from pneumokeras.core.backend import require_tensorflow
+
+require_tensorflow()

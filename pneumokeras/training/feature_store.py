@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 _RECORD = np.dtype([("key", "V16"), ("checksum", "<u4")])
 _SETTING = "setting.json"
 
+MOST_LOST = 0.01
+"""Largest share of a row that may be lost in `float16`; rounding loses 0.0005 and less."""
+
 
 @dataclass(frozen=True)
 class StoredFeatures:
@@ -125,6 +128,15 @@ class FeatureStore:
         """Return whether anything was ever stored here."""
         return (self.folder / _SETTING).exists()
 
+    def note(self, name: str) -> None:
+        """Keep a note in the store's folder, an empty file of that name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).touch()
+
+    def has_note(self, name: str) -> bool:
+        """Return whether that note was kept here."""
+        return (self.folder / name).exists()
+
     def find(self, keys: Sequence[bytes], *, verify: bool = True) -> Rows:
         """Look up rows.
 
@@ -169,7 +181,7 @@ class FeatureStore:
             batches: keys of 16 bytes and their `(b, *shape)` rows.
 
         Raises:
-            DataError: if the disk is full or cannot be written, or a value is too large for `float16`.
+            DataError: if the disk is full or cannot be written, or `float16` does not hold the values.
         """
         shard = self.folder / uuid.uuid4().hex
         try:
@@ -200,7 +212,23 @@ class FeatureStore:
                 f"The features of {self.named['backbone']} exceed what float16 holds (65,504). "
                 "Store none, with `cache=False`."
             )
+        if kept.dtype != np.float32 and _lost_share(features, kept) > MOST_LOST:
+            raise DataError(
+                f"The features of {self.named['backbone']} are too small for float16 (6e-8 and less are 0). "
+                "Store none, with `cache=False`."
+            )
         return kept
+
+
+def _lost_share(features: np.ndarray, kept: np.ndarray) -> float:
+    """Return the largest share of a row's length by which it was changed; rows of NaN do not count."""
+    rows = features.reshape(len(features), -1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite is kept as it is
+        change = np.linalg.norm(rows - kept.reshape(rows.shape), axis=1)
+    lengths = np.linalg.norm(rows, axis=1)
+    return float(
+        np.max(change / np.maximum(lengths, np.finfo(np.float64).tiny), initial=0, where=lengths > 0)
+    )
 
 
 def cache_folder() -> Path:

@@ -6,9 +6,12 @@ stored, while the next images are decoded and augmented.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from importlib import metadata
 from pathlib import Path
 
 import keras
@@ -32,10 +35,10 @@ MIN_COSINE = 0.999
 BATCH_SIZE = 32
 _PROBED_BATCH_SIZES = (16, 32, 64)
 _PROBE_FROM = 2000
-"""Minimum number of views to compute for which a probe saves more time than it takes."""
+"""Minimum number of views for which a probe saves more time than it takes."""
 
-_REUSE_FROM = 0.1
-"""If the store already holds at least this share of the features, keep using its precision."""
+_DECODERS = {"opencv-python-headless": "5.0", "pydicom": "3.0"}
+"""What decodes and resizes radiographs, in the versions that wrote the stores without a word of them."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,13 @@ class Views:
     count: int = 1
 
     @classmethod
-    def of(cls, loader: RadiographLoader) -> Views:
-        """Return all views that a loader shows; only the plain one if their number is unlimited."""
-        return cls(loader, loader.views or 1)
+    def of(cls, loader: RadiographLoader, *, epochs: int | None = None) -> Views:
+        """Return the views that a loader shows, in that many epochs or in any number of them.
+
+        Only the plain one is returned if their number is unlimited.
+        """
+        shown = loader.views or 1
+        return cls(loader, shown if epochs is None else min(shown, epochs))
 
     def __len__(self) -> int:
         return self.count * len(self.loader.rows)
@@ -116,8 +123,9 @@ class Extractor:
         network: from `(n, height, width, channels)` raw pixels to features, vectors or maps.
         backbone: its name in `pneumokeras cache list`.
         weights: where its weights come from, for the same list.
-        precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where a
-            short probe finds it faster and nearly the same.
+        precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where there
+            are many views and a short probe finds it faster and nearly the same. What a probe found is kept
+            in the cache, so that the same sets have the same precision again, whatever else is stored.
         cache_dir: the cache's folder; by default `cache_folder()`.
     """
 
@@ -136,6 +144,7 @@ class Extractor:
             "version": VERSION,
             "input_shape": list(network.input_shape[1:]),
             "network": fingerprint(network),
+            **_other_decoders(),
         }
         self._precisions = PRECISIONS if precision == "auto" else (precision,)
         self._cache_dir = cache_dir
@@ -156,8 +165,8 @@ class Extractor:
     def missing_bytes(self, sets: Sequence[Views]) -> int:
         """Return the bytes that are still to be written for these sets, if what is stored is undamaged."""
         keys = _keys(sets)
-        store, rows = self._fullest(sets, keys, verify=False)
-        return len(_once_each(keys, ~rows.found)) * store.row_bytes
+        store = self._store(sets, self._known_precision(sets, keys) or self._precisions[0])
+        return len(_once_each(keys, ~store.find(keys, verify=False).found)) * store.row_bytes
 
     def has_stored(self, sets: Sequence[Views]) -> bool:
         """Return whether the store holds features of this network, of these or other radiographs."""
@@ -177,18 +186,16 @@ class Extractor:
         """
         keys = _keys(sets)
         places = [(views, index) for views in sets for index in range(len(views))]
-        store, rows = self._fullest(sets, keys)
+        batch_size, precision = None, self._known_precision(sets, keys)
+        if precision is None:
+            everything = _once_each(keys, np.ones(len(keys), bool))
+            precision, batch_size = self._probe(self._precisions, _sample(places, everything))
+            self._keep_precision(sets, keys, precision)
+        store = self._store(sets, precision)
+        rows = store.find(keys)
         missing = _once_each(keys, ~rows.found)
-        batch_size = BATCH_SIZE
-        if len(missing) >= _PROBE_FROM:
-            reuses = rows.found.mean() >= _REUSE_FROM
-            candidates = (store.precision,) if reuses else self._precisions
-            sample = _Chosen(places, missing)[: max(_PROBED_BATCH_SIZES)]
-            precision, batch_size = self._probe(candidates, sample)
-            if precision != store.precision:
-                store = self._store(sets, precision)
-                rows = store.find(keys)
-                missing = _once_each(keys, ~rows.found)
+        if batch_size is None and len(missing) >= _PROBE_FROM:
+            _, batch_size = self._probe((precision,), _sample(places, missing))
         started, found = time.perf_counter(), len(keys) - len(missing)
 
         def report(done: int) -> None:
@@ -198,7 +205,7 @@ class Extractor:
 
         def computed() -> Iterator[tuple[list[bytes], np.ndarray]]:
             done = 0
-            batches = InBatches(_Chosen(places, missing), batch_size)
+            batches = InBatches(_Chosen(places, missing), batch_size or BATCH_SIZE)
             for values in batch_by_batch(self._function(store.precision), batches):
                 yield [keys[index] for index in missing[done : done + len(values)]], values
                 done += len(values)
@@ -221,13 +228,16 @@ class Extractor:
         shape = self._network.output_shape[1:]
         return FeatureStore(setting, shape, named=self._named, cache_dir=self._cache_dir)
 
-    def _fullest(
-        self, sets: Sequence[Views], keys: Sequence[bytes], *, verify: bool = True
-    ) -> tuple[FeatureStore, Rows]:
-        """Return the usable store that holds most of the rows, with them; the first if none holds any."""
+    def _known_precision(self, sets: Sequence[Views], keys: Sequence[bytes]) -> str | None:
+        """Return the precision for these views, whatever is stored; `None` if it takes a probe."""
+        if len(self._precisions) == 1 or len(set(keys)) < _PROBE_FROM:
+            return self._precisions[0]
         stores = [self._store(sets, precision) for precision in self._precisions]
-        found = [(store, store.find(keys, verify=verify)) for store in stores]
-        return max(found, key=lambda pair: int(pair[1].found.sum()))
+        return next((store.precision for store in stores if store.has_note(_note_of(keys))), None)
+
+    def _keep_precision(self, sets: Sequence[Views], keys: Sequence[bytes], precision: str) -> None:
+        with contextlib.suppress(OSError):  # where nothing can be written, the first row says so
+            self._store(sets, precision).note(_note_of(keys))
 
     def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
         if precision not in self._functions:
@@ -264,6 +274,27 @@ class _Chosen:
     def __getitem__(self, indices: slice, /) -> np.ndarray:
         chosen = [self.places[number] for number in self.numbers[indices]]
         return np.stack([views[index] for views, index in chosen])
+
+
+def _sample(places: Sequence[tuple[Views, int]], numbers: np.ndarray) -> np.ndarray:
+    """Return the first of some views, for a probe."""
+    return _Chosen(places, numbers)[: max(_PROBED_BATCH_SIZES)]
+
+
+def _note_of(keys: Sequence[bytes]) -> str:
+    """Return the name under which a probe for these views is remembered."""
+    return f"auto-{blake2b(b''.join(sorted(set(keys))), digest_size=8).hexdigest()}"
+
+
+def _other_decoders() -> dict[str, dict[str, str]]:
+    """Return what decodes radiographs in another minor version than `_DECODERS`; nothing if all are those."""
+    others = {}
+    for name, known in _DECODERS.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            version = ".".join(metadata.version(name).split(".")[:2])
+            if version != known:
+                others[name] = version
+    return {"decoders": others} if others else {}
 
 
 def _keys(sets: Sequence[Views]) -> list[bytes]:

@@ -1,59 +1,84 @@
-"""What tells one HyperModel from another, so that no run is taken for another's."""
+"""Recognize a HyperModel: what is searched, what tells it from another, and whether it keeps the contract."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+import logging
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
+from os import PathLike, fspath
 from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
-from pneumokeras.core.errors import PneumokerasError, TuningError, first_line
-from pneumokeras.training.pipeline import FeatureHyperModel
+from pneumokeras.core.errors import ModelError, PneumokerasError, SettingsError, TuningError, first_line
+from pneumokeras.models.backbones import acting_layers
+from pneumokeras.models.contract import require_compiled, require_contract, require_same_model
+from pneumokeras.models.parts import cut
+from pneumokeras.models.saving import own_name
+from pneumokeras.training.loop import set_seed
+from pneumokeras.training.optimizers import optimizers_of
+from pneumokeras.training.pipeline import HyperModel
+from pneumokeras.training.settings import SearchSettings
+
+logger = logging.getLogger(__name__)
+
+_ON_FEATURES = ("feature_extractor", "build_head", "assemble")
+"""The methods by which a HyperModel is searched on stored features."""
 
 
-def identity_of(hypermodel: Any) -> dict[str, str]:
-    """Return the class of a user's own HyperModel and a hash of what it builds, for a run's settings.
+def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, dict[str, Any]]:
+    """Return a HyperModel as it is searched, and what a run records of it.
 
-    The hash is of graph, loss, optimizer and search space at the default hyperparameters. The HyperModels of
-    this package have none of it: their settings say everything.
+    A HyperModel of this package is known by its settings. A user's own is built once, at its default
+    hyperparameters: the model is checked against the model contract, saved and loaded again. Its class and
+    hashes of graph, loss, optimizer, search space and initial weights tell it from others.
 
     Args:
-        hypermodel: a HyperModel, also a subclass of one of ours.
+        hypermodel: a HyperModel, or a function `build(hp)`. Without `input_shape` it has that of the model it
+            builds; without `settings`, or a `model` in them, its own name is recorded.
+        settings: of the search.
 
     Raises:
+        ModelError: if it is none of these, or what it builds does not keep the model contract.
+        SettingsError: if its settings are no JSON, or have names that `tune` records itself.
         TuningError: if it cannot be built.
     """
     kind = type(hypermodel)
     if kind.__module__.partition(".")[0] == "pneumokeras":
-        return {}
+        return hypermodel, _settings_of(hypermodel, kind.__qualname__)
+    own = _as_hypermodel(hypermodel)
+    set_seed(int(settings.seed))  # the same initial weights at every call
     hp = keras_tuner.HyperParameters()
-    try:
-        models = _default_models(hypermodel, hp)
-    except PneumokerasError:
-        raise
-    except Exception as error:
-        raise TuningError(
-            f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
-        ) from error
-    configs = [
-        [_config_of(model), model.get_compile_config() if model.compiled else None] for model in models
-    ]
-    built = [_without_names(configs), hp.get_config()]
-    text = json.dumps(built, sort_keys=True, default=repr)
-    return {
-        "hypermodel": f"{kind.__module__}.{kind.__qualname__}",
-        "graph": blake2b(text.encode(), digest_size=8).hexdigest(),
+    models = _default_models(own, hp)
+    full = _require_searchable(own, models, hp, settings)
+    named = hypermodel if hasattr(hypermodel, "__qualname__") else kind
+    recorded = {
+        "model": re.sub(r"[^\w.-]+", "-", getattr(own, "name", None) or named.__name__).strip("-"),
+        **_settings_of(own, named.__qualname__),
     }
-
-
-def _default_models(hypermodel: Any, hp: keras_tuner.HyperParameters) -> list[keras.Model]:
-    """Return what trials are made of at the default hyperparameters."""
-    if isinstance(hypermodel, FeatureHyperModel) and builds_its_head(hypermodel):
-        return [hypermodel.feature_extractor(), hypermodel.build_head(hp)]
-    return [hypermodel.build(hp)]
+    identity = {
+        "hypermodel": f"{named.__module__}.{named.__qualname__}",
+        "graph": _hash_of_graphs(models, hp),
+    }
+    if not hasattr(own, "calibrate"):  # which sets weights later, and only once
+        identity["initial_weights"] = _hash_of_weights(models)
+    if clashes := sorted({*recorded} & {*settings.record({}), *identity}):
+        raise SettingsError(
+            f"The settings of {named.__qualname__} have names that `tune` records itself: "
+            f"{', '.join(clashes)}. Rename them.",
+            parameter="hypermodel",
+        )
+    for name, value in (("input_shape", tuple(full.input_shape[1:])), ("settings", recorded)):
+        if not hasattr(own, name):
+            setattr(own, name, value)
+    return own, recorded | identity
 
 
 def builds_its_head(hypermodel: Any) -> bool:
@@ -63,6 +88,178 @@ def builds_its_head(hypermodel: Any) -> bool:
         for name in ("build", "build_head")
     }
     return homes["build_head"] <= homes["build"]
+
+
+class _FunctionHyperModel(keras_tuner.HyperModel):
+    """A function `build(hp)` as a HyperModel."""
+
+    def __init__(self, function: Callable[[keras_tuner.HyperParameters], keras.Model]):
+        self.function = function
+        super().__init__()
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Return what the function returns."""
+        return self.function(hp)
+
+
+def _as_hypermodel(hypermodel: Any) -> Any:
+    """Return a user's HyperModel, or a copy of it to which what it lacks can be added.
+
+    Raises:
+        ModelError: if it is none, or overrides a method that is never called.
+    """
+    if isinstance(hypermodel, keras.Model):
+        raise ModelError(
+            f"Expected a HyperModel or a function build(hp). Received the model {own_name(hypermodel)}. "
+            "Train it with pneumokeras.fit, or search a head on it with TransferHyperModel(network).",
+            parameter="hypermodel",
+        )
+    if isinstance(hypermodel, type):
+        name = hypermodel.__name__
+        raise ModelError(
+            f"Expected a HyperModel. Received the class {name}: pass {name}(...).", parameter="hypermodel"
+        )
+    if not hasattr(hypermodel, "build"):
+        if not callable(hypermodel):
+            raise ModelError(
+                f"Expected a HyperModel or a function build(hp). Received {type(hypermodel).__name__}.",
+                parameter="hypermodel",
+            )
+        return _FunctionHyperModel(hypermodel)
+    for name in ("fit", "declare_hyperparameters"):
+        if getattr(type(hypermodel), name, None) not in (None, getattr(keras_tuner.HyperModel, name)):
+            raise ModelError(
+                f"{type(hypermodel).__name__} overrides `{name}`, which `tune` does not call. Draw what is "
+                "searched in `build(hp)`, choose batch sizes with `batch_size=(16, 32)`, and leave it out. "
+                "Or search with Keras Tuner itself, on a RadiographLoader.",
+                parameter="hypermodel",
+            )
+    if hasattr(hypermodel, "input_shape") and hasattr(hypermodel, "settings"):
+        return hypermodel
+    own = copy.copy(hypermodel)
+    if isinstance(own, keras_tuner.HyperModel):
+        vars(own).pop("build", None)  # Keras Tuner keeps a method there that is bound to the original
+    return own
+
+
+def _default_models(own: Any, hp: keras_tuner.HyperParameters) -> list[keras.Model]:
+    """Return what trials are made of by default hyperparameters: one model, or frozen network and head."""
+    on_features = all(hasattr(own, name) for name in _ON_FEATURES) and builds_its_head(own)
+    with _building():
+        return [own.feature_extractor(), own.build_head(hp)] if on_features else [own.build(hp)]
+
+
+def _require_searchable(
+    own: Any, models: Sequence[keras.Model], hp: keras_tuner.HyperParameters, settings: SearchSettings
+) -> keras.Model:
+    """Return the full model of a HyperModel.
+
+    Raises:
+        ModelError: if it does not keep the model contract, or cannot be trained as the settings say.
+    """
+    full = compiled = models[-1]
+    if len(models) > 1:
+        with _building():
+            full = own.assemble(hp, compiled)
+    require_contract(full, input_shape=getattr(own, "input_shape", None))
+    require_compiled(compiled)
+    if len(models) > 1:
+        extractor, head = models
+        require_same_model(extractor, head, full)
+        if acting := acting_layers(extractor):
+            raise ModelError(
+                f"feature_extractor holds {type(acting[0]).__name__} {acting[0].name!r}, which acts in "
+                "training, but its features are computed once. Leave it out; a `generator` augments.",
+                parameter="hypermodel",
+            )
+    for optimizer in optimizers_of(compiled):
+        rate = getattr(optimizer, "_learning_rate", None)
+        is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+        if is_schedule and settings.fit.schedule.plateau is not None:
+            raise ModelError(
+                f"{own_name(compiled)} is compiled with {type(rate).__name__} as learning rate, which a "
+                "plateau cannot lower. Compile it with a number, or leave the plateau out: "
+                "`schedule=Schedule(plateau=None)`.",
+                parameter="hypermodel",
+            )
+    for stage in settings.fine_tune:
+        cut(full, stage.trainable)
+    for layer in full.layers:
+        if isinstance(layer, keras.Model) and layer.weights and not layer.trainable_weights:
+            logger.warning(
+                "The frozen %s runs anew in every epoch. TransferHyperModel(%s) runs it once for each view "
+                "and searches a head on its stored features.",
+                own_name(layer),
+                own_name(layer),
+            )
+    return full
+
+
+@contextmanager
+def _building() -> Iterator[None]:
+    """Turn what a user's code raises into one line; silence the notice of weights not calibrated yet."""
+    notices = logging.getLogger("pneumokeras.models.hypermodels")
+    before, notices.disabled = notices.disabled, True
+    try:
+        yield
+    except PneumokerasError:
+        raise
+    except Exception as error:
+        raise TuningError(
+            f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    finally:
+        notices.disabled = before
+
+
+def _hash_of_graphs(models: Sequence[keras.Model], hp: keras_tuner.HyperParameters) -> str:
+    configs = [
+        [_config_of(model), model.get_compile_config() if model.compiled else None] for model in models
+    ]
+    text = json.dumps([_without_names(configs), hp.get_config()], sort_keys=True, default=repr)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _hash_of_weights(models: Sequence[keras.Model]) -> str:
+    digest = blake2b(digest_size=8)
+    for model in models:
+        for array in model.get_weights():
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _settings_of(hypermodel: Any, name: str) -> dict[str, Any]:
+    """Return the settings of a HyperModel as they come back from run.json; none if it has none.
+
+    Raises:
+        SettingsError: if they are no dictionary, or JSON cannot hold them.
+    """
+    settings = getattr(hypermodel, "settings", {})
+    if not isinstance(settings, Mapping):
+        raise _no_json(name, settings)
+    return _as_json(settings, name)
+
+
+def _as_json(value: Any, name: str) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_as_json(each, name) for each in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _as_json(each, name) for key, each in value.items()}
+    raise _no_json(name, value)
+
+
+def _no_json(name: str, value: Any) -> SettingsError:
+    return SettingsError(
+        f"The settings of {name} hold {value!r}. Expected a dictionary of texts, finite numbers, lists and "
+        "dictionaries.",
+        parameter="hypermodel",
+    )
 
 
 def _config_of(model: keras.Model) -> Any:

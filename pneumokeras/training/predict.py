@@ -48,7 +48,7 @@ def predict(
             f"Expected a model with one probability as output. Received output shape {model.output_shape}."
         )
     description = description_of(model)
-    is_comparable = description.known and radiographs.labels is not None
+    is_comparable = description.classes_known and radiographs.labels is not None
     if is_comparable and description.classes != radiographs.class_names:
         raise DataError(
             f"The model's classes are {' and '.join(description.classes)}, the radiographs' are "

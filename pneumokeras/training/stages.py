@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -9,6 +10,7 @@ from os import PathLike
 import keras
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.models.backbones import acting_layers
 from pneumokeras.models.parts import Parts, cut, trainable_layers
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches, TrainingData
 from pneumokeras.training.feature_store import cache_folder
@@ -18,6 +20,8 @@ from pneumokeras.training.objectives import best_epoch, best_of
 from pneumokeras.training.optimizers import OPTIMIZERS, head_and_backbone_optimizer
 from pneumokeras.training.progress import AfterEpoch, Progress, Reporter
 from pneumokeras.training.settings import Execution, FitSettings, Stage
+
+logger = logging.getLogger(__name__)
 
 ASK_FROM = 500_000_000
 """Bytes to be stored from which on `confirm` is called."""
@@ -60,7 +64,9 @@ def fit_stages(
         if reporter is not None:
             reporter.begin_stage(stage.trainable, stage.epochs)
         parts = cut(model, stage.trainable, batch_norm=stage.batch_norm, seed=images.train.seed)
-        trained, data = _trainable_model_and_data(model, parts, images, cache=cache, progress=progress)
+        trained, data = _trainable_model_and_data(
+            model, parts, images, epochs=stage.epochs, cache=cache, progress=progress
+        )
         trained.compile(
             _optimizer(model, parts.upper, stage),
             loss=model.loss if model.compiled else "binary_crossentropy",
@@ -134,9 +140,9 @@ def may_store(
     return size < ASK_FROM or execution.confirm is None or execution.confirm(size, folder)
 
 
-def views_to_store(images: ImageBatches) -> tuple[Views, Views]:
-    """Return the (train, val) views to store, in `FeatureBatches` order."""
-    return Views.of(images.train), Views.of(images.val)
+def views_to_store(images: ImageBatches, *, epochs: int) -> tuple[Views, Views]:
+    """Return the (train, val) views that so many epochs show, in `FeatureBatches` order."""
+    return Views.of(images.train, epochs=epochs), Views.of(images.val)
 
 
 def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[Stage]) -> int:
@@ -144,28 +150,42 @@ def _bytes_to_store(model: keras.Model, images: ImageBatches, stages: Sequence[S
 
     A lower part that an earlier stage has trained is stored anew.
     """
-    views = views_to_store(images)
     untrained: dict[frozenset[str], int] = {}
     retrained = 0
     trained: frozenset[str] = frozenset()
     for stage in stages:
-        lower = cut(model, stage.trainable).lower
-        names = frozenset(layer.name for layer in lower.layers if layer.weights)
-        if names & trained:
-            retrained += Extractor.of(lower, model).all_bytes(views)
-        elif names:
-            untrained[names] = Extractor.of(lower, model).missing_bytes(views)
+        parts, views = cut(model, stage.trainable), views_to_store(images, epochs=stage.epochs)
+        names = frozenset(layer.name for layer in parts.lower.layers if layer.weights)
+        if parts.storable and names & trained:
+            retrained += Extractor.of(parts.lower, model).all_bytes(views)
+        elif parts.storable:
+            missing = Extractor.of(parts.lower, model).missing_bytes(views)
+            untrained[names] = max(missing, untrained.get(names, 0))
         trained |= trainable_layers(model, stage.trainable)
     return retrained + sum(untrained.values())
 
 
 def _trainable_model_and_data(
-    model: keras.Model, parts: Parts, images: ImageBatches, *, cache: bool, progress: Progress | None
+    model: keras.Model,
+    parts: Parts,
+    images: ImageBatches,
+    *,
+    epochs: int,
+    cache: bool,
+    progress: Progress | None,
 ) -> tuple[keras.Model, TrainingData]:
     """Return the upper part with stored feature maps, or both parts with images."""
-    if cache and images.train.storable and parts.lower.weights:
-        features = Extractor.of(parts.lower, model).features(views_to_store(images), progress=progress)
+    if cache and images.train.storable and parts.storable:
+        views = views_to_store(images, epochs=epochs)
+        features = Extractor.of(parts.lower, model).features(views, progress=progress)
         return parts.upper, FeatureBatches(images, *features.rows)
+    if cache and (acting := acting_layers(parts.lower)):
+        logger.warning(
+            "%s %r acts in training below the trained part: its features are not stored, and each epoch "
+            "costs the whole model.",
+            type(acting[0]).__name__,
+            acting[0].name,
+        )
     images.preload()
     return keras.Model(parts.lower.inputs[0], parts.upper(parts.lower.outputs[0])), images
 

@@ -11,7 +11,6 @@ import keras
 import keras_tuner
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.core.errors import ModelError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.splits import Splits
 from pneumokeras.models.forward import forward
@@ -19,7 +18,7 @@ from pneumokeras.runs.folder import Run
 from pneumokeras.runs.result import RunResult, result_of_run
 from pneumokeras.training.data_adapters import FeatureBatches, TrainingData
 from pneumokeras.training.features import Extractor
-from pneumokeras.training.identity import builds_its_head, identity_of
+from pneumokeras.training.identity import builds_its_head, recognized
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.pipeline import FeatureHyperModel, HyperModel, Training
 from pneumokeras.training.predict import predictions_of
@@ -30,7 +29,7 @@ from pneumokeras.training.tuner import Build, in_tuned_batches, search, trials_o
 
 
 def tune(
-    hypermodel: HyperModel,
+    hypermodel: HyperModel | Build,
     splits: Splits,
     *,
     max_trials: int = 10,
@@ -55,9 +54,10 @@ def tune(
     is resumed where it was interrupted, or the finished run is returned.
 
     Args:
-        hypermodel: a HyperModel of this package, or your own with `input_shape` and `settings`. One that
-            also has `feature_extractor`, `build_head` and `assemble`, as `TransferHyperModel` has, is
-            searched on stored features.
+        hypermodel: a HyperModel of this package, your own, or a function `build(hp)` that returns a compiled
+            model. One with `feature_extractor`, `build_head` and `assemble`, as `TransferHyperModel` has, is
+            searched on stored features. Your own is checked before anything is searched: it is built, saved
+            and loaded once.
         splits: radiographs; test is not touched.
         max_trials: number of configurations to try.
         epochs: maximum number of epochs of each trial and of the final fit.
@@ -89,7 +89,7 @@ def tune(
         RunError: if the folder holds a run with other settings or data.
         TuningError: if every trial failed; the message gives the first reason.
         DataError: if a radiograph cannot be read.
-        ModelError: if the model cannot be built.
+        ModelError: if the model cannot be built, or does not keep the model contract.
 
     Example:
         >>> splits = pk.load_splits("chest_xray")
@@ -98,12 +98,6 @@ def tune(
         >>> [trial.status for trial in result.trials]
         ['completed']
     """
-    if not (hasattr(hypermodel, "input_shape") and hasattr(hypermodel, "settings")):
-        raise ModelError(
-            f"{type(hypermodel).__name__} lacks input_shape or settings. Expected a HyperModel with "
-            "input_shape (height, width, channels) and settings, a dictionary with the key 'model'.",
-            parameter="hypermodel",
-        )
     settings = SearchSettings(
         max_trials=max_trials,
         epochs=epochs,
@@ -116,23 +110,24 @@ def tune(
         pad=pad,
         precision=precision,
     )
+    searched, recorded = recognized(hypermodel, settings)
 
     def work(begun: Run) -> RunResult:
         training = Training.begin(
-            hypermodel,
+            searched,
             splits,
             settings.fit,
             run=begun,
             execution=Execution(cache=cache, confirm=confirm, progress=progress),
             trials=settings.max_trials,
         )
-        return _search_and_train(hypermodel, settings, training)
+        return _search_and_train(searched, settings, training)
 
     return result_of_run(
         run,
         splits,
         work,
-        settings=settings.record({**hypermodel.settings, **identity_of(hypermodel)}),
+        settings=settings.record(recorded),
         seed=seed,
     )
 
@@ -206,7 +201,7 @@ def _training_backend(
     network = hypermodel.feature_extractor()
     precision = training.run.record().get("precision", settings.precision)
     extractor = Extractor.of(network, network, precision=precision)
-    features = extractor.features(views_to_store(images), progress=execution.progress)
+    features = extractor.features(views_to_store(images, epochs=settings.epochs), progress=execution.progress)
     data = FeatureBatches(images, *features.rows)
     return _TrainingBackend(hypermodel.build_head, data, hypermodel.assemble, features.precision)
 
