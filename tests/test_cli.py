@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from pneumokeras.cli import main
-from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
+from pneumokeras.cli.console import SearchProgress, Talk, with_options
 from pneumokeras.cli.options import FineTuning
+from pneumokeras.core.clock import clock
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.progress import TuningProgress
@@ -385,4 +386,4 @@ def test_times_read_as_on_a_clock(seconds, text):
 
 def test_the_progress_line_reads_as_promised():
     progress = TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0)
-    assert progress_line(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"
+    assert str(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"

@@ -7,7 +7,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -211,13 +211,20 @@ class Run:
 
 
 def begin_run(
-    run: str | PathLike[str] | None, splits: Splits, *, settings: Mapping[str, Any], seed: int
+    run: str | PathLike[str] | None,
+    splits: Splits,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    check: Callable[[], None] | None = None,
 ) -> Run:
     """Start or resume a run: write `run.json` and `splits.csv`.
 
     Arguments and errors are as for `pneumokeras.runs.result.result_of_run`.
     """
     folder = Run(Path(run)) if run is not None else default_run(settings, splits.fingerprint)
+    if check is not None and not folder.finished():
+        check()
     folder.open(settings=settings, data=splits.record(), command=_command(), seed=seed)
     splits.write_csv(folder.splits_path)
     return folder
