@@ -186,7 +186,7 @@ class TestStages:
         ({"views": 0}, "`views`"),
         ({"seed": -1}, "`seed`"),
         ({"class_weights": "even"}, "`class_weights`"),
-        ({"class_weights": {1: 2.0}}, "`class_weights`"),
+        ({"class_weights": {2: 2.0}}, "`class_weights`"),
         ({"class_weights": None, "oversample": 0.5}, "`oversample`"),
     ],
 )

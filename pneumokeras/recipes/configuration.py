@@ -12,7 +12,7 @@ from pneumokeras.core.arguments import is_number, whole
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.dataset import CLASS_NAMES
-from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
+from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 from pneumokeras.training.callbacks import Schedule
@@ -193,11 +193,10 @@ class Configuration:
             )
         if self.head is not None:
             raise SettingsError("A search has its own head. Expected no `head` beside it.", parameter="head")
-        if self.threshold not in (Fixed(), BalancedAccuracy()) or self.threshold_on != "val":
+        if self.threshold_on != "val":
             raise SettingsError(
-                "A search ends at 0.5 and at the highest balanced accuracy on val whose sensitivity is at "
-                "least 0.95. Expected one of these as `threshold` beside it.",
-                parameter="threshold",
+                "A search chooses its threshold on val. Expected `threshold_on` as val beside it.",
+                parameter="threshold_on",
             )
         SearchSettings(max_trials=search.max_trials, epochs=search.epochs)  # refuses what is out of range
 

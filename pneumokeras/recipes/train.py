@@ -15,7 +15,7 @@ import numpy as np
 from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.splits import Splits
-from pneumokeras.evaluation import ThresholdPolicy
+from pneumokeras.evaluation import Fixed, ThresholdPolicy
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
@@ -78,7 +78,7 @@ def train(
         schedule: replaces the recipe's unless `None`; see `pneumokeras.Schedule`.
         class_weights: replace the recipe's unless `None`; `"none"` is no weights. See `pneumokeras.fit`.
         oversample: replaces the recipe's unless `None`; see `pneumokeras.fit`.
-        threshold: replaces the recipe's unless `None`; see `pneumokeras.tune`. After a search only.
+        threshold: replaces the recipe's unless `None`; see `pneumokeras.tune`.
         callbacks: Keras callbacks, as for `pneumokeras.fit`, or after a search as for `pneumokeras.tune`.
         workers: threads that prepare batches of images.
         verbose: show progress in a line; by default in a notebook and on a terminal, unless `progress` is
@@ -135,6 +135,8 @@ def train(
             class_weights=configuration.class_weights,
             oversample=configuration.oversample,
             schedule=configuration.schedule,
+            # A recipe that states 0.5 reports that point beside the one chosen.
+            threshold=None if configuration.threshold == Fixed() else configuration.threshold,
             seed=seed,
             run=run,
             cache=cache,

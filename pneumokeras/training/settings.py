@@ -407,13 +407,14 @@ def policy_of(threshold: Any) -> ThresholdPolicy:
     """
     if is_number(threshold):
         return Fixed(float(threshold))
-    if not (is_dataclass(threshold) and hasattr(threshold, "choose") and hasattr(threshold, "name")):
+    is_object = is_dataclass(threshold) and not isinstance(threshold, type)
+    if not (is_object and hasattr(threshold, "choose") and hasattr(threshold, "name")):
         raise SettingsError(
             "Expected `threshold` as a number in [0, 1] or a policy of pneumokeras.evaluation, such as "
             f"Sensitivity(0.95). Received {threshold!r}.",
             parameter="threshold",
         )
-    return threshold  # type: ignore[return-value]
+    return threshold
 
 
 def policy_record(policy: ThresholdPolicy) -> dict[str, Any]:
