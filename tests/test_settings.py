@@ -7,15 +7,18 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import click
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pneumokeras.cli.options import ClassWeights, Threshold
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.from_path import load_splits
+from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.splits import Splits
 from pneumokeras.data.splitting import split
 from pneumokeras.evaluation import BalancedAccuracy, Fixed, Sensitivity, Youden
@@ -42,6 +45,7 @@ from pneumokeras.training.settings import (
     class_weights_of,
 )
 from pneumokeras.training.tune import tune
+from tests.calling import call, error_line
 
 SIDE = 32
 
@@ -214,6 +218,14 @@ def test_a_wrong_part_of_the_settings_is_named(make, name):
     with pytest.raises(SettingsError) as raised:
         make()
     assert raised.value.parameter == name
+
+
+@pytest.mark.parametrize("name", ["batch_size", "views", "seed", "workers", "oversample"])
+def test_a_loader_names_what_is_wrong(name, spot_splits):
+    for value in ("2", 0.5, -1):
+        with pytest.raises(SettingsError) as raised:
+            RadiographLoader(spot_splits.train, SIDE, generator=RadiographDataGenerator(), **{name: value})
+        assert raised.value.parameter == name
 
 
 def test_predict_and_evaluate_name_what_is_wrong(spot_splits):
@@ -645,3 +657,55 @@ def test_a_generator_that_normalizes_is_refused_before_a_run_exists(spot_splits,
         tune(Tiny(), spot_splits, generator=ImageDataGenerator(rescale=1 / 255), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert BatchSettings(generator=None).generator.__class__ is RadiographDataGenerator
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("kind", "text", "value"),
+        [
+            (ClassWeights(), "none", "none"),
+            (ClassWeights(), "2.9,1", (2.9, 1.0)),
+            (Threshold(), "0.3", Fixed(0.3)),
+            (Threshold(), "youden", Youden()),
+            (Threshold(), "sensitivity:0.98", Sensitivity(0.98)),
+        ],
+    )
+    def test_their_values_are_read(self, kind, text, value):
+        assert kind.convert(text, None, None) == value
+
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            (ClassWeights(), "even"),
+            (ClassWeights(), "1,2,3"),
+            (Threshold(), "best"),
+            (Threshold(), "sensitivity:95"),
+            (Threshold(), "youden:1"),
+            (Threshold(), "1.5"),
+        ],
+    )
+    def test_wrong_values_are_wrong_usage(self, kind, text):
+        with pytest.raises(click.UsageError):
+            kind.convert(text, None, None)
+
+    def test_a_command_passes_them_on(self, phantom_folder, tmp_path):
+        run = tmp_path / "run"
+        model = ["--model", "compact-cnn", "--image-size", 32, "--max-trials", 1, "--epochs", 1]
+        given = ["--class-weights", "none", "--oversample", 1.2, "--threshold", "youden", "--patience", 2]
+        others = ["--workers", 1, "--tensorboard", tmp_path / "logs"]
+        result = call("tune", "--data", phantom_folder, *model, *given, *others, "--run", run)
+        assert result.exit_code == 0, result.output
+        settings = json.loads((run / "run.json").read_text())["settings"]
+        assert settings["threshold"] == {"policy": "youden"}
+        assert (settings["class_weights"], settings["oversample"]) == ("none", 1.2)
+        assert settings["schedule"]["patience"] == 2
+        assert {path.name for path in (tmp_path / "logs").iterdir()} == {"trial_1", "fit"}
+        assert "validation images\n" in result.stdout
+
+    def test_what_does_not_go_together_names_the_options(self, phantom_folder, tmp_path):
+        run = tmp_path / "run"
+        wrong = call(
+            "tune", "--data", phantom_folder, "--model", "compact-cnn", "--oversample", 2, "--run", run
+        )
+        assert "--class-weights none" in error_line(wrong)
+        assert not run.exists()

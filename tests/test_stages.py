@@ -179,7 +179,7 @@ class TestStages:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"oversample": 1.2}, "class_weights=None"),
+        ({"oversample": 1.2}, "class_weights='none'"),
         ({"objective": "accuracy"}, "val_accuracy"),
         ({"epochs": 0}, "`epochs`"),
         ({"batch_size": 0}, "`batch_size`"),

@@ -156,6 +156,7 @@ def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--class-weights",
             type=ClassWeights(),
+            metavar="balanced|none|A,B",
             help="Loss weights of class 0 and class 1.  [default: the recipe's, or balanced]",
         ),
         click.option(
@@ -171,6 +172,7 @@ def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--threshold",
             type=Threshold(),
+            metavar="NUMBER|POLICY",
             help="What the threshold is chosen by on val: a fixed number, balanced_accuracy:0.95 (with at "
             "least that sensitivity), sensitivity:0.95 or youden.",
         ),

@@ -112,6 +112,7 @@ def fit(
         >>> result.history["stage"]
         [1.0]
     """
+    require_kind("model", model, keras.Model)
     require_kind("train", train, RadiographSet)
     require_kind("val", val, RadiographSet)
     settings = FitSettings(

@@ -161,7 +161,7 @@ class BatchSettings:
         if self.oversample is not None and self.class_weights == "balanced":
             raise SettingsError(
                 "Expected `oversample` or balanced class weights, received both. Leave the weights out with "
-                '`class_weights=None`, in a recipe with class_weights = "none".',
+                "`class_weights='none'`.",
                 parameter="oversample",
             )
 
