@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pneumokeras.cli.options import ClassWeights, Threshold
+from pneumokeras.cli.options import ClassWeights, Threshold, chosen_threshold
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.splits import Splits
 from pneumokeras.data.splitting import split
-from pneumokeras.evaluation import BalancedAccuracy, Fixed, Sensitivity, Youden
+from pneumokeras.evaluation import BalancedAccuracy, Fixed, OperatingPoint, Sensitivity, Youden
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.recipes.configuration import Configuration
 from pneumokeras.recipes.train import train
@@ -688,19 +688,38 @@ class TestOptions:
         with pytest.raises(click.UsageError):
             kind.convert(text, None, None)
 
-    def test_a_command_passes_them_on(self, phantom_folder, tmp_path):
-        run = tmp_path / "run"
-        model = ["--model", "compact-cnn", "--image-size", 32, "--max-trials", 1, "--epochs", 1]
-        given = ["--class-weights", "none", "--oversample", 1.2, "--threshold", "youden", "--patience", 2]
-        others = ["--workers", 1, "--tensorboard", tmp_path / "logs"]
-        result = call("tune", "--data", phantom_folder, *model, *given, *others, "--run", run)
-        assert result.exit_code == 0, result.output
-        settings = json.loads((run / "run.json").read_text())["settings"]
-        assert settings["threshold"] == {"policy": "youden"}
-        assert (settings["class_weights"], settings["oversample"]) == ("none", 1.2)
-        assert settings["schedule"]["patience"] == 2
-        assert {path.name for path in (tmp_path / "logs").iterdir()} == {"trial_1", "fit"}
-        assert "validation images\n" in result.stdout
+    @pytest.mark.parametrize(
+        ("command", "verb"), [("tune", "training.tune.tune"), ("train", "recipes.train.train")]
+    )
+    def test_a_command_passes_them_on(self, command, verb, phantom_folder, tmp_path, monkeypatch):
+        passed = {}
+
+        def stop(*_, **settings):
+            passed.update(settings)
+            raise SettingsError("enough")
+
+        monkeypatch.setattr(f"pneumokeras.{verb}", stop)
+        given = ["--class-weights", "2,1", "--oversample", 1.2, "--threshold", "youden", "--patience", 2]
+        others = ["--workers", 3, "--tensorboard", tmp_path / "logs"]
+        called = call(command, "--data", phantom_folder, "--model", "compact-cnn", *given, *others)
+        assert "enough" in error_line(called)
+        assert (passed["class_weights"], passed["oversample"], passed["workers"]) == ((2.0, 1.0), 1.2, 3)
+        assert passed["threshold"] == Youden()
+        assert passed["schedule"] == Schedule(patience=2)
+        assert [callback.log_dir for callback in passed["callbacks"]] == [str(tmp_path / "logs")]
+
+    @pytest.mark.parametrize(
+        ("point", "said"),
+        [
+            (OperatingPoint(0.3), "0.3000, fixed"),
+            (
+                OperatingPoint(0.3, "val", "youden", None, 9),
+                "threshold 0.3000, chosen on 9 validation images",
+            ),
+        ],
+    )
+    def test_the_summary_says_how_the_threshold_was_chosen(self, point, said):
+        assert chosen_threshold(point) == f"threshold {said}"
 
     def test_what_does_not_go_together_names_the_options(self, phantom_folder, tmp_path):
         run = tmp_path / "run"
