@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from pneumokeras.cli import main
-from pneumokeras.cli.console import SearchProgress, Talk, clock, progress_line, with_options
+from pneumokeras.cli.console import SearchProgress, Talk, with_options
 from pneumokeras.cli.options import FineTuning
+from pneumokeras.core.clock import clock
 from pneumokeras.core.errors import DataError, SettingsError, one_line
 from pneumokeras.runs.folder import Run
 from pneumokeras.training.features import ExtractionProgress
@@ -456,9 +457,9 @@ def test_times_read_as_on_a_clock(seconds, text):
 
 def test_the_progress_line_reads_as_promised():
     progress = TuningProgress("search", 3, 10, 1, 5, "val_auc", 0.98123, 42.0)
-    assert progress_line(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"
+    assert str(progress) == "trial 3/10, best val_auc 0.981, 0:42 left"
     done = TuningProgress("fit", 10, 10, 5, 5, "val_auc", 0.98123, 0.0, trial_ended=True)
-    assert progress_line(done) == "training the winner, best val_auc 0.981, done"
+    assert str(done) == "training the winner, best val_auc 0.981, done"
 
 
 class TestStdout:

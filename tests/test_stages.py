@@ -186,14 +186,14 @@ class TestStages:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"oversample": 1.2}, "class_weights=None"),
+        ({"oversample": 1.2}, "class_weights='none'"),
         ({"objective": "accuracy"}, "val_accuracy"),
         ({"epochs": 0}, "`epochs`"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"views": 0}, "`views`"),
         ({"seed": -1}, "`seed`"),
         ({"class_weights": "even"}, "`class_weights`"),
-        ({"class_weights": {1: 2.0}}, "`class_weights`"),
+        ({"class_weights": {2: 2.0}}, "`class_weights`"),
         ({"class_weights": None, "oversample": 0.5}, "`oversample`"),
     ],
 )

@@ -150,9 +150,7 @@ class SearchProgress:
 
     def _extraction(self, progress: ExtractionProgress) -> None:
         left = progress.wanted - progress.found - progress.done
-        line = f"features: {left:,} views to go"
-        if progress.done:
-            line += f", {progress.images_per_second:.0f} images/s, {clock(progress.seconds_left)} left"
+        line = str(progress)
         if self._status is not None and left:
             self._status.update(line)
         if self._silent:
@@ -166,7 +164,7 @@ class SearchProgress:
             self._print(line)
 
     def _search(self, progress: TuningProgress) -> None:
-        line = progress_line(progress)
+        line = str(progress)
         waited = time.monotonic() - self._last_line
         if self._status is not None:
             ended = progress.trial_ended and progress.stage != "search"
@@ -182,20 +180,6 @@ class SearchProgress:
         self._console.print(line, markup=False, soft_wrap=True)
 
 
-def progress_line(progress: TuningProgress) -> str:
-    """Format progress, such as `trial 3/10, best val_auc 0.981, 0:42 left`."""
-    step = {
-        "search": f"trial {progress.trial}/{progress.trials}",
-        "fit": "training the winner",
-        "head": "training the head",
-        "all": "training all layers",
-    }.get(progress.stage, f"fine-tuning {progress.stage}")
-    best = "" if progress.best is None else f", best {progress.objective} {progress.best:.3f}"
-    if progress.trial_ended and progress.stage != "search":  # what follows has no clock
-        return f"{step}{best}, done"
-    return f"{step}{best}, {clock(progress.seconds_left)} left"
-
-
 def program() -> str:
     """Return how to call this program: by its relative path if it was called by one, as in `make demo`."""
     called = Path(sys.argv[0])
@@ -206,13 +190,6 @@ def program() -> str:
 def after_run(run: Path) -> list[str]:
     """Return two lines: where a finished run is, and what to type next."""
     return [f"Run folder {run}", f"Next: {program()} report {shlex.quote(str(run))}"]
-
-
-def clock(seconds: float) -> str:
-    """Format seconds as `0:42`, `12:05` or `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def talking(command: Callable[..., None]) -> Callable[..., None]:

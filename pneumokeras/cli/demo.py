@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from pneumokeras.cli.console import Talk, clock, load_tensorflow, program, talking
+from pneumokeras.cli.console import Talk, load_tensorflow, program, talking
 from pneumokeras.cli.options import PATH
+from pneumokeras.core.clock import clock
 
 COUNT = 800
 SIDE = 64

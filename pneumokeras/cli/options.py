@@ -6,9 +6,14 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from pneumokeras.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pneumokeras.evaluation import OperatingPoint
 
 PATH = click.Path(path_type=Path)
 
@@ -80,6 +85,51 @@ class FineTuning(click.ParamType):
         }
 
 
+class ClassWeights(click.ParamType):
+    """Loss weights: balanced, none, or one for each class."""
+
+    name = "balanced|none|W0,W1"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | tuple[float, float]:
+        """Convert `"2.9,1"` to `(2.9, 1.0)`; the library refuses what makes no sense."""
+        if not isinstance(value, str) or value in ("balanced", "none"):
+            return value
+        try:
+            first, second = map(float, value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: expected balanced, none, or two numbers, as in 2.9,1.", param, ctx)
+        return first, second
+
+
+class Threshold(click.ParamType):
+    """A fixed threshold, or a policy that chooses one, with its number."""
+
+    name = "NUMBER|POLICY[:NUMBER]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert `"sensitivity:0.98"` to `Sensitivity(0.98)`."""
+        if not isinstance(value, str):
+            return value
+        from pneumokeras.evaluation import POLICIES
+
+        name, _, number = value.partition(":")
+        if re.fullmatch(r"\d*\.?\d+", value):
+            name, number = "fixed", value
+        try:
+            return POLICIES[name](*([float(number)] if number else []))
+        except SettingsError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        except (KeyError, ValueError, TypeError):
+            known = ", ".join(sorted(POLICIES))
+            self.fail(
+                f"{value!r}: expected a number or one of {known}, as in 0.5, youden or sensitivity:0.98.",
+                param,
+                ctx,
+            )
+
+
 data_option = click.option(
     "--data", "path", type=PATH, required=True, help="Folder, PneumoniaMNIST .npz or CSV manifest."
 )
@@ -102,6 +152,65 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command
     )
     return seed_option("Seed of the splits and of training.")(command)
+
+
+def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of how every fit of it is trained and what its threshold is chosen by."""
+    options = (
+        click.option(
+            "--class-weights",
+            type=ClassWeights(),
+            metavar="balanced|none|A,B",
+            help="Loss weights of class 0 and class 1.  [default: the recipe's, or balanced]",
+        ),
+        click.option(
+            "--oversample",
+            type=float,
+            metavar="RATIO",
+            help="Add augmented copies of the smaller class until the larger is this many times as large; "
+            "needs --class-weights none.",
+        ),
+        click.option(
+            "--patience", type=click.IntRange(min=1), help="Epochs without a better score before a fit stops."
+        ),
+        click.option(
+            "--threshold",
+            type=Threshold(),
+            metavar="NUMBER|POLICY",
+            help="What the threshold is chosen by on val: a fixed number, balanced_accuracy:0.95 (with at "
+            "least that sensitivity), sensitivity:0.95 or youden.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            default=2,
+            show_default=True,
+            help="Threads that prepare batches of images.",
+        ),
+        click.option("--tensorboard", type=PATH, metavar="DIR", help="Write TensorBoard's logs into DIR."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def tensorboard_callbacks(folder: Path | None) -> list[Any]:
+    """Return the Keras callback that `--tensorboard` asks for, in a list."""
+    if folder is None:
+        return []
+    import keras
+
+    return [keras.callbacks.TensorBoard(str(folder))]
+
+
+def chosen_threshold(point: OperatingPoint) -> str:
+    """Say which threshold was chosen, on how many radiographs, by what."""
+    if point.images is None:
+        return f"threshold {point.threshold:.4f}, {point.chosen_on}"
+    line = f"threshold {point.threshold:.4f}, chosen on {point.images} validation images"
+    if point.sensitivity_floor is None:
+        return line
+    return f"{line} for a sensitivity of at least {point.sensitivity_floor}"
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:

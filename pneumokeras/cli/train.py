@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
-from pneumokeras.cli.options import FineTuning, data_option, reading_options, run_options, skip_bad_option
+from pneumokeras.cli.options import (
+    FineTuning,
+    data_option,
+    fitting_options,
+    reading_options,
+    run_options,
+    skip_bad_option,
+    tensorboard_callbacks,
+)
 from pneumokeras.cli.reading import read_splits
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--image-size", type=click.IntRange(16, 1024), help="Side in pixels.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Radiographs per step.")
+@fitting_options
 @run_options
 @click.option("--no-cache", is_flag=True, help="Do not store features of frozen layers.")
 @click.option("--yes", is_flag=True, help="Store large feature maps without asking.")
@@ -66,6 +75,12 @@ def train(
     keep_val: bool,
     no_cache: bool,
     yes: bool,
+    class_weights: Any,
+    oversample: float | None,
+    patience: int | None,
+    threshold: Any,
+    workers: int,
+    tensorboard: Path | None,
     **reading: Any,
 ) -> None:
     """Train a recipe, or a model with default settings, and keep everything in a run folder.
@@ -105,6 +120,12 @@ def train(
             configuration if named is None else replace(named, variants={variant: configuration}),
             splits,
             variant=variant,
+            schedule=None if patience is None else replace(configuration.schedule, patience=patience),
+            class_weights=class_weights,
+            oversample=oversample,
+            threshold=threshold,
+            callbacks=tensorboard_callbacks(tensorboard),
+            workers=workers,
             seed=seed,
             run=run,
             cache=not no_cache,

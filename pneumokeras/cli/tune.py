@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
-from pneumokeras.cli.options import FineTuning, data_option, reading_options, run_options, skip_bad_option
+from pneumokeras.cli.options import (
+    FineTuning,
+    chosen_threshold,
+    data_option,
+    fitting_options,
+    reading_options,
+    run_options,
+    skip_bad_option,
+    tensorboard_callbacks,
+)
 from pneumokeras.cli.reading import read_splits
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 
@@ -104,6 +113,7 @@ class BatchSizes(click.ParamType):
     help="After the search, train the head and WHAT of the backbone: stage5 (that stage and everything "
     "above it), top20 (its last 20 layers) or all. Can be repeated.  [EPOCHS: 5; RATE: 1e-5]",
 )
+@fitting_options
 @run_options
 @click.option("--no-cache", is_flag=True, help="Train whole models on images, not heads on stored features.")
 @click.option(
@@ -136,6 +146,9 @@ def tune(
     classes: tuple[str, str],
     patient_pattern: str | None,
     skip_bad: bool,
+    class_weights: Any,
+    patience: int | None,
+    tensorboard: Path | None,
     **settings: Any,
 ) -> None:
     """Search for the best configuration, train it, and keep everything in a run folder.
@@ -152,6 +165,7 @@ def tune(
         skip_bad=skip_bad,
     )
     load_tensorflow()
+    from pneumokeras.training.callbacks import Schedule
     from pneumokeras.training.settings import Stage
     from pneumokeras.training.tune import tune as search
 
@@ -170,6 +184,9 @@ def tune(
             hypermodel,
             splits,
             fine_tune=[Stage(**stage) for stage in stages],
+            class_weights=class_weights or "balanced",
+            schedule=None if patience is None else Schedule(patience=patience),
+            callbacks=tensorboard_callbacks(tensorboard),
             seed=seed,
             run=run,
             cache=not no_cache,
@@ -196,20 +213,18 @@ def _summary(result: TuningResult) -> str:
     """Return the best configuration, its score and threshold, and what to type next."""
     from pneumokeras.runs.folder import open_run, reading
     from pneumokeras.runs.trials import format_hyperparameters
-    from pneumokeras.training.objectives import best_epoch
 
     run = open_run(result.run)
     with reading(run.record_path):
-        kept = best_epoch(result.history, run.record()["settings"]["objective"])
+        kept = run.record()["best_epoch"] - 1
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
-    point = result.operating_points["validation"]
     lines = [
         f"Best of {len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}"
         + (f" ({failed} failed)" if failed else "")
         + f": {format_hyperparameters(result.best_hyperparameters)}",
-        f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
-        f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
+        f"Validation AUC {result.history['val_auc'][kept]:.4f}; "
+        + chosen_threshold(result.operating_points["validation"]),
         *after_run(result.run),
     ]
     return "\n".join(lines)

@@ -198,6 +198,24 @@ def _as_json(value: Any) -> Any:
     return f"{_UNIDENTIFIED} {type(value).__name__} {uuid4().hex}"
 
 
+def as_generator(generator: Any) -> ImageDataGenerator:
+    """Return the augmentation of training radiographs; `None` is `RadiographDataGenerator()`.
+
+    Raises:
+        SettingsError: if it is no generator, or does what the model does itself.
+    """
+    if generator is None:
+        return RadiographDataGenerator()
+    if not isinstance(generator, ImageDataGenerator):
+        raise SettingsError(
+            "Expected `generator` as a RadiographDataGenerator or an ImageDataGenerator. "
+            f"Received {generator!r}.",
+            parameter="generator",
+        )
+    refuse_preprocessing(generator)
+    return generator
+
+
 def refuse_preprocessing(generator: ImageDataGenerator | None) -> None:
     """Refuse a generator that normalizes pixels, which the model does itself.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from pneumokeras.core.errors import DataError, one_line
+from pneumokeras.core.arguments import flag, seed_number
+from pneumokeras.core.errors import DataError, SettingsError, one_line
 from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
 from pneumokeras.data.readers.folder import Contents, read_folder
 from pneumokeras.data.readers.manifest import read_manifest
@@ -72,7 +74,7 @@ def load_splits(
         contents that two splits share.
 
     Raises:
-        SettingsError: if `patient_pattern` is invalid.
+        SettingsError: if `patient_pattern`, `classes`, `seed` or another setting is invalid.
         DataError: if nothing usable is found, there are not exactly the two classes, a file cannot be read,
             or a file that has to be split cannot be decoded. (Other files are not decoded without `skip_bad`;
             see `RadiographLoader.preload`.)
@@ -84,6 +86,8 @@ def load_splits(
         >>> set(splits.train.patients) & set(splits.val.patients)
         set()
     """
+    seed = seed_number(seed)
+    keep_val, skip_bad = flag("keep_val", keep_val), flag("skip_bad", skip_bad)
     contents = _read(path, classes=classes, patient_pattern=patient_pattern)
     found = contents.sets
     if skip_bad:
@@ -122,7 +126,7 @@ def load_splits(
     notices += _warnings_about(splits)
     notices = [one_line(notice) for notice in notices]
     for notice in notices:
-        logger.info(notice)
+        logger.warning(notice)
     return replace(splits, notices=tuple(notices))
 
 
@@ -148,7 +152,7 @@ def load_radiographs(
         The set, in file order.
 
     Raises:
-        SettingsError: if `patient_pattern` is invalid.
+        SettingsError: if `patient_pattern` or `classes` is invalid.
         DataError: if nothing usable is found or there is no such split.
 
     Example:
@@ -173,6 +177,7 @@ def is_too_small(val: Mapping[str, int]) -> bool:
 
 
 def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_pattern: str | None) -> Contents:
+    classes = _two_names(classes)
     path = Path(path)
     try:
         exists = path.exists()
@@ -191,6 +196,23 @@ def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_patter
     if path.suffix.lower() == ".csv":
         return Contents(read_manifest(path, classes=classes, patient_pattern=patient_pattern))
     raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
+
+
+def _two_names(classes: Any) -> tuple[str, str]:
+    """Return the names of class 0 and class 1.
+
+    Raises:
+        SettingsError: if there are not exactly two, which differ in more than their case.
+    """
+    names = tuple(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else ()
+    are_names = len(names) == 2 and all(isinstance(name, str) and name.strip() for name in names)
+    if not are_names or names[0].upper() == names[1].upper():
+        raise SettingsError(
+            "Expected `classes` as the names of two classes, the healthy one first, such as "
+            f"(NORMAL, PNEUMONIA). Received {classes!r}.",
+            parameter="classes",
+        )
+    return names[0], names[1]
 
 
 def _notices_on_reading(found: Mapping[str, RadiographSet], left_out: int) -> Iterator[str]:

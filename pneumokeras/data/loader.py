@@ -14,6 +14,7 @@ import numpy as np
 from keras.utils import PyDataset
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
+from pneumokeras.core.arguments import finite, seed_number, whole
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import (
     augmentation_settings,
@@ -93,10 +94,7 @@ class RadiographLoader(PyDataset):
         workers: int = 2,
         channels: int = 1,
     ):
-        super().__init__(workers=workers)
-        for name, number in (("batch_size", batch_size), ("views", views)):
-            if number is not None and number < 1:
-                raise SettingsError(f"Expected `{name}` of at least 1. Received {number}.", parameter=name)
+        super().__init__(workers=whole("workers", workers))
         if channels not in (1, 3):
             raise SettingsError(f"Expected 1 or 3 channels. Received {channels}.", parameter="channels")
         refuse_preprocessing(generator)
@@ -106,14 +104,14 @@ class RadiographLoader(PyDataset):
             )
         self.radiographs = radiographs
         self.image_size = _height_and_width(image_size)
-        self.batch_size = batch_size
+        self.batch_size = whole("batch_size", batch_size)
         self.generator = generator
-        self.views = views
+        self.views = None if views is None else whole("views", views)
         self.shuffle = generator is not None if shuffle is None else shuffle
-        self.seed = seed
+        self.seed = seed_number(seed)
         self.pad = pad
         self.channels = channels
-        self.rows, self._copies = _examples(radiographs, oversample, seed)
+        self.rows, self._copies = _examples(radiographs, oversample, self.seed)
         self.epoch = 0
         self._epoch_started = False
         self._position = 0
@@ -257,10 +255,7 @@ def _examples(
         return rows, np.zeros_like(rows)
     labels = radiographs.require_labels()
     counts = np.bincount(labels, minlength=2)
-    if not oversample >= 1:
-        raise SettingsError(
-            f"Expected `oversample` of at least 1. Received {oversample}.", parameter="oversample"
-        )
+    oversample = finite("oversample", oversample, minimum=1)
     if not counts.all():
         raise DataError(
             f"Expected radiographs of both classes to oversample. Received {counts[0]} and {counts[1]}."

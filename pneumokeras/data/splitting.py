@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumokeras.core.arguments import finite, seed_number, whole
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads
 from pneumokeras.data.duplicates import merge_near_duplicates, pixel_digest, thumbnail_of
@@ -231,14 +232,16 @@ def split(
         >>> [fold.val.split for fold in pk.split(radiographs, folds=3, seed=7)]
         ['val', 'val', 'val']
     """
-    if min(val, test) < 0 or val + test >= 1:
+    seed = seed_number(seed)
+    val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
+    if val + test >= 1:
         raise SettingsError(
             "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
             f"Received {val} and {test}.",
-            parameter="val" if val < 0 or test >= 0 else "test",
+            parameter="val",
         )
-    if folds is not None and folds < 2:
-        raise SettingsError(f"Expected `folds` as 2 folds or more. Received {folds}.", parameter="folds")
+    if folds is not None:
+        folds = whole("folds", folds, minimum=2)
     labels, subtypes = radiographs.require_labels(), radiographs.subtypes
     for class_name, count in radiographs.counts.items():
         if not count:

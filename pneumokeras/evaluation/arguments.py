@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumokeras.core.arguments import is_number
 from pneumokeras.core.errors import DataError, SettingsError
 
 
@@ -91,9 +92,9 @@ def check_prevalence(prevalence: float | None) -> None:
     Raises:
         SettingsError: unless it lies strictly between 0 and 1.
     """
-    if prevalence is not None and not 0 < prevalence < 1:
+    if prevalence is not None and not (is_number(prevalence) and 0 < prevalence < 1):
         raise SettingsError(
-            f"Expected `prevalence` between 0 and 1, such as 0.1. Received {prevalence}.",
+            f"Expected `prevalence` between 0 and 1, such as 0.1. Received {prevalence!r}.",
             parameter="prevalence",
         )
 
@@ -109,8 +110,8 @@ def check_unit_interval(name: str, *numbers: float) -> None:
         SettingsError: if one lies outside [0, 1].
     """
     for number in numbers:
-        if not 0 <= number <= 1:
-            raise SettingsError(f"Expected `{name}` in [0, 1]. Received {number}.", parameter=name)
+        if not (is_number(number) and 0 <= number <= 1):
+            raise SettingsError(f"Expected `{name}` in [0, 1]. Received {number!r}.", parameter=name)
 
 
 def patients_or_images(patients: ArrayLike | None, images: int) -> np.ndarray:

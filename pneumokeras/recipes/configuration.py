@@ -8,20 +8,21 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from typing import Any
 
+from pneumokeras.core.arguments import is_number, whole
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator
-from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
+from pneumokeras.data.dataset import CLASS_NAMES
+from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.settings import (
     BatchSettings,
-    ClassWeights,
     FitSettings,
     SearchSettings,
     Stage,
-    is_number,
-    require_whole,
+    class_weights_by_name,
+    policy_record,
 )
 
 _WITH_TWO_LOGITS = tuple(
@@ -31,6 +32,9 @@ _HYPERPARAMETERS = {
     COMPACT_CNN: {"width": 24, "depth": 4, "dropout": 0.3},
     "backbone": {"units": 256, "dropout": 0.4, "l2": 1e-4},
 }
+
+
+_OF_BATCHES = ("batch_size", "views", "oversample")
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,9 @@ class Configuration:
                 f"Expected either `stages` or a `search` for {self.model}. Received {received}.",
                 parameter="stages",
             )
-        require_whole("image_size", self.image_size)
+        object.__setattr__(self, "image_size", whole("image_size", self.image_size))
         self._require_model_settings()
-        _ = self.fit_settings(seed=0)
+        self._check_fit_settings()
         if self.search is not None:
             self._require_search_settings(self.search)
         if self.threshold_on not in ("val", "test"):
@@ -125,6 +129,18 @@ class Configuration:
                 f"Expected a threshold chosen on val or test. Received {self.threshold_on!r}.",
                 parameter="threshold_on",
             )
+
+    def _check_fit_settings(self) -> None:
+        """Refuse what a fit cannot be trained with, and keep the rest as a run records it."""
+        fit = self.fit_settings(seed=0)
+        checked: dict[str, Any] = {name: getattr(fit.batches, name) for name in _OF_BATCHES}
+        weights = fit.batches.class_weights
+        if isinstance(weights, Mapping) and not _is_by_name(self.class_weights):
+            checked["class_weights"] = class_weights_by_name(weights)
+        elif weights is None:
+            checked["class_weights"] = "none"
+        for name, value in (checked | {"stages": fit.stages}).items():
+            object.__setattr__(self, name, value)
 
     def _require_model_settings(self) -> None:
         """Refuse settings that the model would ignore."""
@@ -175,17 +191,12 @@ class Configuration:
             raise SettingsError(
                 f"Expected a backbone to search a head for. Received {self.model}.", parameter="search"
             )
-        fixed = {"head": None, "class_weights": "balanced", "oversample": None, "schedule": Schedule()}
-        for name, value in fixed.items():
-            if getattr(self, name) != value:
-                raise SettingsError(
-                    f"A search has its own {name}. Expected no `{name}` beside it.", parameter=name
-                )
-        if self.threshold not in (Fixed(), BalancedAccuracy()) or self.threshold_on != "val":
+        if self.head is not None:
+            raise SettingsError("A search has its own head. Expected no `head` beside it.", parameter="head")
+        if self.threshold_on != "val":
             raise SettingsError(
-                "A search ends at 0.5 and at the highest balanced accuracy on val whose sensitivity is at "
-                "least 0.95. Expected one of these as `threshold` beside it.",
-                parameter="threshold",
+                "A search chooses its threshold on val. Expected `threshold_on` as val beside it.",
+                parameter="threshold_on",
             )
         SearchSettings(max_trials=search.max_trials, epochs=search.epochs)  # refuses what is out of range
 
@@ -199,7 +210,7 @@ class Configuration:
             batch_size=self.batch_size,
             views=self.views,
             generator=self.generator,
-            class_weights=_by_class_number(self.class_weights),
+            class_weights=self.class_weights,
             oversample=self.oversample,
             seed=seed,
         )
@@ -235,7 +246,7 @@ class Configuration:
     def settings(self) -> dict[str, Any]:
         """Return the configuration as JSON, as a run keeps it."""
         plain = {**asdict(self), "stages": [stage.settings() for stage in self.stages]}
-        plain["threshold"] = {"policy": self.threshold.name, **asdict(self.threshold)}  # type: ignore[call-overload]
+        plain["threshold"] = policy_record(self.threshold)
         plain = json.loads(json.dumps(plain))  # lists for tuples, so that it equals what was written
         return {name: value for name, value in plain.items() if value not in (None, {}, [])}
 
@@ -268,13 +279,12 @@ class Configuration:
         return cls(model, **(defaults | settings))
 
 
-def _by_class_number(weights: str | Mapping[str, float]) -> ClassWeights:
-    """Return class weights by class number, `None` for none; the caller's check refuses anything else."""
-    if weights == "none":
-        return None
-    if isinstance(weights, Mapping) and set(weights) == {"NORMAL", "PNEUMONIA"}:
-        return {0: weights["NORMAL"], 1: weights["PNEUMONIA"]}
-    return weights  # type: ignore[return-value]
+def _is_by_name(weights: Any) -> bool:
+    return (
+        isinstance(weights, Mapping)
+        and all(type(weight) in (int, float) for weight in weights.values())
+        and set(weights) == set(CLASS_NAMES)
+    )
 
 
 def _require_model(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -11,21 +12,33 @@ import keras
 import keras_tuner
 import numpy as np
 
+from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.splits import Splits
+from pneumokeras.evaluation import Fixed, ThresholdPolicy
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
 from pneumokeras.models.reference_cnns import REFERENCE_CNNS
 from pneumokeras.models.registry import COMPACT_CNN
 from pneumokeras.models.saving import description_of, set_description
-from pneumokeras.recipes.configuration import Configuration
+from pneumokeras.recipes.configuration import Configuration, with_changes
 from pneumokeras.recipes.recipe import CORRECTED, Recipe, load_recipe
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import RunResult, result_of_run
+from pneumokeras.training.callbacks import Schedule
+from pneumokeras.training.data_adapters import require_both_classes
 from pneumokeras.training.pipeline import HyperModel, Training
 from pneumokeras.training.predict import predict
-from pneumokeras.training.progress import Progress
-from pneumokeras.training.settings import Confirm, Execution
+from pneumokeras.training.progress import Progress, progress_or_line
+from pneumokeras.training.settings import (
+    ClassWeights,
+    Confirm,
+    Execution,
+    class_weights_of,
+    policy_of,
+    require_kind,
+)
+from pneumokeras.training.stages import require_parts
 from pneumokeras.training.tune import tune
 
 
@@ -39,6 +52,13 @@ def train(
     cache: bool = True,
     confirm: Confirm | None = None,
     progress: Progress | None = None,
+    schedule: Schedule | None = None,
+    class_weights: ClassWeights = None,
+    oversample: float | None = None,
+    threshold: ThresholdPolicy | float | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    workers: int = 2,
+    verbose: bool | str = "auto",
 ) -> RunResult:
     """Train a recipe or configuration, choose its operating point on validation, and keep a run folder.
 
@@ -55,14 +75,23 @@ def train(
         cache: store the features of frozen layers.
         confirm: called before much is stored; see `pneumokeras.fit`.
         progress: called after each batch of an extraction and after each epoch.
+        schedule: replaces the recipe's unless `None`; see `pneumokeras.Schedule`.
+        class_weights: replace the recipe's unless `None`; `"none"` is no weights. See `pneumokeras.fit`.
+        oversample: replaces the recipe's unless `None`; see `pneumokeras.fit`.
+        threshold: replaces the recipe's unless `None`; see `pneumokeras.tune`.
+        callbacks: Keras callbacks, as for `pneumokeras.fit`, or after a search as for `pneumokeras.tune`.
+        workers: threads that prepare batches of images.
+        verbose: show progress in a line; by default in a notebook and on a terminal, unless `progress` is
+            given.
 
     Returns:
         The finished run. Called again with the same arguments, the run is loaded.
 
     Raises:
-        SettingsError: if there is no such recipe or variant, the seed is not a whole number of at least 0, or
-            a network does not take the image size.
-        DataError: if the recipe's file is invalid, or a radiograph cannot be read.
+        SettingsError: if there is no such recipe or variant, a setting is unknown or out of range, or a
+            network does not take the image size.
+        DataError: if the recipe's file is invalid, a radiograph cannot be read, or train or val lacks a
+            class.
         ModelError: if the model cannot be built, or the fit diverged.
         RunError: if the folder holds a run with other settings or data.
 
@@ -81,6 +110,17 @@ def train(
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         configuration = recipe.variant(variant)
         named = {"recipe": recipe.name, "variant": variant}
+    require_kind("splits", splits, Splits)
+    if class_weights is not None:
+        class_weights = class_weights_of(class_weights, splits.train.class_names) or "none"
+    configuration = with_changes(
+        configuration,
+        schedule=schedule,
+        class_weights=class_weights,
+        oversample=oversample,
+        threshold=None if threshold is None else policy_of(threshold),
+    )
+    seed = seed_number(seed)
     hypermodel = _hypermodel(configuration, seed=seed)
     if configuration.search is not None:
         tuned = tune(
@@ -92,10 +132,18 @@ def train(
             views=configuration.views,
             generator=configuration.generator,
             objective=configuration.objective,
+            class_weights=configuration.class_weights,
+            oversample=configuration.oversample,
+            schedule=configuration.schedule,
+            # A recipe that states 0.5 reports that point beside the one chosen.
+            threshold=None if configuration.threshold == Fixed() else configuration.threshold,
             seed=seed,
             run=run,
             cache=cache,
             progress=progress,
+            callbacks=callbacks,
+            workers=workers,
+            verbose=verbose,
         )
         open_run(tuned.run).note(**named)
         return tuned
@@ -105,6 +153,19 @@ def train(
     else:
         del settings["weights"], settings["preprocessing"]
     fit_settings = configuration.fit_settings(seed=seed)
+    execution = Execution(
+        cache=cache,
+        confirm=confirm,
+        progress=progress_or_line(progress, verbose),
+        workers=workers,
+        callbacks=callbacks,
+    )
+    require_both_classes(splits.train, splits.val)
+
+    def check() -> None:
+        named = {stage.trainable for stage in configuration.stages}
+        if not (configuration.has_backbone and named <= {"head", "all"}):  # which every backbone has
+            require_parts(build(configuration, hypermodel=hypermodel), configuration.stages)
 
     def work(begun: Run) -> RunResult:
         training = Training.begin(
@@ -112,11 +173,11 @@ def train(
             splits,
             fit_settings,
             run=begun,
-            execution=Execution(cache=cache, confirm=confirm, progress=progress),
+            execution=execution,
         )
         model = build(configuration, hypermodel=hypermodel)
         stores = training.may_store(model)
-        fitted = training.fit_stages(model, training.images, stores=stores)
+        fitted = training.fit_stages(model, training.images, stores=stores, callbacks=execution.callbacks)
         model = _finished(fitted.model, configuration)
         return training.keep(
             model,
@@ -127,7 +188,7 @@ def train(
             parameters=parameters(model),
         )
 
-    return result_of_run(run, splits, work, settings=settings, seed=seed)
+    return result_of_run(run, splits, work, settings=settings, seed=seed, check=check)
 
 
 def _finished(model: keras.Model, configuration: Configuration) -> keras.Model:

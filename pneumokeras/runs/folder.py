@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -358,7 +358,12 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def begin_run(
-    run: str | PathLike[str] | None, splits: Splits, *, settings: Mapping[str, Any], seed: int
+    run: str | PathLike[str] | None,
+    splits: Splits,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[Run]:
     """Start or resume a run, write `run.json` and `splits.csv`, and lock the run until the block ends.
 
@@ -368,6 +373,8 @@ def begin_run(
     data = splits.record()
     folder.require_same_split(splits)
     folder.require_free(settings, data)
+    if check is not None and not folder.finished():
+        check()
     with folder.locked():
         folder.open(settings=settings, data=data, command=_command(), seed=seed)
         splits.write_csv(folder.splits_path)

@@ -73,6 +73,7 @@ def result_of_run(
     *,
     settings: Mapping[str, Any],
     seed: int,
+    check: Callable[[], None] | None = None,
 ) -> RunResult:
     """Begin or resume a run and do its work, unless it is finished already.
 
@@ -82,6 +83,7 @@ def result_of_run(
         work: trains what the run is about and keeps it with `keep_run`.
         settings: everything that decides the outcome except the data, with the key `model`.
         seed: of splits and training.
+        check: called before anything is written, unless the run is finished; raises what would fail it.
 
     Returns:
         The run's result, from its folder if it was finished.
@@ -89,7 +91,7 @@ def result_of_run(
     Raises:
         RunError: if the folder holds a run with other settings or data, or something else.
     """
-    with begin_run(run, splits, settings=settings, seed=seed) as begun:
+    with begin_run(run, splits, settings=settings, seed=seed, check=check) as begun:
         if begun.finished():
             date = begun.record().get("finished", "an unknown date")
             logger.warning("Found the finished run %s of %s: nothing is trained.", begun.folder, date)

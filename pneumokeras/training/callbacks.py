@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import os
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.arguments import finite, is_number, whole
+from pneumokeras.core.errors import SettingsError, first_line
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
-from pneumokeras.training.optimizers import optimizers_of
+from pneumokeras.training.optimizers import learning_rate_of, optimizers_of, without_loss_scale
 
 PATIENCE_STYLES = ("keras", "torch")
 
@@ -47,23 +53,27 @@ class Plateau:
     counting: str = "keras"
 
     def __post_init__(self) -> None:
-        for name, fits, expected in (
-            ("patience", self.patience >= 0, "of at least 0"),
-            ("factor", 0 < self.factor < 1, "in (0, 1)"),
-            ("min_learning_rate", self.min_learning_rate >= 0, "of at least 0"),
-            ("counting", self.counting in PATIENCE_STYLES, f"as {' or '.join(PATIENCE_STYLES)}"),
-        ):
-            if not fits:
-                raise SettingsError(
-                    f"Expected a plateau's `{name}` {expected}. Received {getattr(self, name)!r}.",
-                    parameter=name,
-                )
+        whole_patience = whole("patience", self.patience, minimum=0)
+        object.__setattr__(self, "patience", whole_patience)
+        if not (is_number(self.factor) and 0 < self.factor < 1):
+            raise SettingsError(
+                f"Expected a plateau's `factor` in (0, 1). Received {self.factor!r}.", parameter="factor"
+            )
+        object.__setattr__(self, "factor", float(self.factor))
+        lowest = finite("min_learning_rate", self.min_learning_rate, minimum=0)
+        object.__setattr__(self, "min_learning_rate", lowest)
+        if self.counting not in PATIENCE_STYLES:
+            raise SettingsError(
+                f"Expected a plateau's `counting` as {' or '.join(PATIENCE_STYLES)}. "
+                f"Received {self.counting!r}.",
+                parameter="counting",
+            )
 
     def callback(self) -> keras.callbacks.Callback:
         """Return the callback that lowers the learning rates of head and backbone during a fit."""
         if self.counting == "torch":
             return TorchPlateau(self)
-        return keras.callbacks.ReduceLROnPlateau(
+        return KerasPlateau(
             "val_loss", factor=self.factor, patience=self.patience, min_lr=self.min_learning_rate
         )
 
@@ -86,7 +96,7 @@ class Schedule:
         >>> pk.Schedule(patience=0)
         Traceback (most recent call last):
         ...
-        pneumokeras.core.errors.SettingsError: Expected `patience` of at least 1 epoch, or None. Received 0.
+        pneumokeras.core.errors.SettingsError: Expected `patience` as a whole number of at least 1. ...
     """
 
     plateau: Plateau | None = Plateau()
@@ -94,11 +104,13 @@ class Schedule:
     keep: str = "best"
 
     def __post_init__(self) -> None:
-        if self.patience is not None and self.patience < 1:
+        if self.plateau is not None and not isinstance(self.plateau, Plateau):
             raise SettingsError(
-                f"Expected `patience` of at least 1 epoch, or None. Received {self.patience}.",
-                parameter="patience",
+                f"Expected `plateau` as a Plateau(...) or None. Received {self.plateau!r}.",
+                parameter="plateau",
             )
+        if self.patience is not None:
+            object.__setattr__(self, "patience", whole("patience", self.patience))
         if self.keep not in KEEP_OPTIONS:
             raise SettingsError(
                 f"Expected `keep` as one of {', '.join(KEEP_OPTIONS)}. Received {self.keep!r}.",
@@ -117,18 +129,55 @@ class Schedule:
         """
         best = self.keep != "last"
         patience = math.inf if self.patience is None else self.patience
-        callbacks = [
-            keras.callbacks.EarlyStopping(objective, mode=mode, patience=patience, restore_best_weights=best)
-        ]
+        callbacks = [EarlyStopping(objective, mode=mode, patience=patience, restore_best_weights=best)]
         if self.plateau is not None:
             callbacks.append(self.plateau.callback())
         if checkpoint is not None:
             callbacks.append(
                 keras.callbacks.ModelCheckpoint(
-                    str(checkpoint), monitor=objective, mode=mode, save_best_only=best, save_weights_only=True
+                    str(checkpoint),
+                    monitor=objective,
+                    mode=mode,
+                    save_best_only=best,
+                    save_weights_only=True,
+                    initial_value_threshold=-math.inf if mode == "max" else math.inf,  # NaN is no better
                 )
             )
         return callbacks
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' EarlyStopping, to which a first epoch of NaN is not the best one for ever."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Judge the epoch, NaN as the worst of all."""
+        with _nan_as_the_worst(logs, self.monitor, mode=self.mode):
+            super().on_epoch_end(epoch, logs)
+
+
+class KerasPlateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras' ReduceLROnPlateau, for NaN in the first epoch and for mixed_float16, too."""
+
+    def set_model(self, model: keras.Model) -> None:
+        """Keep the optimizers: Keras' callback does not find two inside a `LossScaleOptimizer`."""
+        super().set_model(SimpleNamespace(optimizer=without_loss_scale(model.optimizer)))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the epoch, NaN as the worst of all."""
+        with _nan_as_the_worst(logs, self.monitor, mode="min"):
+            super().on_epoch_end(epoch, logs)
+
+
+@contextmanager
+def _nan_as_the_worst(logs: dict[str, Any] | None, monitor: str, *, mode: str) -> Iterator[None]:
+    """Show Keras' callbacks the worst score for NaN, which they take for the best if it comes first."""
+    value = (logs or {}).get(monitor)
+    if logs is None or value is None or not math.isnan(value):
+        yield
+        return
+    logs[monitor] = -math.inf if mode == "max" else math.inf
+    yield
+    logs[monitor] = value
 
 
 class TorchPlateau(keras.callbacks.Callback):
@@ -158,7 +207,7 @@ class TorchPlateau(keras.callbacks.Callback):
         if self._waited > self._plateau.patience:
             self._waited = 0
             for optimizer in optimizers_of(self.model):
-                rate = float(optimizer.learning_rate)
+                rate = learning_rate_of(optimizer)
                 lowered = max(rate * self._plateau.factor, self._plateau.min_learning_rate)
                 optimizer.learning_rate = min(rate, lowered)
 
@@ -191,12 +240,12 @@ class ValidationScores(keras.callbacks.Callback):
         if logs is None:
             return
         probabilities = forward(self.model, self._batches).reshape(-1).astype(np.float64)
-        logs["learning_rate"] = float(optimizers_of(self.model)[-1].learning_rate)
+        are_numbers = bool(np.isfinite(probabilities).all())
+        accuracy = float(np.mean((probabilities >= 0.5) == self._labels))
+        logs["learning_rate"] = learning_rate_of(optimizers_of(self.model)[-1])
         logs["val_loss"] = cross_entropy(self._labels, probabilities)
-        logs["val_accuracy"] = float(np.mean((probabilities >= 0.5) == self._labels))
-        logs["val_auc"] = (
-            roc_auc(self._labels, probabilities) if np.isfinite(probabilities).all() else float("nan")
-        )
+        logs["val_accuracy"] = accuracy if are_numbers else math.nan
+        logs["val_auc"] = roc_auc(self._labels, probabilities) if are_numbers else math.nan
         logs["seconds"] = time.perf_counter() - self._started
 
 
@@ -205,3 +254,44 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     # Not `metrics.log_loss`, which refuses the NaN of a diverged model and clips at another distance.
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
+
+
+def copies_for(callbacks: Iterable[keras.callbacks.Callback], fit: str) -> list[keras.callbacks.Callback]:
+    """Return copies of a caller's callbacks for one of several fits, as Keras Tuner makes them for a trial.
+
+    Args:
+        callbacks: the caller's, which stay as they are.
+        fit: its name, such as `"trial_1"`; TensorBoard writes into a folder of this name in its `log_dir`.
+    """
+    return _in_folder(copy.deepcopy(list(callbacks)), fit)
+
+
+def require_copies(callbacks: Iterable[keras.callbacks.Callback]) -> None:
+    """Refuse callbacks that cannot be copied.
+
+    Raises:
+        SettingsError: if one of them cannot.
+    """
+    try:
+        copies_for(callbacks, "")
+    except Exception as error:
+        raise SettingsError(
+            f"Expected `callbacks` that can be copied for each trial: {first_line(error)}.",
+            parameter="callbacks",
+        ) from error
+
+
+def in_stage(callbacks: Iterable[keras.callbacks.Callback], number: int) -> list[keras.callbacks.Callback]:
+    """Return a caller's own callbacks for one of several stages; TensorBoard keeps the stages apart."""
+    return _in_folder([_twin(callback) for callback in callbacks], f"stage_{number}")
+
+
+def _twin(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
+    return copy.copy(callback) if isinstance(callback, keras.callbacks.TensorBoard) else callback
+
+
+def _in_folder(callbacks: list[keras.callbacks.Callback], name: str) -> list[keras.callbacks.Callback]:
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            callback.log_dir = os.path.join(callback.log_dir, name)
+    return callbacks

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import tensorflow as tf
 
+from pneumokeras.core.errors import DataError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.loader import MEMORY_LIMIT, RadiographLoader
 from pneumokeras.models.forward import Batches, InBatches
@@ -65,6 +66,7 @@ class ImageBatches:
         *,
         image_size: tuple[int, int],
         channels: int = 1,
+        workers: int = 2,
     ) -> ImageBatches:
         """Return the batches of a training and a validation set.
 
@@ -74,11 +76,17 @@ class ImageBatches:
             settings: batch size, augmentation, class weights, seed and padding.
             image_size: `(height, width)` in pixels.
             channels: 1 or 3, see `RadiographLoader`.
+            workers: threads that prepare batches.
 
         Raises:
             DataError: if the generator preprocesses pixels, or there are no labels.
         """
-        common: dict[str, Any] = {"image_size": image_size, "pad": settings.pad, "channels": channels}
+        common: dict[str, Any] = {
+            "image_size": image_size,
+            "pad": settings.pad,
+            "channels": channels,
+            "workers": workers,
+        }
         loader = RadiographLoader(
             train,
             batch_size=settings.batch_size,
@@ -141,7 +149,7 @@ class FeatureBatches:
         """Return one dataset of all epochs; features in memory are gathered by TensorFlow itself."""
         loader = self.images.train
         labels = loader.radiographs.require_labels()[loader.rows]
-        count, steps, size = len(labels), self.steps_per_call(), loader.batch_size
+        count, steps, size = len(labels), len(loader), loader.batch_size
         views = len(self.train) // count
         weights = self.images.class_weights or {0: 1.0, 1: 1.0}
         orders = np.stack([loader.order(epoch) + (epoch % views) * count for epoch in range(epochs)])
@@ -161,16 +169,20 @@ class FeatureBatches:
         return {"x": dataset, "steps_per_epoch": steps, "shuffle": False, "epochs": epochs}
 
     def steps_per_call(self) -> int:
-        """Return the steps of a whole epoch."""
-        return len(self.images.train)
+        """Return the steps of a whole epoch; 1 under a distribution strategy, which cannot loop over them."""
+        return 1 if tf.distribute.has_strategy() else len(self.images.train)
 
     def batched(self, batch_size: int) -> Self:
         """Return the same features in batches of another size."""
-        return replace(self, images=self.images.batched(batch_size))
+        _ = self._take  # made once, so that all trials share it
+        batches = copy.copy(self)
+        object.__setattr__(batches, "images", self.images.batched(batch_size))
+        return batches
 
     @property
     def _in_memory(self) -> bool:
-        return 4 * math.prod(self.train.shape) * len(self.train) <= MEMORY_LIMIT
+        rows = len(self.train) + len(self.val_features)
+        return 4 * math.prod(self.train.shape) * rows <= MEMORY_LIMIT
 
     @cached_property
     def _val_array(self) -> np.ndarray:
@@ -189,3 +201,25 @@ class FeatureBatches:
             return tf.ensure_shape(values, (None, *self.train.shape))
 
         return read
+
+
+def require_both_classes(train: RadiographSet, val: RadiographSet, *, objective: str = "val_auc") -> None:
+    """Refuse sets that nothing can be learned from or chosen on, before anything is trained.
+
+    Args:
+        train: radiographs to learn from.
+        val: radiographs to choose on; for `"val_accuracy"` and `"val_loss"` one class is enough.
+        objective: what is chosen by.
+
+    Raises:
+        DataError: if one of them is empty, lacks a class or has no labels.
+    """
+    for name, radiographs in (("train", train), ("val", val)):
+        radiographs.require_labels()
+        absent = [class_name for class_name, count in radiographs.counts.items() if not count]
+        if len(absent) == 2 or (absent and (name == "train" or objective == "val_auc")):
+            raise DataError(
+                f"{name} has no {absent[0]} radiographs ({len(radiographs)} in all). Expected both classes, "
+                + ("to learn from." if name == "train" else "to choose the best epoch and a threshold on."),
+                parameter=name,
+            )

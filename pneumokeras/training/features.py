@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pneumokeras.core.clock import clock
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.forward import InBatches, batch_by_batch, compiled, compiled_in_bfloat16
@@ -62,8 +63,18 @@ class ExtractionProgress:
     @property
     def seconds_left(self) -> float:
         """Return the seconds left at the rate so far; 0 before the first batch."""
-        left = self.wanted - self.found - self.done
-        return left / self.images_per_second if self.done else 0.0
+        return self._left / self.images_per_second if self.done else 0.0
+
+    @property
+    def _left(self) -> int:
+        return self.wanted - self.found - self.done
+
+    def __str__(self) -> str:
+        """Return one line, such as `features: 1,024 views to go, 33 images/s, 0:31 left`."""
+        line = f"features: {self._left:,} views to go" if self._left else f"features: {self.wanted:,} views"
+        if self.done and self._left:
+            line += f", {self.images_per_second:.0f} images/s, {clock(self.seconds_left)} left"
+        return line
 
 
 @dataclass(frozen=True, eq=False)

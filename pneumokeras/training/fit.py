@@ -9,13 +9,14 @@ from os import PathLike
 import keras
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.augmentation import as_generator
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
-from pneumokeras.training.data_adapters import ImageBatches
+from pneumokeras.training.data_adapters import ImageBatches, require_both_classes
 from pneumokeras.training.loop import FitResult, fit_on
-from pneumokeras.training.progress import Progress
+from pneumokeras.training.objectives import kept_epoch_of
+from pneumokeras.training.progress import AfterEpoch, Progress, Reporter, progress_or_line
 from pneumokeras.training.settings import (
     BatchSettings,
     ClassWeights,
@@ -23,6 +24,9 @@ from pneumokeras.training.settings import (
     Execution,
     FitSettings,
     Stage,
+    class_weights_of,
+    require_kind,
+    stages_of,
 )
 from pneumokeras.training.stages import fit_stages, may_store, require_parts
 
@@ -33,7 +37,7 @@ def fit(
     val: RadiographSet,
     *,
     epochs: int = 10,
-    stages: Sequence[Stage] = (),
+    stages: Sequence[Stage] | Stage | None = (),
     batch_size: int = 32,
     views: int | None = None,
     generator: ImageDataGenerator | None = None,
@@ -46,6 +50,9 @@ def fit(
     cache: bool = True,
     confirm: Confirm | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    workers: int = 2,
+    verbose: bool | str = "auto",
 ) -> FitResult:
     """Fit a model with class weights, keeping the weights of its best epoch.
 
@@ -66,7 +73,8 @@ def fit(
         views: versions of each radiograph, epoch e showing version e mod `views`; 1 is no augmentation;
             `None` augments anew in every epoch, so that nothing can be stored.
         generator: the augmentation; by default `RadiographDataGenerator()`.
-        class_weights: `"balanced"`, computed from `train`; a weight for 0 and one for 1; or `None`.
+        class_weights: loss weight of each class: `"balanced"`, computed from `train`; `{0: 2.0, 1: 1.0}`, or
+            the same by class name or as a pair; or `None`.
         oversample: instead of balanced class weights: add augmented copies of the smaller class until the
             larger is this many times as large, see `RadiographLoader`. Pass `class_weights=None`.
         objective: decides which epoch is the best: `"val_auc"`, computed exactly, `"val_accuracy"` at 0.5,
@@ -78,15 +86,23 @@ def fit(
             each stage.
         cache: store feature maps for stages, see `pneumokeras.training.features`.
         confirm: called with bytes and folder before much is stored; by default nothing is asked.
-        progress: called after each batch whose feature maps are computed.
+        progress: called after each batch whose feature maps are computed, and after each epoch.
+        callbacks: Keras callbacks, called after the package's own, so that `logs` holds `val_auc`. Each stage
+            is a fit of its own to them, and TensorBoard writes it into a folder `stage_1`, `stage_2`, ... of
+            its `log_dir`. With stored features Keras calls them for an epoch's last batch only.
+        workers: threads that prepare batches of images.
+        verbose: show progress in a line; by default in a notebook and on a terminal, unless `progress` is
+            given.
 
     Returns:
         The model with these weights, and the history.
 
     Raises:
         SettingsError: if a setting is unknown, out of range, or does not go with another.
-        ModelError: if the model is not compiled, its input is not an image, or it lacks a part of a stage.
-        DataError: if a radiograph cannot be read, or the disk has no room for the feature maps.
+        ModelError: if the model is not compiled, its input is not an image, it lacks a part of a stage, or
+            its outputs were never finite.
+        DataError: if a radiograph cannot be read, a class has none, or the disk has no room for the feature
+            maps.
 
     Example:
         >>> splits = pk.load_splits("chest_xray")
@@ -96,20 +112,31 @@ def fit(
         >>> result.history["stage"]
         [1.0]
     """
+    require_kind("model", model, keras.Model)
+    require_kind("train", train, RadiographSet)
+    require_kind("val", val, RadiographSet)
     settings = FitSettings(
         batches=BatchSettings(
             batch_size=batch_size,
             views=views,
-            generator=generator or RadiographDataGenerator(),
-            class_weights=class_weights,
+            generator=as_generator(generator),
+            class_weights=class_weights_of(class_weights, train.class_names),
             oversample=oversample,
             seed=seed,
         ),
         epochs=epochs,
-        stages=tuple(stages),
+        stages=stages_of("stages", stages),
         objective=objective,
-        schedule=schedule or Schedule(),
+        schedule=Schedule() if schedule is None else schedule,
     )
+    execution = Execution(
+        cache=cache,
+        confirm=confirm,
+        progress=progress_or_line(progress, verbose),
+        workers=workers,
+        callbacks=callbacks,
+    )
+    require_both_classes(train, val, objective=settings.objective)
     require_parts(model, settings.stages)
     description = set_description(model, classes=train.class_names, operating_points={})
     images = ImageBatches.of(
@@ -118,23 +145,32 @@ def fit(
         replace(settings.batches, pad=description.pad),
         image_size=description.image_size,
         channels=model.input_shape[-1],
+        workers=execution.workers,
     )
     images.preload()
-    if not settings.stages:
-        return fit_on(
+    reporter = Reporter(execution.progress, trials=0, epochs=settings.epochs, objective=settings.objective)
+    if settings.stages:
+        result = fit_stages(
+            model,
+            images,
+            settings,
+            cache=may_store(model, images, settings.stages, execution),
+            checkpoint=checkpoint,
+            reporter=reporter,
+            progress=execution.progress,
+            callbacks=execution.callbacks,
+        )
+    else:
+        reporter.begin_fit()
+        result = fit_on(
             model,
             images,
             epochs=settings.epochs,
             objective=settings.objective,
             schedule=settings.schedule,
             checkpoint=checkpoint,
+            callbacks=[AfterEpoch(reporter), *execution.callbacks],
         )
-    execution = Execution(cache=cache, confirm=confirm, progress=progress)
-    return fit_stages(
-        model,
-        images,
-        settings,
-        cache=may_store(model, images, settings.stages, execution),
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+        kept_epoch_of(result.history, settings.objective, settings.schedule.keep)  # raises if there is none
+    reporter.end()
+    return result

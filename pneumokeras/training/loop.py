@@ -8,6 +8,7 @@ from os import PathLike
 
 import keras
 
+from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import ModelError
 from pneumokeras.training.callbacks import Schedule, ValidationScores
 from pneumokeras.training.data_adapters import TrainingData
@@ -42,8 +43,11 @@ def set_seed(seed: int) -> None:
         >>> pk.set_seed(7)
         >>> np.random.rand() == first
         True
+
+    Raises:
+        SettingsError: if the seed is no whole number from 0 to 2**32 - 1.
     """
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed_number(seed))
 
 
 def fit_on(

@@ -19,7 +19,7 @@ def require_objective(objective: str) -> None:
     Raises:
         SettingsError: if there is no such objective.
     """
-    if objective not in OBJECTIVES:
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise SettingsError(
             f"Unknown objective {objective!r}. Expected `objective` as one of {', '.join(OBJECTIVES)}.",
             parameter="objective",
@@ -40,5 +40,20 @@ def best_epoch(history: Mapping[str, list[float]], objective: str = "val_auc") -
     """
     scores = np.asarray(history[objective])
     if np.isnan(scores).all():
-        raise ModelError(f"{objective} was never a number: the fit diverged. Lower the learning rate.")
+        raise ModelError(
+            f"{objective} was never a number: the model's outputs are not finite. Lower the learning rate, "
+            "or check the weights that the fit starts from and the precision."
+        )
     return int(np.nanargmax(scores) if OBJECTIVES[objective] == "max" else np.nanargmin(scores))
+
+
+def kept_epoch_of(history: Mapping[str, list[float]], objective: str, keep: str = "best") -> int:
+    """Return the epoch whose weights a fit keeps, counted from 0: the best, or the last where asked.
+
+    Raises:
+        ModelError: if the objective was NaN in that epoch.
+    """
+    if keep != "last":
+        return best_epoch(history, objective)
+    scores = history[objective]
+    return len(scores) - 1 + best_epoch({objective: scores[-1:]}, objective)

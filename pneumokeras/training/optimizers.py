@@ -67,4 +67,15 @@ def head_and_backbone_optimizer(
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     """Return the optimizers of a model, from the input upwards; the head's is the last."""
-    return getattr(model.optimizer, "optimizers", [model.optimizer])
+    optimizer = without_loss_scale(model.optimizer)
+    return getattr(optimizer, "optimizers", [optimizer])
+
+
+def without_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return the optimizer inside the `LossScaleOptimizer` that Keras adds for mixed_float16."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the current learning rate, which is one variable per device under a distribution strategy."""
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

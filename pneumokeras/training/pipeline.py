@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -90,7 +90,7 @@ class Training:
         *,
         run: Run,
         execution: Execution,
-        trials: int = 1,
+        trials: int = 0,
     ) -> Training:
         """Set the global seeds, calibrate a HyperModel, and make the batches; test is not touched."""
         started = time.perf_counter()
@@ -99,7 +99,12 @@ class Training:
         _calibrate(hypermodel, splits.train, batches)
         height, width, channels = hypermodel.input_shape
         images = ImageBatches.of(
-            splits.train, splits.val, batches, image_size=(height, width), channels=channels
+            splits.train,
+            splits.val,
+            batches,
+            image_size=(height, width),
+            channels=channels,
+            workers=execution.workers,
         )
         reporter = Reporter(
             execution.progress, trials=trials, epochs=settings.epochs, objective=settings.objective
@@ -117,7 +122,13 @@ class Training:
         return may_store(model, self.images, self.settings.stages, self.execution)
 
     def fit_stages(
-        self, model: keras.Model, images: ImageBatches, *, stores: bool, before: FitResult | None = None
+        self,
+        model: keras.Model,
+        images: ImageBatches,
+        *,
+        stores: bool,
+        before: FitResult | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> FitResult:
         """Train a model stage by stage, as `stages.fit_stages` does, and report the end."""
         fitted = fit_stages(
@@ -129,6 +140,7 @@ class Training:
             checkpoint=self.run.checkpoint_path,
             reporter=self.reporter,
             progress=self.execution.progress,
+            callbacks=callbacks,
         )
         self.reporter.end()
         return fitted

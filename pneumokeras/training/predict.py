@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from pneumokeras.core.arguments import whole
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.loader import RadiographLoader
@@ -57,7 +58,7 @@ def predict(
     loader = RadiographLoader(
         radiographs,
         description.image_size,
-        batch_size=batch_size,
+        batch_size=whole("batch_size", batch_size),
         pad=description.pad,
         channels=model.input_shape[-1],
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import keras
 
+from pneumokeras.core.clock import clock
+from pneumokeras.core.errors import SettingsError
 from pneumokeras.training.features import ExtractionProgress
 from pneumokeras.training.objectives import best_of
 
@@ -18,9 +22,10 @@ class TuningProgress:
     """The state of a search or a fit after an epoch.
 
     Attributes:
-        stage: `"search"`, `"fit"` for the winner's fit, or the part that is fine-tuned, such as `"stage5"`.
-        trial: the current trial, counted from 1.
-        trials: number of trials planned.
+        stage: `"search"`, `"fit"` for a fit of the whole model or of the search's winner, or the part that is
+            fine-tuned, such as `"stage5"`.
+        trial: the current trial, counted from 1; 0 without a search.
+        trials: number of trials planned; 0 without a search.
         epoch: epochs finished in this trial or fit.
         epochs: maximum number of epochs of this trial or fit.
         objective: what trials are ranked by, such as `"val_auc"`.
@@ -47,6 +52,19 @@ class TuningProgress:
     seconds_left: float
     trial_ended: bool = False
 
+    def __str__(self) -> str:
+        """Return one line, such as `trial 3/10, best val_auc 0.981, 0:42 left`."""
+        step = {
+            "search": f"trial {self.trial}/{self.trials}",
+            "fit": "training the winner" if self.trials else "training",
+            "head": "training the head",
+            "all": "training all layers",
+        }.get(self.stage, f"fine-tuning {self.stage}")
+        best = "" if self.best is None else f", best {self.objective} {self.best:.3f}"
+        if self.trial_ended and self.stage != "search":  # what follows has no clock
+            return f"{step}{best}, done"
+        return f"{step}{best}, {clock(self.seconds_left)} left"
+
 
 class Progress(Protocol):
     """A function that is called as the work proceeds.
@@ -59,12 +77,64 @@ class Progress(Protocol):
         """Receive the current state."""
 
 
+class ProgressLine:
+    """Shows progress in one line that is written again and again; each trial and fit leaves its last one.
+
+    Args:
+        stream: where to write.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._length = 0
+
+    def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
+        """Show the current state."""
+        line, ended = str(progress), True
+        if isinstance(progress, TuningProgress):
+            ended = progress.trial_ended
+            line += "" if ended else f"  (epoch {progress.epoch}/{progress.epochs})"
+        else:
+            ended = progress.found + progress.done == progress.wanted
+        self._stream.write(f"\r{line:{self._length}}" + ("\n" if ended else ""))
+        self._stream.flush()
+        self._length = 0 if ended else len(line)
+
+
+def progress_or_line(progress: Progress | None, verbose: Any) -> Progress | None:
+    """Return a caller's function for progress, or else one that shows it in a line if it is to be shown.
+
+    Args:
+        progress: the caller's; `None` if there is none.
+        verbose: true or false; `"auto"` shows it in a notebook and on a terminal.
+
+    Raises:
+        SettingsError: if `verbose` is something else.
+    """
+    if not (verbose == "auto" if isinstance(verbose, str) else verbose in (0, 1, 2)):
+        raise SettingsError(
+            f"Expected `verbose` as auto, True or False. Received {verbose!r}.", parameter="verbose"
+        )
+    if progress is not None:
+        return progress
+    in_notebook = _in_notebook()
+    if verbose == "auto":
+        verbose = in_notebook or sys.stderr.isatty()
+    return ProgressLine(sys.stdout if in_notebook else sys.stderr) if verbose else None
+
+
+def _in_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this process."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 class Reporter:
     """Turns the epochs of a search and of fits into `TuningProgress`.
 
     Args:
         progress: receives it; `None` if nothing is to be reported.
-        trials: number of trials planned.
+        trials: number of trials planned; 0 for a fit without a search, whose best epoch is reported.
         epochs: maximum number of epochs of a trial and of the winner's fit.
         objective: what trials are ranked by.
     """
@@ -73,7 +143,7 @@ class Reporter:
         self._progress = progress
         self._trials = trials
         self._epochs = epochs
-        self._objective = objective
+        self.objective = objective
         self._stage = "search"
         self._trial = 0
         self._epoch = 0
@@ -111,8 +181,10 @@ class Reporter:
         self._stage, self._epoch, self._epochs = trainable, 0, epochs
         self._epochs_seen, self._started = 0, time.perf_counter()
 
-    def epoch(self) -> None:
-        """Report the end of an epoch."""
+    def epoch(self, score: float) -> None:
+        """Report the end of an epoch, with its objective."""
+        if not self._trials:
+            self._scores.append(score)
         self._epoch += 1
         self._epochs_seen += 1
         self._report()
@@ -135,8 +207,8 @@ class Reporter:
                 trials=self._trials,
                 epoch=self._epoch,
                 epochs=self._epochs,
-                objective=self._objective,
-                best=best_of(self._scores, self._objective),
+                objective=self.objective,
+                best=best_of(self._scores, self.objective),
                 seconds_left=pending * seconds,
                 trial_ended=ended,
             )
@@ -152,4 +224,4 @@ class AfterEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report the epoch."""
-        self._reporter.epoch()
+        self._reporter.epoch((logs or {}).get(self._reporter.objective, math.nan))

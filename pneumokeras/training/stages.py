@@ -12,12 +12,13 @@ import keras
 from pneumokeras.core.errors import DataError
 from pneumokeras.models.backbones import acting_layers
 from pneumokeras.models.parts import Parts, cut, trainable_layers
+from pneumokeras.training.callbacks import in_stage
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches, TrainingData
 from pneumokeras.training.feature_store import cache_folder
 from pneumokeras.training.features import Extractor, Views
 from pneumokeras.training.loop import FitResult, fit_on
-from pneumokeras.training.objectives import best_epoch, best_of
-from pneumokeras.training.optimizers import OPTIMIZERS, head_and_backbone_optimizer
+from pneumokeras.training.objectives import best_of, kept_epoch_of
+from pneumokeras.training.optimizers import OPTIMIZERS, head_and_backbone_optimizer, without_loss_scale
 from pneumokeras.training.progress import AfterEpoch, Progress, Reporter
 from pneumokeras.training.settings import Execution, FitSettings, Stage
 
@@ -37,6 +38,7 @@ def fit_stages(
     checkpoint: str | PathLike[str] | None = None,
     reporter: Reporter | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> FitResult:
     """Train a model stage by stage, by default keeping the weights of the best epoch of all stages.
 
@@ -50,6 +52,7 @@ def fit_stages(
         checkpoint: a `.weights.h5` file; written after each stage whose weights are kept.
         reporter: informed of stages and epochs.
         progress: called after each batch of an extraction.
+        callbacks: of the caller's; each stage is a fit of its own to them.
 
     Returns:
         The model with these weights, and the history of all stages.
@@ -78,7 +81,10 @@ def fit_stages(
             epochs=stage.epochs,
             objective=objective,
             schedule=schedule,
-            callbacks=[] if reporter is None else [AfterEpoch(reporter)],
+            callbacks=[
+                *([] if reporter is None else [AfterEpoch(reporter)]),
+                *in_stage(callbacks, len(histories) + 1),
+            ],
         ).history
         parts.write_back(model)
         histories.append(history | {"stage": [float(len(histories) + 1)] * len(history["loss"])})
@@ -89,19 +95,21 @@ def fit_stages(
                 model.save_weights(checkpoint)
     if settings.stages:
         model.set_weights(weights)
-    if best is None:
-        best_epoch(histories[-1], objective)  # raises: the fit diverged
-    return FitResult(model, _joined(histories))
+    history = _joined(histories)
+    kept_epoch(history, settings)  # raises if there is none
+    return FitResult(model, history)
 
 
 def kept_epoch(history: Mapping[str, list[float]], settings: FitSettings) -> int:
-    """Return the epoch whose weights `fit_stages` keeps, counted from 0 over all stages."""
+    """Return the epoch whose weights `fit_stages` keeps, counted from 0 over all stages.
+
+    Raises:
+        ModelError: if the objective was NaN there.
+    """
     keep, stages = settings.schedule.keep, history["stage"]
-    if keep == "last":
-        return len(stages) - 1
     begin = stages.index(stages[-1]) if keep == "best of last stage" else 0
     rest = {name: values[begin:] for name, values in history.items()}
-    return begin + best_epoch(rest, settings.objective)
+    return begin + kept_epoch_of(rest, settings.objective, keep)
 
 
 def require_parts(model: keras.Model, stages: Sequence[Stage]) -> None:
@@ -198,8 +206,8 @@ def _optimizer(model: keras.Model, upper: keras.Model, stage: Stage) -> keras.op
             return OPTIMIZERS[stage.optimizer](learning_rate, weight_decay=stage.weight_decay, **name)
         if not model.compiled:
             return keras.optimizers.Adam(learning_rate, **name)
-        config = model.optimizer.get_config() | {"learning_rate": learning_rate, **name}
-        return type(model.optimizer).from_config(config)
+        compiled = without_loss_scale(model.optimizer)
+        return type(compiled).from_config(compiled.get_config() | {"learning_rate": learning_rate, **name})
 
     if not isinstance(stage.learning_rate, Mapping):
         return new(stage.learning_rate)

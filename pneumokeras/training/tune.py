@@ -11,20 +11,31 @@ import keras
 import keras_tuner
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.augmentation import as_generator
 from pneumokeras.data.splits import Splits
+from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.forward import forward
 from pneumokeras.runs.folder import Run
 from pneumokeras.runs.result import RunResult, result_of_run
-from pneumokeras.training.data_adapters import FeatureBatches, TrainingData
+from pneumokeras.training.callbacks import Schedule, copies_for, require_copies
+from pneumokeras.training.data_adapters import FeatureBatches, TrainingData, require_both_classes
 from pneumokeras.training.features import Extractor
 from pneumokeras.training.identity import builds_its_head, recognized
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.pipeline import FeatureHyperModel, HyperModel, Training
 from pneumokeras.training.predict import predictions_of
-from pneumokeras.training.progress import AfterEpoch, Progress
-from pneumokeras.training.settings import Confirm, Execution, SearchSettings, Stage
-from pneumokeras.training.stages import views_to_store
+from pneumokeras.training.progress import AfterEpoch, Progress, progress_or_line
+from pneumokeras.training.settings import (
+    ClassWeights,
+    Confirm,
+    Execution,
+    SearchSettings,
+    Stage,
+    class_weights_of,
+    require_kind,
+    stages_of,
+)
+from pneumokeras.training.stages import require_parts, views_to_store
 from pneumokeras.training.tuner import Build, in_tuned_batches, search, trials_of
 
 
@@ -38,7 +49,11 @@ def tune(
     views: int | None = 4,
     generator: ImageDataGenerator | None = None,
     objective: str = "val_auc",
-    fine_tune: Sequence[Stage] = (),
+    fine_tune: Sequence[Stage] | Stage | None = (),
+    class_weights: ClassWeights = "balanced",
+    oversample: float | None = None,
+    schedule: Schedule | None = None,
+    threshold: ThresholdPolicy | float | None = None,
     seed: int = 0,
     pad: bool = False,
     run: str | PathLike[str] | None = None,
@@ -46,12 +61,15 @@ def tune(
     precision: str = "auto",
     confirm: Confirm | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    workers: int = 2,
+    verbose: bool | str = "auto",
 ) -> RunResult:
     """Search for the best configuration by random search, train it, and keep everything in a run folder.
 
-    Each trial and the final fit are class-weighted and stop early; a trial's score is the objective at its
-    best epoch. A trial that fails is a row with its reason. Called again with the same arguments, the search
-    is resumed where it was interrupted, or the finished run is returned.
+    By default each trial and the final fit are class-weighted and stop early; a trial's score is the
+    objective at its best epoch. A trial that fails is a row with its reason. Called again with the same
+    arguments, the search is resumed where it was interrupted, or the finished run is returned.
 
     Args:
         hypermodel: a HyperModel of this package, your own, or a function `build(hp)` that returns a compiled
@@ -68,6 +86,12 @@ def tune(
         objective: ranks epochs and trials: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
         fine_tune: stages that the winner goes through after its fit, such as `[Stage("stage5", epochs=5)]`,
             see `pneumokeras.fit`; the weights of the best epoch of all are kept.
+        class_weights: of every fit, as for `pneumokeras.fit`.
+        oversample: instead of balanced class weights, as for `pneumokeras.fit`.
+        schedule: when the learning rate of each trial and fit falls, when it stops, which weights are kept;
+            by default `Schedule()`.
+        threshold: the rule that chooses the operating point on val, such as `Sensitivity(0.98)`, or a fixed
+            threshold; by default `BalancedAccuracy()`.
         seed: of search, initial weights, order and augmentation. Keras' initializers follow global states
             only, so `set_seed` sets these before each trial.
         pad: keep the proportions of radiographs and fill up with black, instead of stretching them.
@@ -80,6 +104,12 @@ def tune(
         confirm: called with bytes and folder before large feature maps for `fine_tune` are stored; False
             trains without storing. By default nothing is asked.
         progress: called after each batch of an extraction and after each epoch.
+        callbacks: Keras callbacks. Each fit gets copies of them, as in Keras Tuner, and they are no part of
+            the run's settings: a finished run is found again whatever they are. TensorBoard writes into
+            folders `trial_1`, `trial_2`, ... and `fit` of its `log_dir`.
+        workers: threads that prepare batches of images.
+        verbose: show progress in a line; by default in a notebook and on a terminal, unless `progress` is
+            given.
 
     Returns:
         The finished run.
@@ -88,8 +118,9 @@ def tune(
         SettingsError: if a setting is unknown or out of range.
         RunError: if the folder holds a run with other settings or data.
         TuningError: if every trial failed; the message gives the first reason.
-        DataError: if a radiograph cannot be read.
-        ModelError: if the model cannot be built, or does not keep the model contract.
+        DataError: if a radiograph cannot be read, or train or val lacks a class.
+        ModelError: if the model cannot be built, does not keep the model contract, or lacks a part of
+            `fine_tune`.
 
     Example:
         >>> splits = pk.load_splits("chest_xray")
@@ -98,19 +129,37 @@ def tune(
         >>> [trial.status for trial in result.trials]
         ['completed']
     """
+    require_kind("splits", splits, Splits)
     settings = SearchSettings(
         max_trials=max_trials,
         epochs=epochs,
-        batch_sizes=(batch_size,) if isinstance(batch_size, int) else tuple(batch_size),
+        batch_sizes=batch_size,  # type: ignore[arg-type]  # checked there
         views=views,
-        generator=generator or RadiographDataGenerator(),
+        generator=as_generator(generator),
         objective=objective,
-        fine_tune=tuple(fine_tune),
+        fine_tune=stages_of("fine_tune", fine_tune),
         seed=seed,
         pad=pad,
         precision=precision,
+        class_weights=class_weights_of(class_weights, splits.train.class_names),
+        oversample=oversample,
+        schedule=Schedule() if schedule is None else schedule,
+        threshold=BalancedAccuracy() if threshold is None else threshold,
     )
+    execution = Execution(
+        cache=cache,
+        confirm=confirm,
+        progress=progress_or_line(progress, verbose),
+        workers=workers,
+        callbacks=callbacks,
+    )
+    require_copies(execution.callbacks)
+    require_both_classes(splits.train, splits.val)
     searched, recorded = recognized(hypermodel, settings)
+
+    def check() -> None:
+        if settings.fine_tune:
+            require_parts(searched.build(keras_tuner.HyperParameters()), settings.fine_tune)
 
     def work(begun: Run) -> RunResult:
         training = Training.begin(
@@ -118,7 +167,7 @@ def tune(
             splits,
             settings.fit,
             run=begun,
-            execution=Execution(cache=cache, confirm=confirm, progress=progress),
+            execution=execution,
             trials=settings.max_trials,
         )
         return _search_and_train(searched, settings, training)
@@ -128,7 +177,8 @@ def tune(
         splits,
         work,
         settings=settings.record(recorded),
-        seed=seed,
+        seed=settings.seed,
+        check=check,
     )
 
 
@@ -140,7 +190,8 @@ def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training
     run.note(precision=backend.precision)  # the trials of a resumed search must compare
     build = _with_batch_sizes(backend.build, settings.batch_sizes)
     extracted = time.perf_counter()
-    oracle = search(build, backend.data, settings, run, reporter)
+    callbacks = training.execution.callbacks
+    oracle = search(build, backend.data, settings, run, reporter, callbacks=callbacks)
     searched = time.perf_counter()
 
     trials = trials_of(oracle)
@@ -152,11 +203,16 @@ def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training
         in_tuned_batches(backend.data, best),
         epochs=settings.epochs,
         objective=settings.objective,
+        schedule=settings.schedule,
         checkpoint=run.checkpoint_path,
-        callbacks=[AfterEpoch(reporter)],
+        callbacks=[AfterEpoch(reporter), *copies_for(callbacks, "fit")],
     )
     fitted = training.fit_stages(
-        backend.full_model(best, winner.model), in_tuned_batches(images, best), stores=stores, before=winner
+        backend.full_model(best, winner.model),
+        in_tuned_batches(images, best),
+        stores=stores,
+        before=winner,
+        callbacks=copies_for(callbacks, "fit"),
     )
     # Where a head learned from features in bfloat16, the threshold is chosen for the model as saved.
     exact = backend.precision == "float32" and not settings.fine_tune
@@ -165,6 +221,7 @@ def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training
         fitted.model,
         predictions_of(training.val, probabilities),
         history=fitted.history,
+        policy=settings.threshold,
         trials=trials,
         hyperparameters=best.values,
         timings={

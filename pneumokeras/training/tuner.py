@@ -7,7 +7,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -18,9 +18,10 @@ from pneumokeras.core.errors import PneumokerasError, TuningError, first_line
 from pneumokeras.core.files import read_json
 from pneumokeras.runs.folder import Run, reading
 from pneumokeras.runs.trials import Trial, write_trials
+from pneumokeras.training.callbacks import copies_for
 from pneumokeras.training.data_adapters import TrainingData
 from pneumokeras.training.loop import fit_on, set_seed
-from pneumokeras.training.objectives import OBJECTIVES, best_epoch
+from pneumokeras.training.objectives import OBJECTIVES, kept_epoch_of
 from pneumokeras.training.progress import AfterEpoch, Reporter
 from pneumokeras.training.settings import SearchSettings
 
@@ -34,7 +35,13 @@ Build = Callable[[keras_tuner.HyperParameters], keras.Model]
 
 
 def search(
-    build: Build, data: TrainingData, settings: SearchSettings, run: Run, reporter: Reporter
+    build: Build,
+    data: TrainingData,
+    settings: SearchSettings,
+    run: Run,
+    reporter: Reporter,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras_tuner.Oracle:
     """Try configurations, or resume a search that was interrupted.
 
@@ -44,6 +51,7 @@ def search(
         settings: objective, number of trials, epochs and seed.
         run: holds Keras Tuner's files and trials.csv.
         reporter: informed of trials and epochs.
+        callbacks: of the caller's; each trial gets copies.
 
     Returns:
         Keras Tuner's oracle, with at least one completed trial.
@@ -58,7 +66,7 @@ def search(
             read_json(file)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras Tuner prints when it reloads
         try:
-            tuner = RandomSearch(build, data, settings, run, reporter)
+            tuner = RandomSearch(build, data, settings, run, reporter, callbacks=callbacks)
         except PneumokerasError:
             raise
         except Exception as error:
@@ -85,8 +93,16 @@ class RandomSearch(keras_tuner.RandomSearch):
     """
 
     def __init__(
-        self, build: Build, data: TrainingData, settings: SearchSettings, run: Run, reporter: Reporter
+        self,
+        build: Build,
+        data: TrainingData,
+        settings: SearchSettings,
+        run: Run,
+        reporter: Reporter,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ):
+        self._callbacks = callbacks
         self._data = data
         self._settings = settings
         self._run = run
@@ -102,10 +118,10 @@ class RandomSearch(keras_tuner.RandomSearch):
         )
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Build and fit the trial's model; return its figures at the best epoch."""
+        """Build and fit the trial's model; return its figures at the epoch whose weights it keeps."""
         started = time.perf_counter()
         self._reporter.begin_trial(int(trial.trial_id) + 1)
-        objective = self._settings.objective
+        objective, schedule = self._settings.objective, self._settings.schedule
         try:
             set_seed(self._settings.seed)
             history = fit_on(
@@ -113,9 +129,13 @@ class RandomSearch(keras_tuner.RandomSearch):
                 in_tuned_batches(self._data, trial.hyperparameters),
                 epochs=self._settings.epochs,
                 objective=objective,
-                callbacks=[AfterEpoch(self._reporter)],
+                schedule=schedule,
+                callbacks=[
+                    AfterEpoch(self._reporter),
+                    *copies_for(self._callbacks, f"trial_{int(trial.trial_id) + 1}"),
+                ],
             ).history
-            best = best_epoch(history, objective)
+            best = kept_epoch_of(history, objective, schedule.keep)
         except Exception as error:
             # Keras Tuner prints the traceback of what it catches; a score of NaN fails a trial quietly.
             logger.info("Trial %s failed", trial.trial_id, exc_info=True)
