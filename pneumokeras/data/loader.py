@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from keras.utils import PyDataset
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import (
+    Generator,
     augmentation_settings,
     draw_parameters,
     is_identified,
-    refuse_preprocessing,
+    usable_generator,
 )
 from pneumokeras.data.dataset import RadiographSet, in_threads
 
@@ -49,7 +49,8 @@ class RadiographLoader(PyDataset):
         radiographs: the set; its order is kept unless shuffled.
         image_size: side in pixels, or `(height, width)`.
         batch_size: radiographs per batch; the last batch of an epoch may be smaller.
-        generator: a `RadiographDataGenerator`, or your own `ImageDataGenerator`.
+        generator: a `RadiographDataGenerator`, your own `ImageDataGenerator`, or augmentation layers of
+            Keras, such as `keras.layers.RandomFlip` or a `Sequential` of several.
         views: number of versions of each radiograph; 1 is no augmentation; `None` draws a new augmented
             version in every epoch, the first included.
         shuffle: whether to change the order in each epoch; by default only with a generator.
@@ -84,7 +85,7 @@ class RadiographLoader(PyDataset):
         image_size: int | tuple[int, int] = 224,
         *,
         batch_size: int = 32,
-        generator: ImageDataGenerator | None = None,
+        generator: Generator | None = None,
         views: int | None = None,
         shuffle: bool | None = None,
         seed: int = 0,
@@ -99,7 +100,7 @@ class RadiographLoader(PyDataset):
                 raise SettingsError(f"Expected `{name}` of at least 1. Received {number}.", parameter=name)
         if channels not in (1, 3):
             raise SettingsError(f"Expected 1 or 3 channels. Received {channels}.", parameter="channels")
-        refuse_preprocessing(generator)
+        generator = usable_generator(generator)
         if oversample is not None and generator is None:
             raise SettingsError(
                 "Expected a generator with `oversample`, to augment the copies.", parameter="oversample"

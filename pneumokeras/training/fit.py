@@ -7,9 +7,8 @@ from dataclasses import replace
 from os import PathLike
 
 import keras
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.augmentation import Generator, RadiographDataGenerator
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
@@ -36,7 +35,7 @@ def fit(
     stages: Sequence[Stage] = (),
     batch_size: int = 32,
     views: int | None = None,
-    generator: ImageDataGenerator | None = None,
+    generator: Generator | None = None,
     class_weights: ClassWeights = "balanced",
     oversample: float | None = None,
     objective: str = "val_auc",
@@ -65,7 +64,8 @@ def fit(
         batch_size: radiographs per step.
         views: versions of each radiograph, epoch e showing version e mod `views`; 1 is no augmentation;
             `None` augments anew in every epoch, so that nothing can be stored.
-        generator: the augmentation; by default `RadiographDataGenerator()`.
+        generator: the augmentation; by default
+            `RadiographDataGenerator.radiographs()`; also augmentation layers of Keras.
         class_weights: `"balanced"`, computed from `train`; a weight for 0 and one for 1; or `None`.
         oversample: instead of balanced class weights: add augmented copies of the smaller class until the
             larger is this many times as large, see `RadiographLoader`. Pass `class_weights=None`.
@@ -100,7 +100,7 @@ def fit(
         batches=BatchSettings(
             batch_size=batch_size,
             views=views,
-            generator=generator or RadiographDataGenerator(),
+            generator=RadiographDataGenerator.radiographs() if generator is None else generator,
             class_weights=class_weights,
             oversample=oversample,
             seed=seed,

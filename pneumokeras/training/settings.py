@@ -9,10 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
-
 from pneumokeras.core.errors import SettingsError
-from pneumokeras.data.augmentation import RadiographDataGenerator, augmentation_settings
+from pneumokeras.data.augmentation import Generator, RadiographDataGenerator, augmentation_settings
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.features import PRECISIONS
@@ -133,7 +131,7 @@ class BatchSettings:
 
     batch_size: int = 32
     views: int | None = None
-    generator: ImageDataGenerator = field(default_factory=RadiographDataGenerator)
+    generator: Generator = field(default_factory=RadiographDataGenerator.radiographs)
     class_weights: ClassWeights = "balanced"
     oversample: float | None = None
     seed: int = 0
@@ -231,7 +229,7 @@ class SearchSettings:
     epochs: int = 10
     batch_sizes: tuple[int, ...] = (32,)
     views: int | None = 4
-    generator: ImageDataGenerator = field(default_factory=RadiographDataGenerator)
+    generator: Generator = field(default_factory=RadiographDataGenerator.radiographs)
     objective: str = "val_auc"
     fine_tune: tuple[Stage, ...] = ()
     seed: int = 0

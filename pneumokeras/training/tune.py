@@ -9,10 +9,9 @@ from os import PathLike
 
 import keras
 import keras_tuner
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.errors import ModelError
-from pneumokeras.data.augmentation import RadiographDataGenerator
+from pneumokeras.data.augmentation import Generator, RadiographDataGenerator
 from pneumokeras.data.splits import Splits
 from pneumokeras.models.forward import forward
 from pneumokeras.runs.folder import Run
@@ -37,7 +36,7 @@ def tune(
     epochs: int = 10,
     batch_size: int | Sequence[int] = 32,
     views: int | None = 4,
-    generator: ImageDataGenerator | None = None,
+    generator: Generator | None = None,
     objective: str = "val_auc",
     fine_tune: Sequence[Stage] = (),
     seed: int = 0,
@@ -64,7 +63,8 @@ def tune(
         batch_size: radiographs per step, or several sizes for the search to choose from.
         views: versions of each radiograph, epoch e showing version e mod `views`; 1 is no augmentation;
             `None` augments anew in every epoch.
-        generator: the augmentation; by default `RadiographDataGenerator()`.
+        generator: the augmentation; by default
+            `RadiographDataGenerator.radiographs()`; also augmentation layers of Keras.
         objective: ranks epochs and trials: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
         fine_tune: stages that the winner goes through after its fit, such as `[Stage("stage5", epochs=5)]`,
             see `pneumokeras.fit`; the weights of the best epoch of all are kept.
@@ -109,7 +109,7 @@ def tune(
         epochs=epochs,
         batch_sizes=(batch_size,) if isinstance(batch_size, int) else tuple(batch_size),
         views=views,
-        generator=generator or RadiographDataGenerator(),
+        generator=RadiographDataGenerator.radiographs() if generator is None else generator,
         objective=objective,
         fine_tune=tuple(fine_tune),
         seed=seed,
