@@ -377,8 +377,8 @@ _global_random_state = threading.Lock()
 
 def _twice(option: str) -> str:
     return (
-        f"The generator has {option} set, but the model preprocesses raw gray levels 0..255 itself; applying it "
-        f"twice would train on wrong inputs. Leave {option} out."
+        f"The generator has {option} set, but the model preprocesses raw gray levels 0..255 itself; applying "
+        f"it twice would train on wrong inputs. Leave {option} out."
     )
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 from functools import cached_property
 from hashlib import blake2b
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from pneumokeras.data.augmentation import (
     usable_generator,
 )
 from pneumokeras.data.dataset import RadiographSet, in_threads
+from pneumokeras.data.images.image import height_and_width
 
 MEMORY_LIMIT = 2 * 2**30
 """Pixels are kept in memory between epochs if those of a whole set take at most this many bytes."""
@@ -106,7 +105,7 @@ class RadiographLoader(PyDataset):
                 "Expected a generator with `oversample`, to augment the copies.", parameter="oversample"
             )
         self.radiographs = radiographs
-        self.image_size = _height_and_width(image_size)
+        self.image_size = height_and_width(image_size)
         self.batch_size = batch_size
         self.generator = generator
         self.views = views
@@ -237,7 +236,10 @@ class RadiographLoader(PyDataset):
     def view_key(self, row: int, view: int | None) -> bytes:
         """Return 16 bytes that are equal if and only if view and content are the same."""
         augmentation = [self._augmentation, self.seed, view] if self.generator and view else []
-        content = json.dumps([self.radiographs.digests[row], augmentation], sort_keys=True)
+        depth = self.radiographs.depth.bits
+        content = json.dumps(
+            [self.radiographs.digests[row], augmentation, *([depth] if depth else [])], sort_keys=True
+        )
         return blake2b(content.encode(), digest_size=16).digest()
 
     def _pixels(self, row: int) -> np.ndarray:
@@ -271,17 +273,6 @@ def _examples(
     copied = np.resize(np.random.default_rng(seed).permutation(smaller), missing)
     numbers = np.arange(missing) // len(smaller) + 1
     return np.concatenate([rows, copied]), np.concatenate([np.zeros_like(rows), numbers])
-
-
-def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = (image_size, image_size) if isinstance(image_size, int | Integral) else image_size
-        return operator.index(height), operator.index(width)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"Expected `image_size` as a side or (height, width), in whole pixels. Received {image_size!r}.",
-            parameter="image_size",
-        ) from None
 
 
 def _seed_of_view(seed: int, view: int, digest: str) -> int:
