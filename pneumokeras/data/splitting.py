@@ -317,17 +317,12 @@ def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films
             tied = tie_duplicates(radiographs.patients, films)
             groups = len(set(tied[radiographs.require_labels() == label]))
             held = "1 patient or group" if groups == 1 else f"{groups} patients or groups"
+            own = films[radiographs.require_labels() == label]
             raise DataError(
                 f"{part.split} gets no {class_name} radiographs: that class has {held} of patients tied by "
-                f"duplicates, to be kept whole ({_contents_in_words(radiographs, films, label)}). Expected both classes in each split or fold; make fewer of "
-                "them, or add patients."
+                f"duplicates, to be kept whole ({len(own)} radiographs with {len(set(own))} different "
+                "contents). Expected both classes in each split or fold; make fewer of them, or add patients."
             )
-
-
-def _contents_in_words(radiographs: RadiographSet, films: np.ndarray, label: int) -> str:
-    own = films[radiographs.require_labels() == label]
-    different = len(set(own))
-    return f"{len(own)} radiographs, {different} with {'a content of its' if different == 1 else 'contents of their'} own"
 
 
 def _notices(

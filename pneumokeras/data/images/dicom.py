@@ -264,31 +264,40 @@ def _require_decoder(dataset: Any) -> None:
         )
 
 
-def _luminance(dataset: Any) -> np.ndarray:
+def _stored(dataset: Any) -> np.ndarray:
+    """Return the stored values."""
     from pydicom.pixels import pixel_array
 
-    colors = pixel_array(dataset)
+    try:
+        return pixel_array(dataset)
+    except RuntimeError as error:  # what pydicom raises when all decoders gave up
+        syntax = dataset.file_meta.TransferSyntaxUID
+        raise Refused(f"its {syntax.name} data is damaged, or of a kind no decoder here knows") from error
+
+
+def _luminance(dataset: Any) -> np.ndarray:
+    colors = _stored(dataset)
     if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
         raise Refused("its colors are not eight bits of RGB or YBR")
     return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
 def _through_palette(dataset: Any) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut
 
-    colors = apply_color_lut(pixel_array(dataset), dataset)[..., :3]
+    colors = apply_color_lut(_stored(dataset), dataset)[..., :3]
     if colors.dtype == np.uint16:
         colors = (colors >> 8).astype(np.uint8)
     return cv2.cvtColor(np.ascontiguousarray(colors), cv2.COLOR_RGB2GRAY)
 
 
 def _as_shown(dataset: Any) -> np.ndarray:
-    from pydicom.pixels import apply_modality_lut, pixel_array
+    from pydicom.pixels import apply_modality_lut
 
     if dataset.PhotometricInterpretation not in _GRAY:
         raise Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
     with np.errstate(all="ignore"):  # what overflows is refused below
-        values = np.asarray(apply_modality_lut(pixel_array(dataset), dataset), dtype=np.float64)
+        values = np.asarray(apply_modality_lut(_stored(dataset), dataset), dtype=np.float64)
         if dataset.get("VOILUTSequence"):
             shown = _by_table(values, dataset)
         elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
