@@ -11,7 +11,7 @@ PYTEST_ARGS ?=                # such as PYTEST_ARGS="-k tuning -x"
 TEST_WORKERS ?= 2             # processes that run the tests, a file at a time; 0 for this one alone
 DEMO_ARGS ?=                  # such as DEMO_ARGS="--out somewhere"
 LOCK_ARGS ?=
-LOWEST_TESTS ?= tests/test_augmentation.py tests/test_dicom.py tests/test_radiographs.py tests/test_files.py tests/test_run_of_version_0_1.py
+LOWEST_TESTS ?= tests/test_augmentation.py tests/test_dicom.py tests/test_radiographs.py tests/test_files.py tests/test_run_of_version_0_1.py tests/test_cli.py
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -62,7 +62,7 @@ test-lowest: ## Install the oldest allowed version of each dependency into .venv
 	"$$python" -m venv --clear .venv-lowest; \
 	.venv-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv; \
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-	  --editable '.[dicom]' hypothesis pytest; \
+	  --editable '.[dicom]' 'hypothesis>=6.100' 'pytest>=8.2'; \
 	.venv-lowest/bin/python -m pytest -p no:cacheprovider -m "not slow and not benchmark" $(LOWEST_TESTS) $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure speed and print the ratios

@@ -12,11 +12,15 @@ import pytest
 from scipy import ndimage
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.errors import RunError, SettingsError
 from pneumokeras.data.augmentation import RadiographDataGenerator, augmentation_settings, is_identified
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.from_path import load_radiographs
 from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.models.hypermodels import CompactCNNHyperModel
+from pneumokeras.recipes.configuration import Configuration
+from pneumokeras.training.settings import BatchSettings, SearchSettings, Stage
+from pneumokeras.training.tune import tune
 
 DATA = Path(__file__).parent / "data"
 KEYS = (
@@ -467,6 +471,13 @@ class TestRadiographs:
             changed = generator.random_transform(image, seed=seed)
             assert np.array_equal(changed, as_version_0_1(image, generator, seed))
 
+    def test_it_is_what_searches_fits_and_recipes_use_when_none_is_given(self):
+        stages = (Stage("all", epochs=1, learning_rate=1e-3),)
+        recipe = Configuration.for_model("compact-cnn", image_size=32, stages=stages)
+        expected = augmentation_settings(RadiographDataGenerator.radiographs())
+        for user in (BatchSettings(), SearchSettings(), recipe):
+            assert augmentation_settings(user.generator) == expected
+
     def test_it_differs_from_the_same_options_in_keras_manner_and_so_does_its_key(self):
         plain = RadiographDataGenerator(rotation_range=10, brightness_range=(0.9, 1.1))
         smooth = RadiographDataGenerator(rotation_range=10, brightness_range=(0.9, 1.1), smooth=True)
@@ -555,6 +566,22 @@ class TestFlow:
 
 class TestLayers:
     """Keras' augmentation layers in place of a generator."""
+
+    def test_a_search_uses_them_and_its_run_is_found_again(self, spot_splits, in_tmp):
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1))
+        options = {"max_trials": 1, "epochs": 1, "run": "layers"}
+        first = tune(hypermodel, spot_splits, generator=self.layers(), **options)
+        second = tune(hypermodel, spot_splits, generator=self.layers(seed=4), **options)
+        assert first.history == second.history
+        with pytest.raises(RunError):
+            tune(hypermodel, spot_splits, generator=keras.layers.RandomFlip(), **options)
+
+    def test_what_cannot_augment_begins_no_run(self, spot_splits, in_tmp):
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1))
+        for generator in (ImageDataGenerator(rescale=1 / 255), keras.layers.Rescaling(1 / 255), "flip"):
+            with pytest.raises(SettingsError):
+                tune(hypermodel, spot_splits, generator=generator, max_trials=1, run="refused")
+        assert not (in_tmp / "refused").exists()
 
     @staticmethod
     def layers(**options):

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pneumokeras.core.errors import SettingsError
-from pneumokeras.data.augmentation import Generator, RadiographDataGenerator, augmentation_settings
+from pneumokeras.data.augmentation import (
+    Generator,
+    RadiographDataGenerator,
+    augmentation_settings,
+    usable_generator,
+)
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.features import PRECISIONS
@@ -139,6 +144,7 @@ class BatchSettings:
 
     def __post_init__(self) -> None:
         require_whole("batch_size", self.batch_size)
+        usable_generator(self.generator)
         if self.views is not None:
             require_whole("views", self.views)
         require_whole("seed", self.seed, minimum=0)
