@@ -231,6 +231,13 @@ def test_a_file_without_an_image_is_named_as_what_it_is(tmp_path, kind, name):
         read_radiograph(without_image(tmp_path / "a.dcm", kind))
 
 
+def test_a_film_that_lost_its_pixels_is_not_left_out_without_being_asked(tmp_path):
+    write(tmp_path / "set" / "NORMAL" / "whole.dcm", dataset())
+    lost = without_image(tmp_path / "set" / "PNEUMONIA" / "lost.dcm", "1.2.840.10008.5.1.4.1.1.1.1")
+    with pytest.raises(DataError, match=f"{lost}.*holds no image .Digital X-Ray"):
+        load_splits(tmp_path / "set")
+
+
 @pytest.mark.parametrize("lacking", ["Rows", "BitsStored", "PhotometricInterpretation"])
 def test_what_the_header_lacks_is_named(tmp_path, lacking):
     made = dataset()
@@ -251,6 +258,7 @@ def test_in_a_folder_files_without_a_radiograph_are_left_out_with_a_notice(tmp_p
     write(tmp_path / "set" / "NORMAL" / "film.dcm", frames)
     splits = load_splits(tmp_path / "set")
     assert sum(len(part) for part in splits) == 40
+    assert not splits.skipped
     assert (
         "Left out, since they hold no image (Basic Text SR Storage): 2, such as report.dcm." in splits.notices
     )

@@ -46,6 +46,7 @@ _REQUIRED = (
     "BitsStored",
     "PixelRepresentation",
 )
+_UNKNOWN = "DICOM of unknown kind"
 _DEFERRED = 1024  # bytes; longer values stay in the file until they are asked for
 _MAX_INFLATED = 2**28
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom returns all of them as RGB
@@ -135,8 +136,8 @@ def why_no_radiograph(path: Path) -> str:
     """Return why a DICOM file holds no radiograph though it is whole: no image, or several frames.
 
     Returns:
-        A clause in the plural, such as "they hold no image (Basic Text SR Storage)"; empty if it may hold a
-        radiograph, is no DICOM file, cannot be read, or pydicom is missing.
+        A clause in the plural, such as "they hold no image (Basic Text SR Storage)"; empty if it ought to hold
+        a radiograph, is no DICOM file, cannot be read, or pydicom is missing.
     """
     try:
         start = _start_of(path)
@@ -146,8 +147,10 @@ def why_no_radiograph(path: Path) -> str:
 
         with _SILENCE.around_pydicom():
             header = pydicom.dcmread(path, defer_size=_DEFERRED)
-            if not _has_pixels(header):
-                return f"they hold no image ({_kind(header)})"
+            kind = _kind(header)
+            if not _has_pixels(header):  # of an image that lost its pixels, reading will say so
+                is_damaged = kind == _UNKNOWN or "Image Storage" in kind
+                return "" if is_damaged else f"they hold no image ({kind})"
             return "they hold several frames" if _frames(header) > 1 else ""
     except Exception:  # as in decode, which will refuse the file
         return ""
@@ -232,7 +235,7 @@ def _frames(dataset: Any) -> int:
 def _kind(dataset: Any) -> str:
     """Return the name of what a file holds, as the standard has it."""
     kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    return str(getattr(kind, "name", None) or "DICOM of unknown kind")
+    return str(getattr(kind, "name", None) or _UNKNOWN)
 
 
 def _require_image(dataset: Any) -> None:
