@@ -11,6 +11,7 @@ PYTEST_ARGS ?=                # such as PYTEST_ARGS="-k tuning -x"
 TEST_WORKERS ?= 2             # processes that run the tests, a file at a time; 0 for this one alone
 DEMO_ARGS ?=                  # such as DEMO_ARGS="--out somewhere"
 LOCK_ARGS ?=
+LOWEST_TESTS ?= tests/test_augmentation.py tests/test_dicom.py tests/test_radiographs.py tests/test_files.py tests/test_run_of_version_0_1.py tests/test_cli.py
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -31,7 +32,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: help setup demo test test-all bench fuzz lint docs lock
+.PHONY: help setup demo test test-all test-lowest bench fuzz lint docs lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s%s\n", $$1, $$2}' Makefile
@@ -56,6 +57,14 @@ test: $(INSTALLED) ## Run the tests, without the slow ones
 test-all: $(INSTALLED) ## Run every test
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
+test-lowest: ## Install the oldest allowed version of each dependency into .venv-lowest and run the tests that touch them
+	@$(find_python); \
+	"$$python" -m venv --clear .venv-lowest; \
+	.venv-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv; \
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	  --editable '.[dicom]' 'hypothesis>=6.100' 'pytest>=8.2'; \
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider -m "not slow and not benchmark" $(LOWEST_TESTS) $(PYTEST_ARGS)
+
 bench: $(INSTALLED) ## Measure speed and print the ratios
 	@$(BIN)/python -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(PYTEST_ARGS)
 
@@ -77,6 +86,6 @@ lock: ## Bring requirements.lock in line with pyproject.toml; LOCK_ARGS=--upgrad
 	scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	"$$python" -m venv "$$scratch"; \
 	"$$scratch/bin/python" -m pip install --quiet --quiet --disable-pip-version-check uv; \
-	"$$scratch/bin/uv" pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 \
+	"$$scratch/bin/uv" pip compile pyproject.toml --extra dev --extra dicom --extra docs --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.lock; \
 	echo "requirements.lock: $$(grep -c '==' requirements.lock) packages"

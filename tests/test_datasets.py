@@ -16,6 +16,7 @@ import pytest
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.dataset import RadiographSet, union
 from pneumokeras.data.from_path import load_radiographs, load_splits
+from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.readers.manifest import read_manifest, write_sets
 from pneumokeras.data.splits import Splits
 
@@ -131,6 +132,134 @@ def test_what_is_dealt_out_here_keeps_the_kinds_of_pneumonia_in_proportion(tmp_p
     write_class(tmp_path / "PNEUMONIA", 20, start=180, name="person{}_virus_1.png")
     splits = load_splits(tmp_path)
     assert [np.sum(radiographs.subtypes == "virus") for radiographs in splits] == [16, 2, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_val_is_never_replaced_by_a_smaller_one(tmp_path, seed):
+    write_folder(tmp_path, train=(60, 90), val=(9, 39))
+    splits = load_splits(tmp_path, seed=seed)
+    assert 48 <= len(splits.val) <= 52
+    assert min(splits.val.counts.values()) >= 15  # in proportion again
+    (notice,) = [notice for notice in splits.notices if notice.startswith("val had")]
+    assert notice.startswith(
+        "val had 48 images, too few to choose on: it is now another part of the patients"
+    )
+
+
+def test_images_that_are_not_read_are_named(tmp_path):
+    write_folder(tmp_path, train=(30, 30), val=(50, 60))
+    for name in ("a.gif", "b.GIF", "c.webp"):
+        (tmp_path / "train" / "NORMAL" / name).write_bytes(b"GIF89a")
+    notices = load_splits(tmp_path).notices
+    assert "Left out, since .gif files are not read (save them as .png): 2, such as a.gif." in notices
+    assert "Left out, since .webp files are not read (save them as .png): 1, such as c.webp." in notices
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPE"])
+def test_jpegs_of_rarer_endings_are_read(tmp_path, suffix):
+    write_folder(tmp_path, train=(3, 3), val=(50, 60))
+    for number in range(2):
+        content = cv2.imencode(".jpg", np.full((8, 8), number, np.uint8))[1]
+        (tmp_path / "train" / "NORMAL" / f"{number}{suffix}").write_bytes(content.tobytes())
+    assert len(load_splits(tmp_path, keep_val=True).train) == 8
+
+
+@pytest.mark.parametrize(
+    "classes", ["healthy", ("A", "B", "C"), ("A",), ("A", "a"), ("A", ""), ("A", 1), None, 2], ids=repr
+)
+def test_classes_that_are_not_two_names_are_refused_in_one_line(tmp_path, classes):
+    for load in (load_splits, load_radiographs):
+        with pytest.raises(SettingsError, match="Expected `classes` as the two names") as refused:
+            load(tmp_path, classes=classes)
+        assert refused.value.parameter == "classes"
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_where_too_few_contents_are_the_cause_the_message_says_so(tmp_path, equal):
+    write_folder(tmp_path, train=(1, 1) if not equal else (30, 30), test=(5, 5))
+    if equal:
+        for file in (tmp_path / "train").rglob("*.png"):
+            cv2.imwrite(str(file), np.full((8, 8), 100, np.uint8))
+    with pytest.raises(
+        DataError, match=r"tied by duplicates, to be kept whole \(\d+ radiographs? with 1 diff"
+    ):
+        load_splits(tmp_path / "train")
+
+
+class TestSixteenBits:
+    """Files of sixteen bits from detectors of fewer."""
+
+    @staticmethod
+    def write(root, brightest):
+        for split, label, number, level in brightest:
+            file = root / split / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, level, (8, 8)).astype(np.uint16)
+            pixels[0, :2] = (200, level)
+            cv2.imwrite(str(file), pixels)
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        films = [
+            (split, label, number + (label == "NORMAL"), 1023 if number % 3 else 4095)
+            for split in ("train", "val", "test")
+            for label in ("NORMAL", "PNEUMONIA")
+            for number in range(0, 8, 2)
+        ]
+        self.write(tmp_path, films)
+        return tmp_path
+
+    def test_films_of_one_detector_are_reduced_alike(self, folder):
+        splits = load_splits(folder, keep_val=True)
+        assert {part.read(row)[0, 0] for part in splits for row in range(len(part))} == {
+            round(200 * 255 / 4095)
+        }
+        alone = RadiographSet.from_files([folder / "train" / "PNEUMONIA" / "2.png"])
+        assert alone.read(0)[0, 0] == round(200 * 255 / 1023)
+
+    def test_parts_and_unions_keep_the_depth_of_the_whole(self, folder):
+        radiographs = load_radiographs(folder, split="train")
+        dark = [row for row, name in enumerate(radiographs.names) if "2.png" in name]
+        assert radiographs.subset(dark).depth.bits == 12
+        both = union([radiographs.subset(dark), load_radiographs(folder, split="test")])
+        assert both.depth.bits == 12
+        assert both.without_bad().depth.bits == 12
+
+    def test_keys_of_views_hold_the_depth_and_those_of_eight_bits_do_not(self, folder):
+        file = folder / "train" / "PNEUMONIA" / "2.png"
+        whole, alone = load_radiographs(folder, split="train"), RadiographSet.from_files([file])
+        (row,) = [row for row, name in enumerate(whole.names) if name == str(file)]
+        assert RadiographLoader(whole, 8).view_key(row, 0) != RadiographLoader(alone, 8).view_key(0, 0)
+        eight = RadiographSet.from_files([write_eight_bits(folder / "eight.png")])
+        arrays = RadiographSet.from_arrays(np.zeros((1, 8, 8), np.uint8))
+        arrays.__dict__["digests"] = eight.digests
+        assert RadiographLoader(eight, 8).view_key(0, 0) == RadiographLoader(arrays, 8).view_key(0, 0)
+
+    def test_a_damaged_file_does_not_hide_the_depth_of_the_others(self, folder):
+        (folder / "train" / "NORMAL" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 17)
+        (folder / "train" / "NORMAL" / "empty.png").write_bytes(b"")
+        assert load_radiographs(folder, split="train").depth.bits == 12
+
+
+def write_eight_bits(file):
+    cv2.imwrite(str(file), np.arange(64, dtype=np.uint8).reshape(8, 8))
+    return file
+
+
+@pytest.mark.parametrize("image_size", [0, -3, (0, 8), 8.5, (8,), "8", (8, 8, 1)], ids=repr)
+def test_an_image_size_that_is_none_is_one_line(image_size):
+    radiographs = RadiographSet.from_arrays(np.zeros((2, 8, 8), np.uint8))
+    for read in (lambda: radiographs.read(0, image_size), lambda: radiographs.pixels(image_size)):
+        with pytest.raises(SettingsError, match="Expected `image_size` as a side or"):
+            read()
+    with pytest.raises(SettingsError, match="Expected `image_size` as a side or"):
+        RadiographLoader(radiographs, image_size)
+
+
+def test_an_image_size_may_be_one_side():
+    radiographs = RadiographSet.from_arrays(np.zeros((2, 8, 8), np.uint8))
+    assert radiographs.read(0, 4).shape == (4, 4)
+    assert radiographs.pixels(4).shape == (2, 4, 4)
 
 
 def test_a_missing_val_is_a_tenth_of_train(tmp_path):

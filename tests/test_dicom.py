@@ -6,10 +6,13 @@ import re
 import stat
 import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pydicom
+import pydicom.data
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -167,21 +170,99 @@ def test_several_frames_are_refused(tmp_path):
     assert "2 frames" in refused(tmp_path, frames, NumberOfFrames=2, Rows=16)
 
 
-def test_a_compression_without_a_plugin_is_one_line_that_names_it(tmp_path):
+def test_a_compression_without_a_plugin_is_one_line_that_names_it(tmp_path, monkeypatch):
     made = dataset(syntax=JPEGLSLossless)
     made.PixelData = encapsulate([b"\xff\xd8 something"])
     made["PixelData"].is_undefined_length = True
+    path = write(tmp_path / "a.dcm", made)
+    monkeypatch.setattr("pydicom.pixels.get_decoder", lambda syntax: SimpleNamespace(is_available=False))
     with pytest.raises(DataError, match=r"compressed as JPEG-LS Lossless.*pip install"):
+        read_radiograph(path)
+
+
+def test_deflated_files_are_read(tmp_path):
+    path = write(tmp_path / "a.dcm", dataset(syntax=DeflatedExplicitVRLittleEndian, PatientID="4711"))
+    assert np.array_equal(read_radiograph(path), read(tmp_path / "plain"))
+    assert dicom.patient_of(path) == dicom.patient_of(write(tmp_path / "b.dcm", dataset(PatientID="4711")))
+
+
+def test_deflated_files_that_inflate_to_too_much_are_refused_before_pydicom_inflates_them(
+    tmp_path, monkeypatch
+):
+    path = write(tmp_path / "a.dcm", dataset(syntax=DeflatedExplicitVRLittleEndian))
+    damaged = path.read_bytes()[:-100]
+    monkeypatch.setattr(pydicom, "dcmread", lambda *args, **kwargs: pytest.fail("it was inflated"))
+    monkeypatch.setattr(dicom, "_MAX_INFLATED", 4000)
+    with pytest.raises(DataError, match="inflates to more than 4000 bytes"):
+        read_radiograph(path)
+    assert dicom.patient_of(path) is None
+    path.write_bytes(damaged[:400] + b"\xff" * 400)
+    with pytest.raises(DataError, match=r"deflated data is damaged|inflates to more"):
+        read_radiograph(path)
+
+
+def test_a_palette_is_looked_up(tmp_path):
+    palette = {}
+    for color in ("Red", "Green", "Blue"):
+        palette[f"{color}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        table = np.arange(255, -1, -1, dtype=np.uint16) << 8
+        palette[f"{color}PaletteColorLookupTableData"] = table.tobytes()
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    shown = read(tmp_path, pixels, bits=8, PhotometricInterpretation="PALETTE COLOR", **palette)
+    assert np.array_equal(shown, 255 - pixels)
+
+
+BASIC_TEXT_SR, RT_PLAN = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.481.5"
+
+
+def without_image(path, kind):
+    made = dataset(PatientID="4711")
+    for name in ("PixelData", "Rows", "Columns"):
+        delattr(made, name)
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = kind
+    return write(path, made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(BASIC_TEXT_SR, "Basic Text SR Storage"), (RT_PLAN, "RT Plan Storage")]
+)
+def test_a_file_without_an_image_is_named_as_what_it_is(tmp_path, kind, name):
+    with pytest.raises(DataError, match=f"it holds no image .{name}."):
+        read_radiograph(without_image(tmp_path / "a.dcm", kind))
+
+
+def test_a_film_that_lost_its_pixels_is_not_left_out_without_being_asked(tmp_path):
+    write(tmp_path / "set" / "NORMAL" / "whole.dcm", dataset())
+    lost = without_image(tmp_path / "set" / "PNEUMONIA" / "lost.dcm", "1.2.840.10008.5.1.4.1.1.1.1")
+    with pytest.raises(DataError, match=f"{lost}.*holds no image .Digital X-Ray"):
+        load_splits(tmp_path / "set")
+
+
+@pytest.mark.parametrize("lacking", ["Rows", "BitsStored", "PhotometricInterpretation"])
+def test_what_the_header_lacks_is_named(tmp_path, lacking):
+    made = dataset()
+    delattr(made, lacking)
+    with pytest.raises(DataError, match=f"its header lacks {lacking}"):
         read_radiograph(write(tmp_path / "a.dcm", made))
 
 
-def test_deflated_files_are_refused_before_they_are_inflated(tmp_path, monkeypatch):
-    made = dataset(np.zeros((2000, 2000), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
-    path = write(tmp_path / "a.dcm", made)
-    monkeypatch.setattr(pydicom, "dcmread", lambda *args, **kwargs: pytest.fail("it was inflated"))
-    with pytest.raises(DataError, match="deflated"):
-        read_radiograph(path)
-    assert dicom.patient_of(path) is None
+def test_in_a_folder_files_without_a_radiograph_are_left_out_with_a_notice(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("NORMAL", "PNEUMONIA"):
+        for number in range(20):
+            film = dataset(rng.integers(0, 4096, (8, 8), dtype=np.uint16))
+            write(tmp_path / "set" / label / f"{number}.dcm", film)
+    without_image(tmp_path / "set" / "NORMAL" / "report.dcm", BASIC_TEXT_SR)
+    without_image(tmp_path / "set" / "PNEUMONIA" / "report.dcm", BASIC_TEXT_SR)
+    frames = dataset(np.zeros((32, 16), np.uint16), NumberOfFrames=2, Rows=16)
+    write(tmp_path / "set" / "NORMAL" / "film.dcm", frames)
+    splits = load_splits(tmp_path / "set")
+    assert sum(len(part) for part in splits) == 40
+    assert not splits.skipped
+    assert (
+        "Left out, since they hold no image (Basic Text SR Storage): 2, such as report.dcm." in splits.notices
+    )
+    assert "Left out, since they hold several frames: 1, such as film.dcm." in splits.notices
 
 
 def test_too_many_pixels_are_refused_from_the_header(tmp_path):
@@ -191,7 +272,8 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path):
 @pytest.mark.parametrize(
     ("elements", "what"),
     [
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "neither gray"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "damaged or incomplete"),
+        ({"PhotometricInterpretation": "HSV"}, "neither gray"),
         ({"WindowCenter": 1000, "WindowWidth": 0}, "width 0"),
         ({"RescaleSlope": "1e308", "RescaleIntercept": "-1e308"}, "no numbers"),
         ({"PixelData": b"short"}, "damaged"),
@@ -360,3 +442,53 @@ def test_whoever_uses_pydicom_elsewhere_hears_it_as_before(tmp_path):
     files = [write(tmp_path / f"{number}.dcm", dataset()) for number in range(20)]
     RadiographSet.from_files(files).pixels((8, 8))
     assert (logger.level, warnings.filters) == (level, filters)
+
+
+# What pydicom ships
+
+WHY_NOT = (
+    "holds no image|frames, of which|its header|compressed as .*, for which pydicom has no plugin|"
+    "data is damaged|damaged or incomplete|colors are not eight bits|cannot be decoded. Expected"
+)
+
+
+def as_pydicom_shows(path):
+    """The gray levels by pydicom's own functions."""
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, pixel_array
+
+    made = pydicom.dcmread(path)
+    stored = pixel_array(made)
+    if made.PhotometricInterpretation == "PALETTE COLOR":
+        colors = apply_color_lut(stored, made)
+        return cv2.cvtColor((colors >> 8 if colors.dtype == np.uint16 else colors).astype(np.uint8), 7)
+    if made.SamplesPerPixel == 3:
+        return cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY)
+    values = np.asarray(apply_modality_lut(stored, made), float)
+    if "WindowWidth" in made:
+        black, white = apply_windowing(np.array([-1e9, 1e9]), made)
+        shown = (apply_windowing(values, made) - black) / (white - black)
+    else:
+        shown = (values - values.min()) / max(np.ptp(values), 1e-300)
+    return 255 * (1 - shown if made.PhotometricInterpretation == "MONOCHROME1" else shown)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_that_pydicom_ships_is_read_as_pydicom_shows_it_or_refused_with_the_reason():
+    read, refused = 0, []
+    for path in sorted(set(map(Path, pydicom.data.get_testdata_files()))):
+        if not path.is_file():
+            continue
+        try:
+            shown = read_radiograph(path)
+        except DataError as error:
+            assert re.search(WHY_NOT, str(error)), error
+            assert "AttributeError" not in str(error)
+            assert "\n" not in str(error)
+            refused.append(path.name)
+            continue
+        read += 1
+        if "VOILUTSequence" not in pydicom.dcmread(path, stop_before_pixels=True):
+            assert np.abs(shown - as_pydicom_shows(path)).max() <= 1, path
+    assert read >= 50  # of its own formats; more with the decoders of the extra
+    assert {"reportsi.dcm", "rtplan.dcm", "test-SR.dcm"} <= set(refused)

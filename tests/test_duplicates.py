@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pneumokeras.data import duplicates
 from pneumokeras.data.duplicates import (
     MIN_CORRELATION,
     RADIUS,
@@ -140,6 +141,23 @@ def test_the_search_finds_what_comparing_all_with_all_finds(crowded_hashes):
     assert len(expected) > 150
     assert len(found) == len(set(found))
     assert set(found) == expected
+
+
+def test_pairs_looked_up_by_parts_are_those_of_comparing_all(monkeypatch):
+    rng = np.random.default_rng(4)
+    hashes = rng.integers(0, 2**64, 3000, dtype=np.uint64)
+    for _ in range(300):
+        bits = rng.choice(64, rng.integers(0, 10), replace=False)
+        hashes[rng.integers(3000)] = hashes[rng.integers(3000)] ^ np.uint64(
+            sum(1 << int(bit) for bit in bits)
+        )
+    monkeypatch.setattr(duplicates, "_FEW", 0)
+    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 1000)
+    looked_up = sorted(pair for pairs in close_pairs(hashes) for pair in map(tuple, pairs.tolist()))
+    monkeypatch.setattr(duplicates, "_INDEX_COST", 10**9)
+    compared = sorted(pair for pairs in close_pairs(hashes) for pair in map(tuple, pairs.tolist()))
+    assert looked_up == compared
+    assert len(compared) > 200
 
 
 def test_the_search_looks_at_bounded_chunks_and_finds_the_same(crowded_hashes, monkeypatch):

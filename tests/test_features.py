@@ -69,7 +69,9 @@ def network():
 
 
 def loader_of(radiographs, **options):
-    return RadiographLoader(radiographs, SIDE, generator=RadiographDataGenerator(), batch_size=8, **options)
+    return RadiographLoader(
+        radiographs, SIDE, generator=RadiographDataGenerator.radiographs(), batch_size=8, **options
+    )
 
 
 def extractor_of(network, **options):

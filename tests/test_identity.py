@@ -95,7 +95,7 @@ class TestGenerators:
         assert augmentation_settings(generator)["change"] != augmentation_settings(generator)["change"]
 
     def test_a_method_replaced_on_one_instance_is_no_key(self, spot_splits):
-        generator = RadiographDataGenerator()
+        generator = RadiographDataGenerator.radiographs()
         generator.apply_transform = lambda image, parameters: 0 * image
         assert not is_identified(generator)
         assert not RadiographLoader(spot_splits.train, 32, generator=generator, views=2).storable

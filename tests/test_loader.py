@@ -103,7 +103,9 @@ def test_evaluation_comes_in_file_order_every_epoch(files):
 
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_every_radiograph_comes_exactly_once_an_epoch_with_its_own_label(radiographs, epoch):
-    loader = RadiographLoader(radiographs, 20, batch_size=3, generator=RadiographDataGenerator(), views=1)
+    loader = RadiographLoader(
+        radiographs, 20, batch_size=3, generator=RadiographDataGenerator.radiographs(), views=1
+    )
     loader.epoch = epoch
     images, labels = epoch_of(loader)
     shown = images[:, 0, 0, 0].astype(int)
@@ -234,7 +236,9 @@ def test_epoch_e_shows_view_e_mod_v(radiographs, generator):
 
 def test_a_view_does_not_depend_on_how_many_there_are(radiographs):
     few, many = (
-        RadiographLoader(radiographs, 20, generator=RadiographDataGenerator(), views=views, shuffle=False)
+        RadiographLoader(
+            radiographs, 20, generator=RadiographDataGenerator.radiographs(), views=views, shuffle=False
+        )
         for views in (2, 8)
     )
     assert np.array_equal(view_of(few, 1), view_of(many, 1))
@@ -354,7 +358,7 @@ def uneven():
 
 
 def oversampling(radiographs, ratio, **options):
-    options = {"generator": RadiographDataGenerator(), "shuffle": False} | options
+    options = {"generator": RadiographDataGenerator.radiographs(), "shuffle": False} | options
     return RadiographLoader(radiographs, 20, oversample=ratio, **options)
 
 
@@ -402,7 +406,7 @@ def test_copies_are_shuffled_among_the_radiographs(uneven):
 
 
 def test_the_radiographs_are_shown_as_without_copies(uneven):
-    alone = RadiographLoader(uneven, 20, generator=RadiographDataGenerator(), shuffle=False)
+    alone = RadiographLoader(uneven, 20, generator=RadiographDataGenerator.radiographs(), shuffle=False)
     assert np.array_equal(view_of(oversampling(uneven, 1.2), 2)[:33], view_of(alone, 2))
 
 
@@ -426,10 +430,10 @@ def test_copies_that_cannot_be_made_are_refused(uneven, options, said):
 
 def test_as_an_iterator_it_goes_on_epoch_after_epoch(radiographs):
     loader = RadiographLoader(
-        radiographs, 20, batch_size=4, generator=RadiographDataGenerator(), views=3, seed=9
+        radiographs, 20, batch_size=4, generator=RadiographDataGenerator.radiographs(), views=3, seed=9
     )
     expected = RadiographLoader(
-        radiographs, 20, batch_size=4, generator=RadiographDataGenerator(), views=3, seed=9
+        radiographs, 20, batch_size=4, generator=RadiographDataGenerator.radiographs(), views=3, seed=9
     )
     assert iter(loader) is loader
     shown = [next(loader) for _ in range(9)]
@@ -466,9 +470,9 @@ def test_fit_trains_on_view_e_in_epoch_e(radiographs, workers):
 
     witness = Witness()
     witness.compile(loss="binary_crossentropy", run_eagerly=True)
-    fitted = loader(generator=RadiographDataGenerator(), workers=workers)
+    fitted = loader(generator=RadiographDataGenerator.radiographs(), workers=workers)
     witness.fit(fitted, validation_data=RadiographLoader(radiographs, 20), epochs=4, verbose=0, shuffle=False)
-    reference = loader(generator=RadiographDataGenerator())
+    reference = loader(generator=RadiographDataGenerator.radiographs())
     expected = [next(reference)[0] for _ in range(12)]
     assert len(witness.seen) == 12
     for shown, wanted in zip(witness.seen, expected, strict=True):

@@ -276,7 +276,9 @@ def test_it_works_in_a_plain_random_search(hypermodel, phantom_folder, tmp_path)
     import pneumokeras as pk
 
     splits = pk.load_splits(phantom_folder)
-    train = pk.RadiographLoader(splits.train, SIDE, batch_size=8, generator=pk.RadiographDataGenerator())
+    train = pk.RadiographLoader(
+        splits.train, SIDE, batch_size=8, generator=pk.RadiographDataGenerator.radiographs()
+    )
     val = pk.RadiographLoader(splits.val, SIDE)
     tuner = keras_tuner.RandomSearch(
         hypermodel, objective="val_accuracy", max_trials=2, directory=tmp_path, project_name="plain", seed=1

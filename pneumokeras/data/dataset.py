@@ -15,7 +15,14 @@ from typing import TypeVar
 import numpy as np
 
 from pneumokeras.core.errors import DataError
-from pneumokeras.data.images.image import decode_radiograph, read_content, read_radiograph, resize
+from pneumokeras.data.images.image import (
+    Depth,
+    decode_radiograph,
+    height_and_width,
+    read_content,
+    read_radiograph,
+    resize,
+)
 from pneumokeras.data.images.patients import patients_of, subtypes_of
 
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
@@ -67,6 +74,7 @@ class RadiographSet:
             class in a manifest; empty if unknown.
         columns: the other columns of a manifest, such as `hospital`: `(n,)` strings by name.
         skipped: the files that `without_bad` left out.
+        depth: of the images of more than eight bits, in the collection that the set was taken from.
 
     Example:
         >>> radiographs = pk.load_radiographs("chest_xray", split="train")
@@ -85,6 +93,7 @@ class RadiographSet:
     subtypes: np.ndarray = field(kw_only=True)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     skipped: tuple[BadFile, ...] = field(default=(), kw_only=True)
+    depth: Depth = field(default_factory=Depth, kw_only=True, repr=False)
 
     @classmethod
     def from_files(
@@ -126,6 +135,7 @@ class RadiographSet:
             labels=None if labels is None else _checked_labels(labels, len(files)),
             patients=patients_of(files, pattern=patient_pattern, root=root, known=patients),
             images=files,
+            depth=Depth(files),
             class_names=class_names,
             split=split,
             subtypes=filled(subtypes, subtypes_of(files)),
@@ -236,31 +246,36 @@ class RadiographSet:
             return BadFile(name=self.names[index], split=self.split, problem=problem, reason=error.fault)
         return None
 
-    def read(self, index: int, image_size: tuple[int, int] | None = None, *, pad: bool = False) -> np.ndarray:
+    def read(
+        self, index: int, image_size: int | tuple[int, int] | None = None, *, pad: bool = False
+    ) -> np.ndarray:
         """Read the gray levels of one radiograph.
 
         Args:
             index: 0 to n - 1.
-            image_size: wanted `(height, width)`; `None` keeps its own.
+            image_size: wanted side or `(height, width)`; `None` keeps its own.
             pad: keep the aspect ratio and pad with black, instead of stretching.
 
         Returns:
             `(height, width)` array of `uint8`.
 
         Raises:
+            SettingsError: if `image_size` is not as described.
             DataError: if the file cannot be read.
         """
+        size = None if image_size is None else height_and_width(image_size)
         if not isinstance(self.images, np.ndarray):
-            return read_radiograph(self.images[index], image_size=image_size, pad=pad)
+            return read_radiograph(self.images[index], image_size=size, pad=pad, depth=self.depth)
         pixels = self.images[index]
-        return pixels if image_size is None else resize(pixels, image_size, pad=pad)
+        return pixels if size is None else resize(pixels, size, pad=pad)
 
-    def pixels(self, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:
+    def pixels(self, image_size: int | tuple[int, int], *, pad: bool = False) -> np.ndarray:
         """Read the gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
-        array = np.empty((len(self), *image_size), np.uint8)
+        size = height_and_width(image_size)
+        array = np.empty((len(self), *size), np.uint8)
 
         def fill(index: int) -> None:
-            array[index] = self.read(index, image_size, pad=pad)
+            array[index] = self.read(index, size, pad=pad)
 
         in_threads(fill, len(self))
         return array
@@ -352,6 +367,7 @@ def union(sets: Iterable[RadiographSet]) -> RadiographSet:
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
         columns={name: np.concatenate([_column(part, name) for part in sets]) for name in columns_of(sets)},
         images=images,
+        depth=Depth(dict.fromkeys(file for radiographs in sets for file in radiographs.depth.files)),
         split=splits.pop() if len(splits) == 1 else "",
         skipped=tuple(bad for radiographs in sets for bad in radiographs.skipped),
     )

@@ -27,6 +27,10 @@ rotated by 1 degree or cropped by 1% a side lie above 0.88.
 _MIN_RANGE = 8  # gray levels; a flatter thumbnail has no features that distinguish it
 _FREQUENCIES = 8
 _BLUR = 1.0  # pixels; anything coarser is much the same in all chests
+_PARTS = 4
+_FLIPPED = (0, *(1 << bit for bit in range(16)))
+_FEW = 4096
+_INDEX_COST = 20  # to look up and compare one pair takes as long as to compare this many one after the other
 _MAX_PAIRS, _MAX_THUMBNAILS = 1 << 21, 1 << 13  # compared at a time, to bound memory
 
 
@@ -122,7 +126,8 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
 def close_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
     """Yield all pairs of hashes that differ in at most `RADIUS` bits, each once.
 
-    Each hash is compared with all that follow it, a block of rows at a time: 64 bits take one instruction.
+    Two such hashes differ in at most one bit of at least one of their four 16-bit parts. Where few hashes
+    agree so far in a part, only these are compared; otherwise each with all.
 
     Args:
         hashes: `(n,)` array of `uint64`.
@@ -131,6 +136,44 @@ def close_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
         `(p, 2)` integers, rows of `hashes`; at most `_MAX_PAIRS` or n pairs, so that memory stays bounded
         however many pairs there are.
     """
+    parts = np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, _PARTS)
+    if len(hashes) < _FEW or _INDEX_COST * _count_alike(parts) > len(hashes) ** 2:
+        yield from _pairs_of_all(hashes)
+        return
+    for number in range(_PARTS):
+        for pairs in _pairs_alike(parts[:, number]):
+            differences = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
+            close = np.bitwise_count(differences) <= RADIUS
+            earlier = differences[close].view(np.uint16).reshape(-1, _PARTS)[:, :number]
+            yield pairs[close][(np.bitwise_count(earlier) > 1).all(axis=1)]  # the others came before
+
+
+def _count_alike(parts: np.ndarray) -> int:
+    """Return how many pairs of rows, in either order, differ in at most one bit of a part, part by part."""
+    total = 0
+    for part in parts.T:
+        counts = np.bincount(part, minlength=2**16)
+        total += sum(int(counts @ counts[np.arange(2**16) ^ flipped]) for flipped in _FLIPPED)
+    return total
+
+
+def _pairs_alike(part: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the pairs of rows whose 16 bits differ in at most one, each once, the earlier row first."""
+    order = np.argsort(part, kind="stable")
+    starts = np.searchsorted(part[order], np.arange(2**16 + 1))
+    for flipped in _FLIPPED:
+        sought = part.astype(np.intp) ^ flipped
+        first, counts = starts[sought], starts[sought + 1] - starts[sought]
+        ends = np.cumsum(counts)
+        begins = ends - counts
+        for rows in np.split(np.arange(len(part)), np.flatnonzero(np.diff(ends // _MAX_PAIRS)) + 1):
+            left = np.repeat(rows, counts[rows])
+            right = order[first[left] + (begins[rows[0]] + np.arange(len(left))) - begins[left]]
+            yield np.stack([left, right], axis=1)[right > left]
+
+
+def _pairs_of_all(hashes: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the close pairs by comparing each hash with all that follow it, a block of rows at a time."""
     count = len(hashes)
     height = max(1, _MAX_PAIRS // max(count, 1))
     for start in range(0, count, height):

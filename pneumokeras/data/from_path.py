@@ -13,6 +13,7 @@ from typing import Any
 from pneumokeras.core.arguments import flag, seed_number
 from pneumokeras.core.errors import DataError, SettingsError, one_line
 from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
+from pneumokeras.data.images.image import Depth
 from pneumokeras.data.readers.folder import Contents, read_folder
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.readers.npz import ARRAY_MARK, read_npz
@@ -54,9 +55,9 @@ def load_splits(
     which are split 80/10/10; files whose names contain the class may take the place of class folders. A
     PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on. A CSV manifest has the columns
     path and label, and may have patient, split and subtype. A val that is missing or too small (under 100
-    images, or 20 of a class) is replaced by a tenth of train and val. New splits are those that `split` makes
-    for the same seed: patients and duplicates stay together, classes and subtypes keep their proportions, and
-    each radiograph concerned is decoded once.
+    images, or 20 of a class) is replaced by a tenth of train and val, or by as much as it held if
+    that is more. New splits are those that `split` makes for the same seed: patients and duplicates stay
+    together, classes and subtypes keep their proportions, and each radiograph concerned is decoded once.
 
     Args:
         path: folder, `.npz` file or `.csv` manifest.
@@ -89,11 +90,11 @@ def load_splits(
     seed = seed_number(seed)
     keep_val, skip_bad = flag("keep_val", keep_val), flag("skip_bad", skip_bad)
     contents = _read(path, classes=classes, patient_pattern=patient_pattern)
-    found = contents.sets
+    found = dict(contents.sets)
     if skip_bad:
         found = {name: radiographs.without_bad() for name, radiographs in found.items()}
     skipped = tuple(bad for radiographs in found.values() for bad in radiographs.skipped)
-    notices = list(_notices_on_reading(found, contents.left_out))
+    notices = list(_notices_on_reading(found, contents))
     if "train" not in found and "" not in found:
         raise DataError(
             f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders.",
@@ -109,12 +110,13 @@ def load_splits(
         before = len(found.get("val", ()))
         reason = f"had {before} images, too few to choose on" if before else "was missing"
         both = union(found[name] for name in ("train", "val") if name in found)
-        drawn, of_duplicates = _split(both, val=0.1, test=0.0, seed=seed)
+        drawn, of_duplicates = _with_val_of(both, at_least=before, seed=seed)
         found = found | {name: drawn[name] for name in ("train", "val")}
         of_test = f"test {AS_PUBLISHED}; " if "test" in found else ""
         rule = f"{of_test}train and val by {SPLIT_RULE}"
         notices.append(
-            f"val {reason}: it is now a tenth of the patients of train and val, {len(found['val'])} images."
+            f"val {reason}: it is now {'a tenth' if before <= 0.1 * len(both) else 'another part'} of the "
+            f"patients of train and val, {len(found['val'])} images."
         )
         notices += of_duplicates
     train, val, test = (
@@ -189,13 +191,16 @@ def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_patter
         raise DataError(
             f"{path} does not exist. Expected a folder of radiographs, an .npz or a .csv manifest.", path=path
         )
+    suffix = path.suffix.lower()
     if path.is_dir():
-        return read_folder(path, classes=classes, patient_pattern=patient_pattern)
-    if path.suffix.lower() == ".npz":
-        return Contents(read_npz(path, classes=classes))
-    if path.suffix.lower() == ".csv":
-        return Contents(read_manifest(path, classes=classes, patient_pattern=patient_pattern))
-    raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
+        contents = read_folder(path, classes=classes, patient_pattern=patient_pattern)
+    elif suffix == ".npz":
+        contents = Contents(read_npz(path, classes=classes))
+    elif suffix == ".csv":
+        contents = Contents(read_manifest(path, classes=classes, patient_pattern=patient_pattern))
+    else:
+        raise DataError(f"{path} is neither a folder, an .npz file nor a .csv manifest.", path=path)
+    return replace(contents, sets=_with_one_depth(contents.sets))
 
 
 def _two_names(classes: Any) -> tuple[str, str]:
@@ -215,12 +220,20 @@ def _two_names(classes: Any) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _notices_on_reading(found: Mapping[str, RadiographSet], left_out: int) -> Iterator[str]:
+def _with_one_depth(sets: Mapping[str, RadiographSet]) -> dict[str, RadiographSet]:
+    """Return sets whose images of more than eight bits are all reduced alike."""
+    depth = Depth([file for radiographs in sets.values() for file in radiographs.depth.files])
+    return {name: replace(radiographs, depth=depth) for name, radiographs in sets.items()}
+
+
+def _notices_on_reading(found: Mapping[str, RadiographSet], contents: Contents) -> Iterator[str]:
     skipped = [bad for radiographs in found.values() for bad in radiographs.skipped]
     if skipped:
         yield skipped_notice(skipped)
-    if left_out:
-        yield f"Left out, since they lie beside the folders of splits or classes: {left_out} images."
+    if contents.left_out:
+        yield f"Left out, since they lie beside the folders of splits or classes: {contents.left_out} images."
+    for reason, files in contents.unread.items():
+        yield f"Left out, since {reason}: {len(files)}, such as {files[0].name}."
     if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         yield "These radiographs are synthetic drawings: their figures say nothing about patients."
 
@@ -231,6 +244,19 @@ def _split(
     """Return the sets by split, and a notice on duplicates if there are any."""
     films = films_of(radiographs)
     parts = split(radiographs, val=val, test=test, seed=seed, films=films)
+    return parts.by_name(), list(filter(None, [duplicates_notice(films)]))
+
+
+def _with_val_of(
+    radiographs: RadiographSet, *, at_least: int, seed: int
+) -> tuple[dict[str, RadiographSet], list[str]]:
+    """Return train and val, a tenth or `at_least` so many radiographs, and a notice on duplicates."""
+    films, count = films_of(radiographs), len(radiographs)
+    shares = [0.1] if at_least <= 0.1 * count else [size / count for size in range(at_least, count)]
+    for share in shares:
+        parts = split(radiographs, val=share, test=0.0, seed=seed, films=films)
+        if len(parts.val) >= at_least:  # a share is rounded class by class, and patients are kept whole
+            break
     return parts.by_name(), list(filter(None, [duplicates_notice(films)]))
 
 

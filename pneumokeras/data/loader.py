@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 from functools import cached_property
 from hashlib import blake2b
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from keras.utils import PyDataset
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.arguments import finite, seed_number, whole
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.augmentation import (
+    Generator,
     augmentation_settings,
     draw_parameters,
     is_identified,
-    refuse_preprocessing,
+    usable_generator,
 )
 from pneumokeras.data.dataset import RadiographSet, in_threads
+from pneumokeras.data.images.image import height_and_width
 
 MEMORY_LIMIT = 2 * 2**30
 """Pixels are kept in memory between epochs if those of a whole set take at most this many bytes."""
@@ -50,7 +49,8 @@ class RadiographLoader(PyDataset):
         radiographs: the set; its order is kept unless shuffled.
         image_size: side in pixels, or `(height, width)`.
         batch_size: radiographs per batch; the last batch of an epoch may be smaller.
-        generator: a `RadiographDataGenerator`, or your own `ImageDataGenerator`.
+        generator: a `RadiographDataGenerator`, your own `ImageDataGenerator`, or augmentation layers of
+            Keras, such as `keras.layers.RandomFlip` or a `Sequential` of several.
         views: number of versions of each radiograph; 1 is no augmentation; `None` draws a new augmented
             version in every epoch, the first included.
         shuffle: whether to change the order in each epoch; by default only with a generator.
@@ -85,7 +85,7 @@ class RadiographLoader(PyDataset):
         image_size: int | tuple[int, int] = 224,
         *,
         batch_size: int = 32,
-        generator: ImageDataGenerator | None = None,
+        generator: Generator | None = None,
         views: int | None = None,
         shuffle: bool | None = None,
         seed: int = 0,
@@ -97,13 +97,13 @@ class RadiographLoader(PyDataset):
         super().__init__(workers=whole("workers", workers))
         if channels not in (1, 3):
             raise SettingsError(f"Expected 1 or 3 channels. Received {channels}.", parameter="channels")
-        refuse_preprocessing(generator)
+        generator = usable_generator(generator)
         if oversample is not None and generator is None:
             raise SettingsError(
                 "Expected a generator with `oversample`, to augment the copies.", parameter="oversample"
             )
         self.radiographs = radiographs
-        self.image_size = _height_and_width(image_size)
+        self.image_size = height_and_width(image_size)
         self.batch_size = whole("batch_size", batch_size)
         self.generator = generator
         self.views = None if views is None else whole("views", views)
@@ -234,7 +234,10 @@ class RadiographLoader(PyDataset):
     def view_key(self, row: int, view: int | None) -> bytes:
         """Return 16 bytes that are equal if and only if view and content are the same."""
         augmentation = [self._augmentation, self.seed, view] if self.generator and view else []
-        content = json.dumps([self.radiographs.digests[row], augmentation], sort_keys=True)
+        depth = self.radiographs.depth.bits
+        content = json.dumps(
+            [self.radiographs.digests[row], augmentation, *([depth] if depth else [])], sort_keys=True
+        )
         return blake2b(content.encode(), digest_size=16).digest()
 
     def _pixels(self, row: int) -> np.ndarray:
@@ -265,17 +268,6 @@ def _examples(
     copied = np.resize(np.random.default_rng(seed).permutation(smaller), missing)
     numbers = np.arange(missing) // len(smaller) + 1
     return np.concatenate([rows, copied]), np.concatenate([np.zeros_like(rows), numbers])
-
-
-def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = (image_size, image_size) if isinstance(image_size, int | Integral) else image_size
-        return operator.index(height), operator.index(width)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"Expected `image_size` as a side or (height, width), in whole pixels. Received {image_size!r}.",
-            parameter="image_size",
-        ) from None
 
 
 def _seed_of_view(seed: int, view: int, digest: str) -> int:

@@ -320,10 +320,11 @@ def _require_both_classes(part: RadiographSet, radiographs: RadiographSet, films
             tied = tie_duplicates(radiographs.patients, films)
             groups = len(set(tied[radiographs.require_labels() == label]))
             held = "1 patient or group" if groups == 1 else f"{groups} patients or groups"
+            own = films[radiographs.require_labels() == label]
             raise DataError(
                 f"{part.split} gets no {class_name} radiographs: that class has {held} of patients tied by "
-                "duplicates, to be kept whole. Expected both classes in each split or fold; make fewer of "
-                "them, or add patients."
+                f"duplicates, to be kept whole ({len(own)} radiographs with {len(set(own))} different "
+                "contents). Expected both classes in each split or fold; make fewer of them, or add patients."
             )
 
 

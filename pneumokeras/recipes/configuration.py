@@ -74,7 +74,7 @@ class Configuration:
         two_logits: train a network with two logits, which is reduced to one afterwards.
         hyperparameters: of the tunable head or of `compact-cnn`.
         search: a random search instead of stages.
-        augmentation: arguments of `RadiographDataGenerator`; false for `None`.
+        augmentation: arguments of `RadiographDataGenerator.radiographs`; false for `None`.
         views: as in `pneumokeras.fit`.
         oversample: as in `pneumokeras.fit`.
         class_weights: `"balanced"`, `"none"`, or a weight for `NORMAL` and one for `PNEUMONIA`, whatever
@@ -231,7 +231,7 @@ class Configuration:
             for name, value in self.augmentation.items()
         }
         try:
-            return RadiographDataGenerator(**arguments)
+            return RadiographDataGenerator.radiographs(**arguments)
         except TypeError as error:
             raise SettingsError(
                 f"Expected `augmentation` as arguments of RadiographDataGenerator: {error}.",

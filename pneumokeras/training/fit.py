@@ -7,9 +7,8 @@ from dataclasses import replace
 from os import PathLike
 
 import keras
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.augmentation import as_generator
+from pneumokeras.data.augmentation import Generator, as_generator
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
@@ -40,7 +39,7 @@ def fit(
     stages: Sequence[Stage] | Stage | None = (),
     batch_size: int = 32,
     views: int | None = None,
-    generator: ImageDataGenerator | None = None,
+    generator: Generator | None = None,
     class_weights: ClassWeights = "balanced",
     oversample: float | None = None,
     objective: str = "val_auc",
@@ -72,7 +71,8 @@ def fit(
         batch_size: radiographs per step.
         views: versions of each radiograph, epoch e showing version e mod `views`; 1 is no augmentation;
             `None` augments anew in every epoch, so that nothing can be stored.
-        generator: the augmentation; by default `RadiographDataGenerator()`.
+        generator: the augmentation, also augmentation layers of Keras; by default
+            `RadiographDataGenerator.radiographs()`.
         class_weights: loss weight of each class: `"balanced"`, computed from `train`; `{0: 2.0, 1: 1.0}`, or
             the same by class name or as a pair; or `None`.
         oversample: instead of balanced class weights: add augmented copies of the smaller class until the

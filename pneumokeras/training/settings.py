@@ -10,11 +10,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.arguments import finite, flag, is_number, seed_number, whole
 from pneumokeras.core.errors import SettingsError
-from pneumokeras.data.augmentation import RadiographDataGenerator, as_generator, augmentation_settings
+from pneumokeras.data.augmentation import (
+    Generator,
+    RadiographDataGenerator,
+    as_generator,
+    augmentation_settings,
+)
 from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
 from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
 from pneumokeras.training.callbacks import Schedule
@@ -142,7 +146,7 @@ class BatchSettings:
 
     batch_size: int = 32
     views: int | None = None
-    generator: ImageDataGenerator = field(default_factory=RadiographDataGenerator)
+    generator: Generator = field(default_factory=RadiographDataGenerator.radiographs)
     class_weights: ClassWeights = "balanced"
     oversample: float | None = None
     seed: int = 0
@@ -226,7 +230,7 @@ class SearchSettings:
     epochs: int = 10
     batch_sizes: tuple[int, ...] = (32,)
     views: int | None = 4
-    generator: ImageDataGenerator = field(default_factory=RadiographDataGenerator)
+    generator: Generator = field(default_factory=RadiographDataGenerator.radiographs)
     objective: str = "val_auc"
     fine_tune: tuple[Stage, ...] = ()
     seed: int = 0

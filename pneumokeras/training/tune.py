@@ -9,9 +9,8 @@ from os import PathLike
 
 import keras
 import keras_tuner
-from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-from pneumokeras.data.augmentation import as_generator
+from pneumokeras.data.augmentation import Generator, as_generator
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.forward import forward
@@ -47,7 +46,7 @@ def tune(
     epochs: int = 10,
     batch_size: int | Sequence[int] = 32,
     views: int | None = 4,
-    generator: ImageDataGenerator | None = None,
+    generator: Generator | None = None,
     objective: str = "val_auc",
     fine_tune: Sequence[Stage] | Stage | None = (),
     class_weights: ClassWeights = "balanced",
@@ -82,7 +81,8 @@ def tune(
         batch_size: radiographs per step, or several sizes for the search to choose from.
         views: versions of each radiograph, epoch e showing version e mod `views`; 1 is no augmentation;
             `None` augments anew in every epoch.
-        generator: the augmentation; by default `RadiographDataGenerator()`.
+        generator: the augmentation; by default
+            `RadiographDataGenerator.radiographs()`; also augmentation layers of Keras.
         objective: ranks epochs and trials: `"val_auc"`, `"val_accuracy"` or `"val_loss"`.
         fine_tune: stages that the winner goes through after its fit, such as `[Stage("stage5", epochs=5)]`,
             see `pneumokeras.fit`; the weights of the best epoch of all are kept.

@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
@@ -34,6 +35,20 @@ KEY_VARIABLE = "PNEUMOKERAS_KEY"
 _KEY_BYTES = 32
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
+_PALETTE = "PALETTE COLOR"
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_REQUIRED = (
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+)
+_UNKNOWN = "DICOM of unknown kind"
+_DEFERRED = 1024  # bytes; longer values stay in the file until they are asked for
+_MAX_INFLATED = 2**28
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom returns all of them as RGB
 
 
@@ -42,7 +57,7 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
 
     Stored values go through the rescale slope and intercept (or modality table), then through the first
     window or VOI table; without either, the darkest value becomes 0 and the brightest 255. MONOCHROME1,
-    where high values are dark, is inverted. Color becomes luminance.
+    where high values are dark, is inverted. Color becomes luminance, palettes are looked up.
 
     Args:
         content: `(n,)` array of `uint8`, the whole file.
@@ -56,14 +71,16 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
             decoded or claims too many pixels. The message quotes only kinds and sizes from the header.
     """
     pydicom = _import_pydicom(name)
-    if _DEFLATED in content[:4096].tobytes():  # inflating it would take up to a thousand times its size
-        raise undecodable(name, "it is a deflated DICOM file; store it without deflation")
     try:
+        _require_bounded(content)
         with _SILENCE.around_pydicom():
             dataset = pydicom.dcmread(BytesIO(content.tobytes()))
+            _require_image(dataset)
             _require_one_frame(dataset)
             require_size(int(dataset.Rows), int(dataset.Columns), name)
             _require_decoder(dataset)
+            if dataset.PhotometricInterpretation == _PALETTE:
+                return _through_palette(dataset)
             return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
     except DataError:
         raise
@@ -93,8 +110,12 @@ def patient_of(path: Path) -> str | None:
     """
     try:
         start = _start_of(path)
-        if not is_dicom(start) or _DEFLATED in start:
+        if not is_dicom(start):
             return None
+        if _DEFLATED in start:
+            _require_bounded(np.fromfile(path, np.uint8))
+    except Refused:
+        return None
     except (OSError, ValueError):  # the file will be refused where it is read
         return None
     pydicom = _import_pydicom(path)
@@ -109,6 +130,30 @@ def patient_of(path: Path) -> str | None:
         return None
     identity = f"{issuer}\0{patient}".encode("utf-8", "surrogateescape")
     return f"patient-{blake2b(identity, key=_key(), digest_size=8).hexdigest()}"
+
+
+def why_no_radiograph(path: Path) -> str:
+    """Return why a DICOM file holds no radiograph though it is whole: no image, or several frames.
+
+    Returns:
+        A clause in the plural, such as "they hold no image (Basic Text SR Storage)"; empty if it ought to
+        hold a radiograph, is no DICOM file, cannot be read, or pydicom is missing.
+    """
+    try:
+        start = _start_of(path)
+        if not is_dicom(start) or _DEFLATED in start:
+            return ""
+        import pydicom
+
+        with _SILENCE.around_pydicom():
+            header = pydicom.dcmread(path, defer_size=_DEFERRED)
+            kind = _kind(header)
+            if not _has_pixels(header):  # of an image that lost its pixels, reading will say so
+                is_damaged = kind == _UNKNOWN or "Image Storage" in kind
+                return "" if is_damaged else f"they hold no image ({kind})"
+            return "they hold several frames" if _frames(header) > 1 else ""
+    except Exception:  # as in decode, which will refuse the file
+        return ""
 
 
 def _start_of(path: Path) -> bytes:
@@ -165,8 +210,48 @@ def _import_pydicom(name: str | PathLike[str]) -> ModuleType:
     return pydicom
 
 
+def _require_bounded(content: np.ndarray) -> None:
+    """Refuse a deflated file that would inflate to far more than any radiograph, up to a thousand times."""
+    if _DEFLATED not in content[:4096].tobytes():
+        return
+    length = int.from_bytes(content[140:144].tobytes(), "little")  # of the group that is never deflated
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflating.decompress(content[144 + length :].tobytes(), _MAX_INFLATED)
+    except zlib.error as error:
+        raise Refused("its deflated data is damaged") from error
+    if inflating.unconsumed_tail:
+        raise Refused(f"it inflates to more than {_MAX_INFLATED} bytes")
+
+
+def _has_pixels(dataset: Any) -> bool:
+    return any(name in dataset for name in _PIXELS)
+
+
+def _frames(dataset: Any) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _kind(dataset: Any) -> str:
+    """Return the name of what a file holds, as the standard has it."""
+    kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    return str(getattr(kind, "name", None) or _UNKNOWN)
+
+
+def _require_image(dataset: Any) -> None:
+    if not _has_pixels(dataset):
+        raise Refused(f"it holds no image ({_kind(dataset)})")
+    if "PixelData" not in dataset:
+        raise Refused("its pixels are floating-point numbers, not gray levels")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        raise Refused("its header does not say how it is encoded (TransferSyntaxUID)")
+    missing = [name for name in _REQUIRED if dataset.get(name) is None]
+    if missing:
+        raise Refused(f"its header lacks {missing[0]}")
+
+
 def _require_one_frame(dataset: Any) -> None:
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = _frames(dataset)
     if frames != 1:
         raise Refused(f"it holds {frames} frames, of which one has to be chosen and stored")
 
@@ -178,26 +263,44 @@ def _require_decoder(dataset: Any) -> None:
     if not get_decoder(syntax).is_available:
         raise Refused(
             f"it is compressed as {syntax.name}, for which pydicom has no plugin here "
-            "(pip install 'pylibjpeg[all]' brings some)"
+            "(pip install 'pneumokeras[dicom]' brings some)"
         )
 
 
-def _luminance(dataset: Any) -> np.ndarray:
+def _stored(dataset: Any) -> np.ndarray:
+    """Return the stored values."""
     from pydicom.pixels import pixel_array
 
-    colors = pixel_array(dataset)
+    try:
+        return pixel_array(dataset)
+    except RuntimeError as error:  # what pydicom raises when all decoders gave up
+        syntax = dataset.file_meta.TransferSyntaxUID
+        raise Refused(f"its {syntax.name} data is damaged, or of a kind no decoder here knows") from error
+
+
+def _luminance(dataset: Any) -> np.ndarray:
+    colors = _stored(dataset)
     if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
         raise Refused("its colors are not eight bits of RGB or YBR")
     return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
+def _through_palette(dataset: Any) -> np.ndarray:
+    from pydicom.pixels import apply_color_lut
+
+    colors = apply_color_lut(_stored(dataset), dataset)[..., :3]
+    if colors.dtype == np.uint16:
+        colors = (colors >> 8).astype(np.uint8)
+    return cv2.cvtColor(np.ascontiguousarray(colors), cv2.COLOR_RGB2GRAY)
+
+
 def _as_shown(dataset: Any) -> np.ndarray:
-    from pydicom.pixels import apply_modality_lut, pixel_array
+    from pydicom.pixels import apply_modality_lut
 
     if dataset.PhotometricInterpretation not in _GRAY:
         raise Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
     with np.errstate(all="ignore"):  # what overflows is refused below
-        values = np.asarray(apply_modality_lut(pixel_array(dataset), dataset), dtype=np.float64)
+        values = np.asarray(apply_modality_lut(_stored(dataset), dataset), dtype=np.float64)
         if dataset.get("VOILUTSequence"):
             shown = _by_table(values, dataset)
         elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:

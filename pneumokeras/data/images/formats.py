@@ -14,7 +14,7 @@ from pneumokeras.data.images.headers import JPEG_END, JPEG_FRAMES, JPEG_SCAN, jp
 _PNG_MODES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
 _JPEG_MODES = {1: "gray", 3: "RGB", 4: "CMYK"}
 _SUFFIXES = {
-    "JPEG": (".jpeg", ".jpg"),
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
     "DICOM": ("", *dicom.SUFFIXES),  # archives omit the ending

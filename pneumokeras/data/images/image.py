@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import operator
 import stat
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.images import dicom
 from pneumokeras.data.images.headers import EXPECTED, JPEG_END, Header, read_header, undecodable
 
-SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+SUFFIXES = (".bmp", *dicom.SUFFIXES, ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """File endings that folders are searched for, in lower case. A file's content decides what it is."""
+
+UNREAD_SUFFIXES = (".avif", ".gif", ".heic", ".jp2", ".jxl", ".pgm", ".ppm", ".webp")
+"""File endings of images that are not read, in lower case."""
 
 MAX_BYTES = 2**29
 """Maximum size of a radiograph's file."""
 
 _DETECTOR_DEPTHS = (8, 10, 12, 14, 16)
+_MAY_HAVE_SIXTEEN = (b"\x89PNG", b"II*\0", b"MM\0*")
+_PNG_DEPTH = 24  # the place of a PNG's bit depth
 _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 # Measured on published radiographs at 224 pixels: reduced to no less than 1.1 times the target, they differ
 # from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an eighth,
@@ -31,8 +41,9 @@ _JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 def read_radiograph(
     path: str | PathLike[str],
     *,
-    image_size: tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
     pad: bool = False,
+    depth: Depth | None = None,
 ) -> np.ndarray:
     """Read one radiograph as gray levels.
 
@@ -41,16 +52,39 @@ def read_radiograph(
             luminance, transparency is ignored, an EXIF orientation is applied, more than eight bits are
             reduced to eight by `eight_bits`, DICOM is shown with its window. A JPEG much larger than
             `image_size` is decoded at a half or a quarter of its size.
-        image_size: wanted `(height, width)`; `None` keeps its own size.
+        image_size: wanted side or `(height, width)`; `None` keeps its own size.
         pad: keep the aspect ratio and pad with black, instead of stretching.
+        depth: of the collection that it belongs to; `None` if it stands alone.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
 
     Raises:
+        SettingsError: if `image_size` is not as described.
         DataError: if the file is missing, empty, too large, or not an image that can be decoded whole.
     """
-    return decode_radiograph(read_content(path), path, image_size=image_size, pad=pad)
+    size = None if image_size is None else height_and_width(image_size)
+    return decode_radiograph(read_content(path), path, image_size=size, pad=pad, depth=depth)
+
+
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return an image size as `(height, width)`.
+
+    Raises:
+        SettingsError: if it is neither a side nor (height, width), in whole pixels.
+    """
+    try:
+        height, width = (image_size, image_size) if isinstance(image_size, int | Integral) else image_size
+        size = operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        size = (0, 0)
+    if min(size) < 1:
+        raise SettingsError(
+            "Expected `image_size` as a side or (height, width), in whole pixels of at least 1. "
+            f"Received {image_size!r}.",
+            parameter="image_size",
+        )
+    return size
 
 
 def read_content(path: str | PathLike[str]) -> np.ndarray:
@@ -83,6 +117,7 @@ def decode_radiograph(
     *,
     image_size: tuple[int, int] | None = None,
     pad: bool = False,
+    depth: Depth | None = None,
 ) -> np.ndarray:
     """Turn the bytes of an image file into gray levels.
 
@@ -91,6 +126,7 @@ def decode_radiograph(
         name: the file's name in messages.
         image_size: as for `read_radiograph`.
         pad: as for `read_radiograph`.
+        depth: as for `read_radiograph`.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
@@ -104,7 +140,7 @@ def decode_radiograph(
     if header.kind == "DICOM":
         pixels = dicom.decode(content, name)
     else:
-        pixels = _decode(content, header, name, image_size)
+        pixels = eight_bits(_decode(content, header, name, image_size), depth)
     return pixels if image_size is None else resize(pixels, image_size, pad=pad)
 
 
@@ -122,7 +158,7 @@ def _decode(
         raise undecodable(name, f"the {header.kind} data is damaged or ends early")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise undecodable(name, f"it holds {pixels.dtype}, not 8 or 16 bits per pixel")
-    return eight_bits(pixels)
+    return pixels
 
 
 def _decode_with_opencv(content: np.ndarray, flag: int) -> np.ndarray | None:
@@ -163,23 +199,70 @@ def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, fl
     return again is None or not np.array_equal(again, pixels)
 
 
-def eight_bits(levels: np.ndarray) -> np.ndarray:
-    """Reduce gray levels of 8 to 16 bits to eight.
+class Depth:
+    """The depth of a collection's images of sixteen bits.
 
-    The depth is the smallest of 8, 10, 12, 14 and 16 bits that holds the brightest level, since detectors of
-    10 to 14 bits are stored in files of 16; that depth's range becomes 0 to 255, linearly.
+    It is the smallest of 8, 10, 12, 14 and 16 bits that holds the brightest level of all of them, since
+    detectors of 10 to 14 bits are stored in files of 16. So two films of one detector are reduced alike,
+    however bright each is.
+
+    Args:
+        files: the files of the collection.
+    """
+
+    def __init__(self, files: Iterable[Path] = ()):
+        self.files = tuple(files)
+        self._bits: int | None = None
+        self._is_known = not self.files
+
+    @property
+    def bits(self) -> int | None:
+        """The depth, `None` if no image has more than eight bits; found by reading these when first asked."""
+        with _depth_in_search:
+            if not self._is_known:
+                with ThreadPoolExecutor() as pool:
+                    brightest = max(pool.map(_brightest_of_sixteen_bits, self.files))
+                self._bits = _smallest_depth(brightest) if brightest else None
+                self._is_known = True
+        return self._bits
+
+
+_depth_in_search = threading.Lock()
+
+
+def _brightest_of_sixteen_bits(path: Path) -> int:
+    """Return the brightest level of an image; 0 if it has eight bits, is DICOM or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PNG_DEPTH + 1)
+        if not start.startswith(_MAY_HAVE_SIXTEEN) or (start[:1] == b"\x89" and start[-1] != 16):
+            return 0
+        content = read_content(path)
+        levels = _decode(content, read_header(content.data, path), path, None)
+    except (OSError, DataError):
+        return 0
+    return int(levels.max()) if levels.dtype == np.uint16 else 0
+
+
+def _smallest_depth(brightest: int) -> int:
+    return next(bits for bits in _DETECTOR_DEPTHS if brightest < 2**bits)
+
+
+def eight_bits(levels: np.ndarray, depth: Depth | None = None) -> np.ndarray:
+    """Reduce gray levels of 8 to 16 bits to eight: the range of their depth becomes 0 to 255, linearly.
 
     Args:
         levels: array of `uint8` or `uint16`.
+        depth: of the collection that they belong to; by default the depth is that of these levels alone.
 
     Returns:
         Array of `uint8` of the same shape; `levels` itself if they are eight bits already.
     """
     if levels.dtype == np.uint8:
         return levels
-    brightest = int(levels.max())
-    depth = next(bits for bits in _DETECTOR_DEPTHS if brightest < 2**bits)
-    return cv2.convertScaleAbs(levels, alpha=255 / (2**depth - 1))
+    own = _smallest_depth(int(levels.max()))
+    bits = max(own, (depth and depth.bits) or 0)
+    return cv2.convertScaleAbs(levels, alpha=255 / (2**bits - 1))
 
 
 def resize(pixels: np.ndarray, image_size: tuple[int, int], *, pad: bool = False) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.dataset import SPLIT_OF_NAME, SPLITS, RadiographSet
-from pneumokeras.data.images.image import SUFFIXES
+from pneumokeras.data.images import dicom
+from pneumokeras.data.images.image import SUFFIXES, UNREAD_SUFFIXES
 from pneumokeras.data.images.patients import label_of
 
 
@@ -21,10 +22,12 @@ class Contents:
     Attributes:
         sets: the sets by split; one set under the key `""` if there are no folders of splits.
         left_out: the number of images beside the folders of splits or classes; they are in no set.
+        unread: other files that are in no set, by the reason.
     """
 
     sets: dict[str, RadiographSet]
     left_out: int = 0
+    unread: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,16 @@ def read_folder(folder: Path, *, classes: tuple[str, str], patient_pattern: str 
     if not folders:
         _refuse_outer_folder(top, classes)
     listings = {split: _Listing.of(folders[split]) for split in SPLITS if split in folders} or {"": top}
+    unread: dict[str, list[Path]] = {}
     sets = {
-        split: _read_split(listing, split, classes=classes, patient_pattern=patient_pattern, root=folder)
+        split: _read_split(
+            listing, split, classes=classes, patient_pattern=patient_pattern, root=folder, unread=unread
+        )
         for split, listing in listings.items()
     }
     places = (top, *listings.values()) if folders else (top,)
-    return Contents(sets, sum(place.images for place in places if place.has_splits_or_classes(classes)))
+    left_out = sum(place.images for place in places if place.has_splits_or_classes(classes))
+    return Contents(sets, left_out, unread)
 
 
 def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
@@ -116,8 +123,23 @@ def _refuse_outer_folder(top: _Listing, classes: tuple[str, str]) -> None:
 
 
 def _read_split(
-    listing: _Listing, split: str, *, classes: tuple[str, str], patient_pattern: str | None, root: Path
+    listing: _Listing,
+    split: str,
+    *,
+    classes: tuple[str, str],
+    patient_pattern: str | None,
+    root: Path,
+    unread: dict[str, list[Path]],
 ) -> RadiographSet:
+    """Return the radiographs of a split, and add the other files to `unread` by the reason."""
+
+    def radiographs_under(folder: Path) -> Iterator[Path]:
+        for file in sorted(files_under(folder)):
+            if reason := _why_unread(file):
+                unread.setdefault(reason, []).append(file)
+            elif file.suffix.lower() in SUFFIXES:
+                yield file
+
     children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
     others = sorted(
@@ -135,10 +157,10 @@ def _read_split(
             (file, label)
             for label, name in enumerate(wanted)
             if name in children
-            for file in sorted(images_under(children[name]))
+            for file in radiographs_under(children[name])
         ]
     else:
-        labeled = [(file, label_of(file, classes)) for file in sorted(images_under(listing.folder))]
+        labeled = [(file, label_of(file, classes)) for file in radiographs_under(listing.folder)]
     if not labeled:
         raise DataError(
             f"No images under {listing.folder}. "
@@ -151,8 +173,25 @@ def _read_split(
     )
 
 
+def _why_unread(file: Path) -> str:
+    """Return why a file that looks like a radiograph is none; empty if it is one, or no image at all."""
+    suffix = file.suffix.lower()
+    if suffix in UNREAD_SUFFIXES:
+        return f"{suffix} files are not read (save them as .png)"
+    return dicom.why_no_radiograph(file) if suffix in dicom.SUFFIXES else ""
+
+
 def images_under(folder: Path) -> Iterator[Path]:
-    """Yield the image files in a folder and its subfolders, except hidden ones, in no particular order.
+    """Yield the image files in a folder, as `files_under` does.
+
+    Raises:
+        DataError: if a folder cannot be read.
+    """
+    return (file for file in files_under(folder) if file.suffix.lower() in SUFFIXES)
+
+
+def files_under(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders, except hidden ones, in no particular order.
 
     Linked subfolders are followed after the real ones, each folder is visited once, and a link back to a
     folder around it is ignored. A broken link counts as a file, and is an error when it is read.
@@ -175,9 +214,7 @@ def images_under(folder: Path) -> Iterator[Path]:
                 link for link in links if not {root, here, *root.parents, *here.parents} & {link.resolve()}
             ]
             for name in filter(_is_visible, files):
-                file = Path(place, name)
-                if file.suffix.lower() in SUFFIXES:
-                    yield file
+                yield Path(place, name)
 
 
 def _refuse(error: OSError) -> None:
