@@ -714,7 +714,7 @@ class TestOptions:
             (OperatingPoint(0.3), "0.3000, fixed"),
             (
                 OperatingPoint(0.3, "val", "youden", None, 9),
-                "threshold 0.3000, chosen on 9 validation images",
+                "0.3000, chosen on 9 validation images",
             ),
         ],
     )
