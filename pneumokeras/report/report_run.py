@@ -132,7 +132,7 @@ def report_contents(
         trials=[trial.row() for trial in result.trials],
         objective=subject.record["settings"]["objective"],
         facts=facts(subject, with_heatmaps=images),
-        notices=notices(subject),
+        notices=[*evaluation.warnings, *notices(subject)],
         columns=subject.columns,
         audit=_audit(subject),
         explanation_checks=checked_explanations(result.model, radiographs) if check_explanations else None,
