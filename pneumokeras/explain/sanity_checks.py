@@ -11,6 +11,7 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.inputs import require_set
 from pneumokeras.data.phantoms.masks import PhantomMasks, read_masks
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.explain.faithfulness import (
@@ -30,7 +31,7 @@ from pneumokeras.explain.gradcam import METHOD, explained_layers, heatmap_functi
 from pneumokeras.explain.randomization import Randomization, randomization_check
 from pneumokeras.models.forward import compiled
 from pneumokeras.models.graph import ModelGraph, batches_of
-from pneumokeras.models.saving import ModelDescription, description_of
+from pneumokeras.models.saving import ModelDescription, ModelSource, description_of, model_of
 
 MAX_IMAGES = 64
 STEPS = 16
@@ -105,7 +106,7 @@ class ExplanationChecks:
 
 
 def check_explanations(
-    model: keras.Model,
+    model: ModelSource,
     radiographs: RadiographSet,
     *,
     method: str = METHOD,
@@ -144,6 +145,8 @@ def check_explanations(
         >>> checks.masks.pointing.chance < 0.2
         True
     """
+    model = model_of(model)
+    require_set(radiographs)
     if model.output_shape[-1] != 1:
         raise ModelError(
             f"Expected a model with one probability as output. Received output shape {model.output_shape}."

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 import keras
@@ -27,9 +27,21 @@ from pneumokeras.core.files import replacing
 logger = logging.getLogger(__name__)
 
 MEMBER = "pneumokeras.json"
+IN_RUN_FOLDER = "model.keras"
 _MARK = "_pneumokeras_"
 _MOST_BYTES = 100_000
 """Longest description that is read from a name, so that no file can ask for more memory."""
+
+
+class HasModel(Protocol):
+    """The result of a run or a fit."""
+
+    model: keras.Model
+
+
+ModelSource: TypeAlias = keras.Model | HasModel | str | PathLike[str]
+"""What `model_of` takes."""
+
 _noticed: WeakSet[keras.Model] = WeakSet()
 """Models whose missing description has been logged, so that it is logged once."""
 
@@ -254,7 +266,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     """Load a `.keras` file in safe mode, with its description if it has one.
 
     Args:
-        path: a file saved by pneumokeras or by plain Keras.
+        path: a file saved by pneumokeras or by plain Keras, or a run folder.
 
     Returns:
         The model, uncompiled.
@@ -268,6 +280,8 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         (None, 1)
     """
     path = Path(path)
+    if path.is_dir():
+        path /= IN_RUN_FOLDER
     if not path.is_file():
         raise ModelError(f"There is no model at {path}. Expected a .keras file or a run folder.", path=path)
     try:
@@ -281,3 +295,24 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
             f"Cannot load {path}: {first_line(error)}. Expected a .keras file saved by Keras 3.", path=path
         ) from error
     return model
+
+
+def model_of(source: ModelSource) -> keras.Model:
+    """Return a model as it is, that of a finished run or fit, or the one at a path.
+
+    Args:
+        source: a Keras model, what `tune`, `train`, `fit` or `load_run` returned, a `.keras` file, or a run
+            folder.
+
+    Raises:
+        ModelError: if it is nothing of the kind, or cannot be loaded.
+    """
+    if isinstance(source, str | PathLike):
+        return load_model(source)
+    for model in (source, getattr(source, "model", None)):
+        if isinstance(model, keras.Model):
+            return model
+    raise ModelError(
+        f"Expected a Keras model, a finished run, or the path of one. Received {type(source).__name__}.",
+        parameter="model",
+    )
