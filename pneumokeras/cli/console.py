@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,8 +21,10 @@ from rich.filesize import decimal
 from rich.status import Status
 
 from pneumokeras.core.errors import PneumokerasError, SettingsError
+from pneumokeras.core.quiet import without_chatter
 
 if TYPE_CHECKING:
+    from pneumokeras.runs.result import TuningResult
     from pneumokeras.training.features import ExtractionProgress
     from pneumokeras.training.progress import TuningProgress
 
@@ -186,6 +187,11 @@ def program() -> str:
     return str(called) if by_path else "pneumokeras"
 
 
+def warnings_of(result: TuningResult) -> list[str]:
+    """Return a line if the threshold chosen on validation tells nothing, else nothing."""
+    return [f"Warning: {result.warning}"] if result.warning else []
+
+
 def after_run(run: Path) -> list[str]:
     """Return two lines: where a finished run is, and what to type next."""
     return [f"Run folder {run}", f"Next: {program()} report {shlex.quote(str(run))}"]
@@ -265,26 +271,10 @@ def _names(option: click.Parameter) -> set[str]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow without its messages about processors and missing graphics cards.
-
-    Its C++ side writes them before a log level can be set, so standard error itself is redirected during
-    the import, and shown if the import fails.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as redirected:
-        sys.stderr.flush()
-        standard_error = os.dup(2)
-        os.dup2(redirected.fileno(), 2)
-        try:
-            import keras
-            import tensorflow  # noqa: F401
-        except BaseException:
-            redirected.seek(0)
-            os.write(standard_error, redirected.read())
-            raise
-        finally:
-            os.dup2(standard_error, 2)
-            os.close(standard_error)
+    """Import TensorFlow without its messages about processors and missing graphics cards."""
+    with without_chatter():
+        import keras
+        import tensorflow  # noqa: F401
     keras.utils.disable_interactive_logging()  # its progress bars would mix with the results on stdout
 
 

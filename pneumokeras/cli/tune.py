@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking, warnings_of
 from pneumokeras.cli.options import FineTuning, data_option, reading_options, run_options, skip_bad_option
 from pneumokeras.cli.reading import read_splits
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
@@ -207,6 +207,7 @@ def _summary(result: TuningResult) -> str:
         + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; threshold {point.threshold:.4f}, "
         f"chosen on {point.images} validation images for a sensitivity of at least {point.sensitivity_floor}",
+        *warnings_of(result),
         *after_run(result.run),
     ]
     return "\n".join(lines)

@@ -119,21 +119,6 @@ def require_gray_levels(array: np.ndarray) -> None:
         )
 
 
-def require_set(radiographs: object, parameter: str = "radiographs") -> None:
-    """Refuse anything but a set where one is meant.
-
-    Raises:
-        DataError: if it is none.
-    """
-    if not isinstance(radiographs, RadiographSet):
-        hint = "splits.test" if isinstance(radiographs, Splits) else 'load_radiographs("chest_xray")'
-        raise DataError(
-            f"Expected `{parameter}` as a RadiographSet, such as {hint}. "
-            f"Received {type(radiographs).__name__}.",
-            parameter=parameter,
-        )
-
-
 def _plain(image: np.ndarray) -> np.ndarray:
     """Return an image in a type that OpenCV resizes."""
     return image if image.dtype == np.uint8 else image.astype(np.float32)

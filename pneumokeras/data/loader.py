@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 from functools import cached_property
 from hashlib import blake2b
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from pneumokeras.data.augmentation import (
     is_identified,
     refuse_preprocessing,
 )
-from pneumokeras.data.dataset import RadiographSet, in_threads
+from pneumokeras.data.dataset import RadiographSet, height_and_width, in_threads, require_set
 
 MEMORY_LIMIT = 2 * 2**30
 """Pixels are kept in memory between epochs if those of a whole set take at most this many bytes."""
@@ -94,6 +92,7 @@ class RadiographLoader(PyDataset):
         channels: int = 1,
     ):
         super().__init__(workers=workers)
+        require_set(radiographs)
         for name, number in (("batch_size", batch_size), ("views", views)):
             if number is not None and number < 1:
                 raise SettingsError(f"Expected `{name}` of at least 1. Received {number}.", parameter=name)
@@ -105,7 +104,7 @@ class RadiographLoader(PyDataset):
                 "Expected a generator with `oversample`, to augment the copies.", parameter="oversample"
             )
         self.radiographs = radiographs
-        self.image_size = _height_and_width(image_size)
+        self.image_size = height_and_width(image_size)
         self.batch_size = batch_size
         self.generator = generator
         self.views = views
@@ -119,6 +118,15 @@ class RadiographLoader(PyDataset):
         self._position = 0
         self._decoded: dict[int, np.ndarray] = {}
         self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
+
+    def __repr__(self) -> str:
+        """Return one line with what is loaded, at which size, in which batches."""
+        height, width = self.image_size
+        augmented = "" if self.generator is None else ", augmented"
+        return (
+            f"<RadiographLoader of {len(self.rows)} examples at {height} x {width}, "
+            f"{len(self)} batches of {self.batch_size}{augmented}>"
+        )
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -270,17 +278,6 @@ def _examples(
     copied = np.resize(np.random.default_rng(seed).permutation(smaller), missing)
     numbers = np.arange(missing) // len(smaller) + 1
     return np.concatenate([rows, copied]), np.concatenate([np.zeros_like(rows), numbers])
-
-
-def _height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = (image_size, image_size) if isinstance(image_size, int | Integral) else image_size
-        return operator.index(height), operator.index(width)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"Expected `image_size` as a side or (height, width), in whole pixels. Received {image_size!r}.",
-            parameter="image_size",
-        ) from None
 
 
 def _seed_of_view(seed: int, view: int, digest: str) -> int:

@@ -155,6 +155,8 @@ class Predictions:
 
     def __repr__(self) -> str:
         """Return one line with the first probabilities."""
+        if len(self) == 1:
+            return f"<Predictions of {self.names[0]}: P({self.class_names[1]}) {self.probabilities[0]:.4f}>"
         shown = ", ".join(f"{probability:.4f}" for probability in self.probabilities[:_VALUES_SHOWN])
         more = ", ..." if len(self) > _VALUES_SHOWN else ""
         return f"<Predictions of {len(self)} radiographs, P({self.class_names[1]}) {shown}{more}>"

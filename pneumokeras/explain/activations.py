@@ -50,7 +50,7 @@ def activations(
     return layer_outputs(model, graph, tensor, model_images(model, images), batch_size=batch_size)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassActivations:
     """Mean radiographs and mean activations of both classes.
 
@@ -70,6 +70,13 @@ class ClassActivations:
     images: np.ndarray
     heatmaps: np.ndarray
     means: tuple[float, float]
+
+    def __repr__(self) -> str:
+        """Return one line with the layer and both means."""
+        means = ", ".join(
+            f"{name} {mean:.4g}" for name, mean in zip(self.class_names, self.means, strict=True)
+        )
+        return f"<ClassActivations of {self.layer}: {means}>"
 
 
 def class_activations(

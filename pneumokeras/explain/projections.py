@@ -22,7 +22,7 @@ PCA_BEFORE_TSNE = 50  # components, as in van der Maaten & Hinton; it also saves
 MIN_ROWS = 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Projection:
     """Radiographs as points in a plane.
 
@@ -45,6 +45,11 @@ class Projection:
     method: str
     source: str = ""
     explained_variance: tuple[float, ...] | None = None
+
+    def __repr__(self) -> str:
+        """Return one line with the method, what was projected, and the number of points."""
+        source = f" of {self.source}" if self.source else ""
+        return f"<Projection: {self.method}{source}, {len(self.points)} radiographs>"
 
 
 def pca(values: np.ndarray, *, labels: np.ndarray | None = None, source: str = "") -> Projection:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from pneumokeras.core.errors import DataError, ModelError
-from pneumokeras.data.dataset import RadiographSet
-from pneumokeras.data.inputs import require_set
+from pneumokeras.core.html import table
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.data.phantoms.masks import PhantomMasks, read_masks
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.explain.faithfulness import (
@@ -65,9 +65,9 @@ class MaskChecks:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExplanationChecks:
-    """How far a model's heatmaps can be trusted, measured on PNEUMONIA radiographs.
+    """How far a model's heatmaps can be trusted, measured on PNEUMONIA radiographs; in a notebook a table.
 
     Attributes:
         method: the method, as for `grad_cam`.
@@ -97,6 +97,29 @@ class ExplanationChecks:
     randomization: Randomization
     border: AgainstChance
     masks: MaskChecks | None
+
+    def __repr__(self) -> str:
+        """Return one line with the method, and whether its maps depend on what was learned."""
+        passed = "passed" if self.randomization.passed else "not passed"
+        return f"<ExplanationChecks of {self.method} on {self.images} radiographs, randomization {passed}>"
+
+    def _repr_html_(self) -> str:
+        random = self.randomization
+        change = f"rank correlation {random.steps[-1].rank_correlation:.3f} once all weights are random"
+        rows = [
+            ("deletion, gain over random maps", self.deletion.gain),
+            ("insertion, gain over random maps", self.insertion.gain),
+            ("randomization " + ("passed" if random.passed else "not passed"), change),
+            ("share in the border", self.border),
+        ]
+        if self.masks is not None:
+            rows += [
+                ("maximum inside an opacity", self.masks.pointing),
+                ("share inside the opacities", self.masks.energy),
+                ("share outside the thorax", self.masks.outside_thorax),
+            ]
+        caption = f"{self.method} of {self.layer}, {self.images} radiographs, {self.empty} empty maps"
+        return table(("check", "figure"), rows, caption=caption)
 
     def json(self) -> dict[str, Any]:
         """Return a mapping that JSON can hold."""

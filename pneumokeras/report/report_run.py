@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pneumokeras.report.write import require_report_folder, write_report
 from pneumokeras.runs.result import write_predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A report that was written.
 
@@ -38,6 +39,14 @@ class Report:
     evaluation: Evaluation
     folder: Path
     notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return one line with the folder."""
+        return f"<Report in {self.folder}: {self.evaluation!r}>"
+
+    def _repr_html_(self) -> str:
+        notices = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
+        return f"<p>{escape(str(self.folder / 'index.html'))}</p>{notices}{self.evaluation._repr_html_()}"
 
 
 def report_run(

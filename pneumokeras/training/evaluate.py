@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from pneumokeras.data.dataset import RadiographSet
-from pneumokeras.data.inputs import require_set
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predictions
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence
 from pneumokeras.evaluation.thresholds import as_operating_point, operating_points_from_json

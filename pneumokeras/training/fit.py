@@ -10,7 +10,7 @@ import keras
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.data.augmentation import RadiographDataGenerator
-from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.data_adapters import ImageBatches
@@ -96,6 +96,8 @@ def fit(
         >>> result.history["stage"]
         [1.0]
     """
+    require_set(train, "train")
+    require_set(val, "val")
     settings = FitSettings(
         batches=BatchSettings(
             batch_size=batch_size,

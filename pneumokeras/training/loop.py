@@ -9,12 +9,13 @@ from os import PathLike
 import keras
 
 from pneumokeras.core.errors import ModelError
+from pneumokeras.models.saving import own_name
 from pneumokeras.training.callbacks import Schedule, ValidationScores
 from pneumokeras.training.data_adapters import TrainingData
 from pneumokeras.training.objectives import OBJECTIVES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitResult:
     """A fitted model and the history of its fit.
 
@@ -31,6 +32,10 @@ class FitResult:
 
     model: keras.Model
     history: dict[str, list[float]]
+
+    def __repr__(self) -> str:
+        """Return one line with the model and the number of epochs."""
+        return f"<FitResult: {own_name(self.model)}, {len(self.history['loss'])} epochs>"
 
 
 def set_seed(seed: int) -> None:
