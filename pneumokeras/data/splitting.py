@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pneumokeras.core.errors import DataError, SettingsError
-from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads
+from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads, require_set
 from pneumokeras.data.duplicates import merge_near_duplicates, pixel_digest, thumbnail_of
 from pneumokeras.data.splits import Splits
 
@@ -231,6 +231,7 @@ def split(
         >>> [fold.val.split for fold in pk.split(radiographs, folds=3, seed=7)]
         ['val', 'val', 'val']
     """
+    require_set(radiographs)
     if min(val, test) < 0 or val + test >= 1:
         raise SettingsError(
             "Expected `val` and `test` as shares of 0 or more that leave something to train on. "

@@ -307,11 +307,11 @@ def model_of(source: ModelSource) -> keras.Model:
     Raises:
         ModelError: if it is nothing of the kind, or cannot be loaded.
     """
-    if isinstance(source, str | PathLike):
-        return load_model(source)
     for model in (source, getattr(source, "model", None)):
         if isinstance(model, keras.Model):
             return model
+    if isinstance(source, str | PathLike):
+        return load_model(source)
     raise ModelError(
         f"Expected a Keras model, a finished run, or the path of one. Received {type(source).__name__}.",
         parameter="model",

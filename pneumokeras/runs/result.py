@@ -46,6 +46,9 @@ _TRIALS_SHOWN = 20
 class RunResult:
     """A finished run of `tune`, `train` or `ensemble`; in a notebook it shows itself as a table.
 
+    It stands for its folder where a path is expected, as in `report_run(result)`, and for its model where a
+    model is, as in `evaluate(result, splits.test)`.
+
     Attributes:
         model: the trained model; uncompiled when loaded from disk.
         best_hyperparameters: the search's winner; empty without a search.
@@ -70,6 +73,10 @@ class RunResult:
     history: Mapping[str, list[float]]
     operating_points: Mapping[str, OperatingPoint]
     run: Path
+
+    def __fspath__(self) -> str:
+        """Return the run folder."""
+        return str(self.run)
 
     @property
     def best_epoch(self) -> int | None:
