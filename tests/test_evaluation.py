@@ -428,6 +428,11 @@ def test_what_is_no_threshold_is_refused(evaluation, point):
     assert "\n" not in str(refused.value)
 
 
+def test_operating_points_have_names(evaluation):
+    with pytest.raises(SettingsError, match=r'such as \{"mine": 0.3\}. Received 0.3'):
+        evaluate_predictions(evaluation.predictions, operating_points=0.3)
+
+
 @pytest.mark.parametrize(("threshold", "predicted"), [(0.0, "PNEUMONIA"), (1.0, "NORMAL"), (0.3, "")])
 def test_a_threshold_that_tells_nothing_apart_is_said(evaluation, threshold, predicted):
     below_one = replace(evaluation.predictions, probabilities=evaluation.predictions.probabilities * 0.9)

@@ -8,6 +8,7 @@ from keras import layers
 
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
 from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.splits import Splits
 from pneumokeras.explain.activations import activations, class_activations
 from pneumokeras.explain.gradcam import grad_cam
@@ -131,6 +132,7 @@ WRONG = {
     "numbers": [1, 2, 3],
     "no list of one kind": ["a.png", 3],
     "an object": object(),
+    "a loader": RadiographLoader(RadiographSet.from_arrays(FULL), SIDE),
 }
 
 

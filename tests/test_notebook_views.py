@@ -80,8 +80,12 @@ def test_a_run_shows_trials_history_and_points(result):
     assert history.best_epoch == result.best_epoch
     assert "#123456" in {line.get_color() for line in history.ax_.lines}
     assert type(result.plot_history("accuracy")).__name__ == "AccuracyCurvesDisplay"
-    with pytest.raises(pk.SettingsError, match="loss or accuracy"):
+    with pytest.raises(pk.SettingsError, match=r"\['loss', 'accuracy'\] in this history. Received 'auc'"):
         result.plot_history("auc")
+    fitted = FitResult(result.model, {"loss": [1.0, 0.5], "val_loss": [1.0, 0.5]})
+    assert fitted.plot_history().ax_.get_title(loc="left") == "Loss"
+    with pytest.raises(pk.SettingsError, match=r"\['loss'\] in this history"):
+        fitted.plot_history("accuracy")
 
 
 def test_trials_are_a_frame_with_a_column_for_each_hyperparameter(result):

@@ -80,7 +80,8 @@ def gray_levels(
     if isinstance(images, list | tuple) and images:
         parts = [gray_levels(one, image_size, pad=pad, channels=channels, fit=fit) for one in images]
         return np.concatenate(parts)
-    array = np.asarray(images)
+    is_array = hasattr(images, "__array__") or hasattr(images, "__array_interface__")
+    array = np.asarray(images if is_array else None)
     known = {1, 3, channels} if channels == 1 else {1, channels}
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in known):
         array = array[np.newaxis]  # one image

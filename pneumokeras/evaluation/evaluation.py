@@ -30,6 +30,7 @@ from pneumokeras.evaluation.thresholds import (
     DEFAULT_POINT,
     SweptThreshold,
     as_operating_point,
+    as_operating_points,
     oracle_point,
     sweep,
 )
@@ -404,8 +405,7 @@ def evaluate_predictions(
     columns = check_columns(columns or {}, len(predictions))
     check_prevalence(prevalence)
     scalings = None if validation is None else fit_scalings(*_labeled(validation))
-    given = {name: as_operating_point(point) for name, point in (operating_points or {}).items()}
-    points = _all_points(y_true, probabilities, given, split)
+    points = _all_points(y_true, probabilities, as_operating_points(operating_points), split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
         partial(bootstrapped_figures, y_true, probabilities, points),

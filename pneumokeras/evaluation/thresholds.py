@@ -40,6 +40,20 @@ def as_operating_point(
     )
 
 
+def as_operating_points(given: Mapping[str, OperatingPoint | float] | None) -> dict[str, OperatingPoint]:
+    """Return operating points and thresholds by name as operating points; none for `None`.
+
+    Raises:
+        SettingsError: if they have no names, or one is neither, or a threshold lies outside [0, 1].
+    """
+    if not isinstance(given, Mapping | None):
+        raise SettingsError(
+            f'Expected `operating_points` by name, such as {{"mine": 0.3}}. Received {given!r}.',
+            parameter="operating_points",
+        )
+    return {name: as_operating_point(point) for name, point in (given or {}).items()}
+
+
 def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
     """Return one threshold for each non-empty set of radiographs that a threshold can predict positive.
 

@@ -230,11 +230,11 @@ def _decoded(text: str) -> ModelDescription | None:
         return None
 
 
-def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
+def save_model(model: ModelSource, path: str | PathLike[str]) -> None:
     """Save a model uncompiled, with its description if it has one; the file is written whole or not at all.
 
     Args:
-        model: a model of this package.
+        model: a model of this package, or a finished run.
         path: the `.keras` file to write.
 
     Raises:
@@ -245,6 +245,7 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
         >>> model = pk.load_model("model.keras")
         >>> pk.save_model(model, "copy.keras")
     """
+    model = model_of(model)
     if Path(path).suffix != ".keras":
         raise ModelError(f"Cannot save a model as {path}. Expected a name ending in .keras.", path=path)
     try:

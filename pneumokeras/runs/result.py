@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import DataError, RunError, SettingsError
+from pneumokeras.core.errors import DataError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
 from pneumokeras.core.frames import frame_of
 from pneumokeras.core.html import table
@@ -103,19 +103,11 @@ class RunResult:
             **kwargs: for the curve of training.
 
         Raises:
-            SettingsError: if there is no such score.
-            RunError: if there was no fit, as in an ensemble.
+            SettingsError: if the history has no such score, as that of an ensemble.
         """
-        from pneumokeras.evaluation.displays.training import AccuracyCurvesDisplay, LossCurvesDisplay
+        from pneumokeras.evaluation.displays.training import history_display
 
-        if score not in ("loss", "accuracy"):
-            raise SettingsError(
-                f"Expected `score` as loss or accuracy. Received {score!r}.", parameter="score"
-            )
-        if score not in self.history:
-            raise RunError(f"The history of {self.run} has no {score} to draw.", path=self.run)
-        display = LossCurvesDisplay if score == "loss" else AccuracyCurvesDisplay
-        return display(self.history, self.best_epoch).plot(ax, **kwargs)
+        return history_display(self.history, score, best_epoch=self.best_epoch).plot(ax, **kwargs)
 
     def trials_frame(self) -> pandas.DataFrame:
         """Return the trials as a pandas table, with a column for each hyperparameter, as in trials.csv.

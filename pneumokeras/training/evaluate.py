@@ -10,7 +10,7 @@ import numpy as np
 from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predictions
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence
-from pneumokeras.evaluation.thresholds import as_operating_point, operating_points_from_json
+from pneumokeras.evaluation.thresholds import as_operating_points, operating_points_from_json
 from pneumokeras.models.saving import ModelSource, description_of, model_of
 from pneumokeras.training.predict import predict
 
@@ -69,8 +69,7 @@ def evaluate(
     check_prevalence(prevalence)
     for labeled in sets.values():
         labeled.require_labels()
-    given = operating_points_of(model) if operating_points is None else operating_points
-    points = {name: as_operating_point(point) for name, point in given.items()}
+    points = operating_points_of(model) if operating_points is None else as_operating_points(operating_points)
     predictions = predict(model, radiographs, batch_size=batch_size)
     return evaluate_predictions(
         predictions,

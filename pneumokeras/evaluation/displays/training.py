@@ -67,6 +67,31 @@ class ClassDistributionDisplay(Display):
         return self
 
 
+def history_display(
+    history: Mapping[str, Sequence[float]], score: str = "loss", *, best_epoch: int | None = None
+) -> AccuracyCurvesDisplay | LossCurvesDisplay:
+    """Return the display of one score of a fit's history, not drawn yet.
+
+    Args:
+        history: as for the displays.
+        score: `"loss"` or `"accuracy"`.
+        best_epoch: as for the displays.
+
+    Raises:
+        SettingsError: if there is no such display, or the history has no such score.
+    """
+    displays: dict[str, type[AccuracyCurvesDisplay | LossCurvesDisplay]] = {
+        "loss": LossCurvesDisplay,
+        "accuracy": AccuracyCurvesDisplay,
+    }
+    drawn = [name for name in displays if name in history]
+    if score not in drawn:
+        raise SettingsError(
+            f"Expected `score` as one of {drawn} in this history. Received {score!r}.", parameter="score"
+        )
+    return displays[score](history, best_epoch)
+
+
 @dataclass(eq=False, repr=False)
 class AccuracyCurvesDisplay(Display):
     """Accuracy over the epochs of a fit.
