@@ -176,6 +176,8 @@ def test_what_pyplot_shows_is_not_shown_twice():
     assert display.plot(ax)._repr_png_() is None
     pyplot.close(figure)
     assert display._repr_png_() is not None
+    part = Figure().subfigures(1, 2)[0]
+    assert display.plot(part.add_subplot())._repr_png_() is not None
     assert display.plot()._repr_png_() is not None
 
 

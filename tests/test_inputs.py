@@ -1,5 +1,7 @@
 """Models take radiographs as they are at hand: files, folders, arrays of any size, sets."""
 
+from functools import partial
+
 import cv2
 import keras
 import numpy as np
@@ -11,7 +13,7 @@ from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.splits import Splits
 from pneumokeras.explain.activations import activations, class_activations
-from pneumokeras.explain.gradcam import grad_cam
+from pneumokeras.explain.gradcam import grad_cam, heatmap_function
 from pneumokeras.explain.inputs import labels_of
 from pneumokeras.explain.sanity_checks import check_explanations
 from pneumokeras.models.saving import load_model, save_model, set_description
@@ -59,26 +61,26 @@ def films(folder):
 
 
 LOOKS = {
-    "grad_cam": grad_cam,
-    "activations": activations,
-    "predict": lambda model, images: predict(model, images).probabilities,
+    "grad_cam": heatmap_function,  # compiled once
+    "activations": lambda model: partial(activations, model),
+    "predict": lambda model: lambda images: predict(model, images).probabilities,
 }
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 @pytest.mark.parametrize("pads", [False, True])
 def test_files_arrays_and_sets_look_alike_to_a_model(look, pads, model, padding_model, films):
-    model = padding_model if pads else model
+    look = look(padding_model if pads else model)
     small = films.pixels((SIDE, SIDE), pad=pads)
     files = [str(name) for name in films.names]
-    expected = look(model, small)
+    expected = look(small)
     for several in (films, files, films.names, [*films.images], FULL, FULL[..., np.newaxis], [*FULL]):
-        np.testing.assert_allclose(look(model, several), expected, atol=1e-6)
-    assert np.abs(look(model, np.stack([FULL] * 3, axis=-1)) - expected).max() < 0.02  # luminance rounds
+        np.testing.assert_allclose(look(several), expected, atol=1e-6)
+    assert np.abs(look(np.stack([FULL] * 3, axis=-1)) - expected).max() < 0.02  # luminance rounds
     gray = np.stack([FULL[0]] * 3, axis=-1)
     for one in (files[0], films.images[0], FULL[0], FULL[0][..., np.newaxis], gray, FULL[:1]):
-        np.testing.assert_allclose(look(model, one), expected[:1], atol=1e-6)
-    with_floats = look(model, FULL.astype(np.float64))
+        np.testing.assert_allclose(look(one), expected[:1], atol=1e-6)
+    with_floats = look(FULL.astype(np.float64))
     assert np.abs(with_floats - expected).max() < 0.02  # areas are not rounded
 
 
@@ -140,7 +142,7 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_what_is_no_radiograph_is_refused_in_one_line(look, wrong, model):
     with pytest.raises(DataError, match=r"Expected radiographs|Cannot read") as refused:
-        look(model, wrong)
+        look(model)(wrong)
     assert "\n" not in str(refused.value)
 
 
@@ -152,8 +154,8 @@ def test_values_that_are_no_gray_levels_are_refused_where_that_is_known(look, pa
         (FULL - 300.0, "Scale"),
     ):
         with pytest.raises(DataError, match=f"gray levels from 0 to 255.* {advice}"):
-            look(padding_model, wrong)
-    assert len(look(model, FULL / 255)) == 5  # of another's model nothing is known
+            look(padding_model)(wrong)
+    assert len(look(model)(FULL / 255)) == 5  # of another's model nothing is known
 
 
 def test_splits_are_no_set(model, films):

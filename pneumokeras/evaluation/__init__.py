@@ -3,7 +3,7 @@
 `displays` holds the figures; it is loaded when it is first used, since it imports Matplotlib.
 
 Example:
-    >>> pk.evaluation.sensitivity(pk.evaluation.confusion_counts([0, 1, 1], [0.2, 0.4, 0.9], 0.5))
+    >>> float(pk.evaluation.sensitivity(pk.evaluation.confusion_counts([0, 1, 1], [0.2, 0.4, 0.9], 0.5)))
     0.5
     >>> pk.evaluation.displays.RocCurveDisplay.from_predictions([0, 1, 0, 1], [0.2, 0.4, 0.5, 0.9])
     <RocCurveDisplay>

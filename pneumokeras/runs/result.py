@@ -80,13 +80,14 @@ class RunResult:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose weights were kept, counted from 1; `None` without a fit."""
-        return open_run(self.run).record().get("best_epoch")
+        """The epoch whose weights were kept, counted from 1; `None` without a fit or the run folder."""
+        run = Run(self.run)
+        return run.record().get("best_epoch") if run.record_path.exists() else None
 
     @property
     def warning(self) -> str:
-        """A sentence if the threshold chosen on validation tells no radiographs of it apart; else empty."""
-        path, classes = open_run(self.run).predictions_path("val"), description_of(self.model).classes
+        """A sentence if the threshold chosen on validation tells none of them apart; else empty."""
+        path, classes = Run(self.run).predictions_path("val"), description_of(self.model).classes
         predictions = read_predictions(path, class_names=classes) if path.exists() else None
         if predictions is None or predictions.labels is None:
             return ""

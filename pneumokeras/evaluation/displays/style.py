@@ -58,7 +58,8 @@ class Display:
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
         """Return the figure, drawn if it was not; nothing if pyplot shows it at the end of the cell."""
-        figure: Figure = getattr(self, "figure_", None) or self.plot().figure_
+        drawn = self if hasattr(self, "figure_") else self.plot()
+        figure = drawn.figure_.canvas.figure  # the whole one, if the axes lie in a part of it
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot is not None and getattr(figure, "number", None) in pyplot.get_fignums():
             return None
