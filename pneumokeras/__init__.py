@@ -10,9 +10,21 @@ Names are loaded when they are first used, so that importing the package imports
 Research software, not a medical device.
 """
 
+from typing import Any
+
 import lazy_loader
+
+from pneumokeras.core.quiet import quiet_tensorflow, without_chatter
 
 __version__ = "0.2.0.dev0"
 
 # The stub `__init__.pyi` is the one list of public names.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+quiet_tensorflow()
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    with without_chatter():
+        return _load(name)

@@ -1,5 +1,6 @@
 """The public names and where they live; `__init__.py` loads each from here when it is first used."""
 
+from . import evaluation
 from .core.errors import DataError, ModelError, PneumokerasError, RunError, SettingsError, TuningError
 from .data.audit import Audit, audit
 from .data.augmentation import RadiographDataGenerator
@@ -88,6 +89,7 @@ __all__ = [
     "download_pneumoniamnist",
     "ensemble",
     "evaluate",
+    "evaluation",
     "fit",
     "grad_cam",
     "load_model",

@@ -162,6 +162,17 @@ class TestPredict:
             assert float(row["threshold"]) == threshold
             assert (row["class"] == "PNEUMONIA") == (float(row["probability"]) >= threshold)
 
+    def test_a_threshold_of_ones_own_decides(self, run, phantom_folder):
+        for threshold, expected in (("0", "PNEUMONIA"), ("1", "NORMAL")):
+            result = call(
+                "predict", run[0], phantom_folder / "test", "--threshold", threshold, "--format", "json"
+            )
+            rows = json.loads(result.stdout)
+            assert {(row["class"], row["threshold"]) for row in rows} == {(expected, float(threshold))}
+        assert "1.5 is not in the range" in error_line(
+            call("predict", run[0], phantom_folder / "test", "--threshold", "1.5")
+        )
+
     def test_heatmaps_are_written(self, run, phantom_folder, tmp_path):
         result = call("predict", run[0], phantom_folder / "test" / "NORMAL", "--heatmaps", tmp_path / "maps")
         assert result.exit_code == 0, result.output

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pneumokeras.evaluation import (
     PlattScaling,
     Predictions,
     TextReport,
+    compare,
     evaluate_predictions,
     metrics,
 )
@@ -365,7 +367,7 @@ def test_the_report_shows_itself_at_the_validation_point(evaluation):
     assert f"ROC AUC             {evaluation.roc_auc}" in str(report)
     assert evaluation.classification_report("validation") in str(report)
     assert "threshold 0.5, fixed" in str(evaluation.report("default"))
-    assert report._repr_html_().startswith("<pre>")
+    assert report._repr_html_().startswith('<pre style="font-family: monospace">')
 
 
 def test_without_a_validation_point_the_report_is_at_the_default():
@@ -397,10 +399,82 @@ def test_everything_at_an_operating_point_is_at_the_chosen_one_by_default(evalua
 def test_an_unknown_operating_point_is_refused_with_the_known_ones(evaluation):
     for method in (evaluation.report, evaluation.classification_report, evaluation.misclassified):
         with pytest.raises(
-            SettingsError, match=r"\['default', 'validation', 'oracle'\]\. Received 'best'"
+            SettingsError, match=r"\['default', 'validation', 'oracle'\], or as .* Received 'best'"
         ) as refused:
             method("best")
         assert refused.value.parameter == "point"
+
+
+def test_a_plain_number_is_an_operating_point(evaluation):
+    given = evaluate_predictions(evaluation.predictions, operating_points={"mine": 0.42, "np": np.float32(1)})
+    assert given.operating_points["mine"].point == OperatingPoint(0.42)
+    asked, expected = (
+        str(report).partition("Operating point ")[2]
+        for report in (evaluation.report(0.42), given.report("mine"))
+    )
+    assert asked == expected.replace("'mine'", "'0.42'", 1)
+    assert evaluation.classification_report(0.42) == given.classification_report("mine")
+    assert evaluation.misclassified(OperatingPoint(0.42)).false_negatives.tolist() == (
+        given.misclassified("mine").false_negatives.tolist()
+    )
+    assert evaluation.plot_confusion_matrix(0.42).result.counts == given.operating_points["mine"].counts
+    assert evaluation.plot_confusion_matrix(0.3).result is evaluation.operating_points["validation"]
+
+
+@pytest.mark.parametrize("point", [1.2, float("nan"), True, None, "0.3", [0.3]])
+def test_what_is_no_threshold_is_refused(evaluation, point):
+    with pytest.raises(SettingsError) as refused:
+        evaluate_predictions(evaluation.predictions, operating_points={"mine": point})
+    assert "\n" not in str(refused.value)
+
+
+def test_operating_points_have_names(evaluation):
+    with pytest.raises(SettingsError, match=r'such as \{"mine": 0.3\}. Received 0.3'):
+        evaluate_predictions(evaluation.predictions, operating_points=0.3)
+
+
+@pytest.mark.parametrize(("threshold", "predicted"), [(0.0, "PNEUMONIA"), (1.0, "NORMAL"), (0.3, "")])
+def test_a_threshold_that_tells_nothing_apart_is_said(evaluation, threshold, predicted):
+    below_one = replace(evaluation.predictions, probabilities=evaluation.predictions.probabilities * 0.9)
+    found = evaluate_predictions(below_one, operating_points={"validation": threshold}, replicates=20)
+    sentence = f"every radiograph is predicted {predicted}"
+    for shown in (" ".join(found.warnings), str(found.report()), found._repr_html_()):
+        assert (sentence in shown) == bool(predicted)
+
+
+def test_one_class_alone_is_no_reason_to_warn():
+    assert evaluate_predictions(predictions_of([1, 1], [0.6, 0.8]), replicates=20).warnings == ()
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_is_no_evaluation_is_not_compared(evaluation, swap):
+    sides = (evaluation, evaluation.predictions)
+    with pytest.raises(SettingsError, match=r"evaluate\(model, splits.test\)\. Received Predictions"):
+        compare(*(sides[::-1] if swap else sides))
+
+
+def test_predictions_show_as_a_short_table():
+    few = Predictions(["<a>", "b"], ["p", "p"], [0, 1], [0.25, 0.75])
+    assert repr(few) == "<Predictions of 2 radiographs, P(PNEUMONIA) 0.2500, 0.7500>"
+    assert "<td>&lt;a&gt;</td><td>p</td><td>NORMAL</td><td>0.2500</td>" in few._repr_html_()
+    many = Predictions(np.arange(500), np.arange(500), None, np.linspace(0, 1, 500))
+    assert len(repr(many)) < 100
+    assert many._repr_html_().count("<tr>") == 1 + 20
+    with pytest.raises(DataError, match="of one radiograph"):
+        float(many)
+
+
+def test_predictions_are_a_frame():
+    pandas = pytest.importorskip("pandas")
+    frame = Predictions(["a", "b"], ["p", "q"], [0, 1], [0.25, 0.75]).frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.to_dict("records") == [
+        {"path": "a", "patient": "p", "label": "NORMAL", "probability": 0.25},
+        {"path": "b", "patient": "q", "label": "PNEUMONIA", "probability": 0.75},
+    ]
+    unlabeled = Predictions(["a"], ["p"], None, [0.25])
+    assert unlabeled.frame()["label"].tolist() == [""]
+    assert float(unlabeled) == 0.25
 
 
 def test_the_table_says_where_each_threshold_was_chosen(evaluation):

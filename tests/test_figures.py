@@ -8,7 +8,14 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pneumokeras.evaluation import Curve, Interval, OperatingPoint, OperatingPointResult
+from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.evaluation import (
+    Curve,
+    Interval,
+    OperatingPoint,
+    OperatingPointResult,
+    evaluate_predictions,
+)
 from pneumokeras.evaluation.charts import learning_rate_reductions, score_histogram, stage_starts
 from pneumokeras.evaluation.displays import (
     AccuracyCurvesDisplay,
@@ -149,6 +156,78 @@ def test_no_figure_is_registered_with_pyplot():
     for display in [*CHARTS, *PANELS]:
         display.plot()
     assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("display", [*CHARTS, *PANELS], ids=name_of)
+def test_a_display_shows_itself_as_one_picture_and_says_its_name(display):
+    png, size = display._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    width, height = display.figure_.get_size_inches()
+    assert (size["width"], size["height"]) == (round(96 * width), round(96 * height))
+    assert repr(display) == f"<{name_of(display)}>"
+    assert not hasattr(display, "_repr_html_")
+
+
+def test_what_pyplot_shows_is_not_shown_twice():
+    from matplotlib import pyplot
+
+    display = RocCurveDisplay(CURVE, interval(0.97))
+    figure, ax = pyplot.subplots()
+    assert display.plot(ax)._repr_png_() is None
+    pyplot.close(figure)
+    assert display._repr_png_() is not None
+    part = Figure().subfigures(1, 2)[0]
+    assert display.plot(part.add_subplot())._repr_png_() is not None
+    assert display.plot()._repr_png_() is not None
+
+
+@pytest.mark.parametrize("display", [*CHARTS, *PANELS], ids=name_of)
+def test_every_plot_takes_options_for_matplotlib(display):
+    display.plot(alpha=0.5)
+    axes = np.ravel(getattr(display, "axes_", getattr(display, "ax_", None)))
+    artists = [artist for ax in axes for artist in (*ax.lines, *ax.images, *ax.patches)]
+    assert 0.5 in {artist.get_alpha() for artist in artists}
+
+
+@pytest.mark.parametrize(
+    "display", [RocCurveDisplay, PrecisionRecallDisplay], ids=lambda display: display.__name__
+)
+def test_a_curve_from_predictions_is_that_of_the_evaluation(display):
+    predictions = EVALUATION.predictions
+    whole = evaluate_predictions(predictions)
+    ax = Figure().add_subplot()
+    drawn = display.from_predictions(
+        predictions.labels, predictions.probabilities, patients=predictions.patients, ax=ax, color="#123456"
+    )
+    expected = display(
+        *(
+            (whole.roc, whole.roc_auc)
+            if display is RocCurveDisplay
+            else (whole.precision_recall, whole.average_precision, whole.prevalence)
+        )
+    ).plot()
+    assert drawn.ax_ is ax
+    assert lines_by_label(ax).keys() == lines_by_label(expected.ax_).keys()
+    assert "#123456" in {line.get_color() for line in ax.lines}
+    with pytest.raises(DataError, match="both classes"):
+        display.from_predictions([1, 1], [0.2, 0.3])
+
+
+def test_other_displays_from_predictions_are_those_of_the_evaluation():
+    predictions = EVALUATION.predictions
+    pair = predictions.labels, predictions.probabilities
+    matrix = ConfusionMatrixDisplay.from_predictions(*pair, threshold=0.3)
+    assert matrix.result.counts == EVALUATION.operating_points["validation"].counts
+    assert ConfusionMatrixDisplay.from_predictions([0, 1], [1, 1]).result.counts == (0, 1, 0, 1)
+    reliable = ReliabilityDisplay.from_predictions(*pair, patients=predictions.patients)
+    assert [bin_.images for bin_ in reliable.bins] == [bin_.images for bin_ in EVALUATION.calibration.bins]
+    benefit = NetBenefitDisplay.from_predictions(*pair).benefit
+    np.testing.assert_array_equal(benefit.model, EVALUATION.net_benefit.model)
+
+
+def test_what_holds_no_counts_is_refused():
+    with pytest.raises(SettingsError, match="Received list"):
+        ClassDistributionDisplay([1, 2])
 
 
 def test_each_bar_carries_its_number():

@@ -12,7 +12,6 @@ from pneumokeras.cli import main
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.explain import panels as panels_module
-from pneumokeras.explain.activations import activations
 from pneumokeras.explain.gradcam import grad_cam, overlay
 from pneumokeras.explain.panels import Panels, explain, write_heatmaps
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
@@ -196,9 +195,39 @@ class TestOverlay:
         assert shown.dtype == np.uint8
         assert shown[0, 0, 0] > shown[0, 0, 2]
 
-    def test_shapes_must_agree(self):
-        with pytest.raises(DataError, match="one shape"):
-            overlay(IMAGES[0], np.zeros((8, 8)))
+    def test_a_heatmap_is_enlarged_to_the_radiograph(self, tmp_path):
+        full, heatmap = np.full((90, 60), 50, np.uint8), np.zeros((8, 8))
+        heatmap[2:4, 6:] = 1
+        shown = overlay(full, heatmap)
+        assert shown.shape == (90, 60, 3)
+        warm = shown[..., 0].astype(int) - shown[..., 2]
+        assert np.unravel_index(warm.argmax(), warm.shape)[0] in range(22, 46)
+        assert warm[:, :40].max() == 0 < warm[28:38, 55].min()
+        for same in (full[..., np.newaxis], np.stack([full] * 3, axis=-1)):
+            np.testing.assert_array_equal(overlay(same, heatmap), shown)
+        cv2.imwrite(str(tmp_path / "full.png"), full)
+        np.testing.assert_array_equal(overlay(tmp_path / "full.png", heatmap), shown)
+
+    def test_the_borders_of_a_padded_heatmap_lie_outside_the_radiograph(self):
+        tall, heatmap = np.full((80, 40), 50, np.uint8), np.zeros((8, 8), np.float32)
+        heatmap[:, :2] = heatmap[:, 6:] = 1  # the padding
+        np.testing.assert_array_equal(overlay(tall, heatmap, pad=True), np.stack([tall] * 3, axis=-1))
+        assert (overlay(tall, heatmap) != 50).any()
+
+    @pytest.mark.parametrize(
+        ("image", "heatmap"),
+        [
+            (np.zeros(5), np.zeros((4, 4))),
+            (np.zeros((4, 4, 4)), np.zeros((4, 4))),
+            (np.zeros((4, 4)), np.zeros((1, 4, 4))),
+            (np.full((4, 4), 0.5), np.zeros((4, 4))),
+            (np.full((4, 4), 4095), np.zeros((4, 4))),
+        ],
+    )
+    def test_what_is_no_radiograph_or_heatmap_is_refused_in_one_line(self, image, heatmap):
+        with pytest.raises(DataError, match="Received") as refused:
+            overlay(image, heatmap)
+        assert "\n" not in str(refused.value)
 
 
 def spied(function, watch):
@@ -276,12 +305,3 @@ def test_a_model_with_operations_that_are_no_layers_is_explained(method):
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(pooled))
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16)).astype(np.uint8)
     assert grad_cam(model, images, method=method).shape == (2, 16, 16)
-
-
-@pytest.mark.parametrize(
-    "shape", [(SIDE, SIDE), (SIDE, SIDE, 1), (1, SIDE, SIDE, 3), (1, 2 * SIDE, SIDE), (0,)]
-)
-@pytest.mark.parametrize("look", [grad_cam, activations], ids=["grad_cam", "activations"])
-def test_images_of_another_shape_are_refused_in_one_line(look, shape):
-    with pytest.raises(DataError, match=rf"Expected images as an array \(n, {SIDE}, {SIDE}\)"):
-        look(spot_detector(), np.zeros(shape, np.uint8))

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +23,10 @@ from rich.status import Status
 
 from pneumokeras.core.backend import require_tensorflow
 from pneumokeras.core.errors import PneumokerasError, SettingsError, one_line
+from pneumokeras.core.quiet import without_chatter
 
 if TYPE_CHECKING:
+    from pneumokeras.runs.result import TuningResult
     from pneumokeras.training.features import ExtractionProgress
     from pneumokeras.training.progress import TuningProgress
 
@@ -187,6 +188,11 @@ def program() -> str:
     return str(called) if by_path else "pneumokeras"
 
 
+def warnings_of(result: TuningResult) -> list[str]:
+    """Return a line if the threshold chosen on validation tells nothing, else nothing."""
+    return [f"Warning: {result.warning}"] if result.warning else []
+
+
 def after_run(run: Path) -> list[str]:
     """Return two lines: where a finished run is, and what to type next."""
     return [f"Run folder {run}", f"Next: {program()} report {shlex.quote(str(run))}"]
@@ -316,27 +322,11 @@ def _names(option: click.Parameter) -> set[str]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow without its messages about processors and missing graphics cards.
-
-    Its C++ side writes them before a log level can be set, so standard error itself is redirected during
-    the import, and shown if the import fails.
-    """
+    """Import TensorFlow without its messages about processors and missing graphics cards."""
     require_tensorflow()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as redirected:
-        sys.stderr.flush()
-        standard_error = os.dup(2)
-        os.dup2(redirected.fileno(), 2)
-        try:
-            import keras
-            import tensorflow  # noqa: F401
-        except BaseException:
-            redirected.seek(0)
-            os.write(standard_error, redirected.read())
-            raise
-        finally:
-            os.dup2(standard_error, 2)
-            os.close(standard_error)
+    with without_chatter():
+        import keras
+        import tensorflow  # noqa: F401
     keras.utils.disable_interactive_logging()  # its progress bars would mix with the results on stdout
 
 

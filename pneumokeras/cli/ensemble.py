@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking, warnings_of
 from pneumokeras.cli.options import PATH
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ def _summary(result: TuningResult) -> str:
             f"Mean of {len(members)}: validation AUC {record['val_auc']:.4f}; "
             f"threshold {point.threshold:.4f}, chosen on {point.images} validation images"
         )
-    return "\n".join([*lines, *after_run(result.run)])
+    return "\n".join([*lines, *warnings_of(result), *after_run(result.run)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
 from pneumokeras.cli.options import PATH, skip_bad_option
-from pneumokeras.core.errors import DataError, one_line
+from pneumokeras.core.errors import one_line
 from pneumokeras.core.files import csv_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=PATH, metavar="RUN_OR_MODEL")
 @click.argument("paths", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Predict PNEUMONIA from this probability on.  [default: the one chosen on validation, or 0.5]",
+)
 @click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG for each radiograph.")
 @click.option(
     "--format",
@@ -35,33 +40,41 @@ if TYPE_CHECKING:
 @skip_bad_option
 @talking
 def predict(
-    talk: Talk, *, model: Path, paths: Sequence[Path], heatmaps: Path | None, style: str, skip_bad: bool
+    talk: Talk,
+    *,
+    model: Path,
+    paths: Sequence[Path],
+    threshold: float | None,
+    heatmaps: Path | None,
+    style: str,
+    skip_bad: bool,
 ) -> None:
     """Predict files and folders with a run's model or a .keras file.
 
-    A radiograph is predicted as PNEUMONIA if its probability reaches the threshold chosen on validation, or
-    0.5 if there is none.
+    A radiograph is predicted as PNEUMONIA if its probability reaches the threshold: by default the one chosen
+    on validation, or 0.5 if there is none.
     """
     load_tensorflow()
-    from pneumokeras.data.dataset import RadiographSet, skipped_notice
+    from pneumokeras.data.dataset import skipped_notice
+    from pneumokeras.data.inputs import radiographs_at
+    from pneumokeras.evaluation import DEFAULT_POINT
     from pneumokeras.models.saving import description_of, load_model
     from pneumokeras.training.evaluate import operating_points_of
     from pneumokeras.training.predict import predict as predict_set
 
-    loaded = load_model(model / "model.keras" if model.is_dir() else model)
+    loaded = load_model(model)
     description = description_of(loaded)
     if description.notice and not talk.verbose:  # --verbose shows the library's warning
         talk.say(description.notice)
     classes = description.classes
-    files = list(_images(paths))
-    radiographs = RadiographSet.from_files(files, class_names=classes, patients=[str(file) for file in files])
+    radiographs = radiographs_at(paths, class_names=classes)
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
         talk.say(skipped_notice(radiographs.skipped))
     predictions = predict_set(loaded, radiographs)
-    point = operating_points_of(loaded).get("validation")
-    threshold = point.threshold if point else 0.5
+    if threshold is None:
+        threshold = operating_points_of(loaded).get("validation", DEFAULT_POINT).threshold
     rows = [
         {
             "path": str(name),
@@ -75,18 +88,6 @@ def predict(
         written = _write_heatmaps(talk, loaded, radiographs, heatmaps)
         rows = [row | {"heatmap": str(path)} for row, path in zip(rows, written, strict=True)]
     talk.result(_formatted(rows, style))
-
-
-def _images(paths: Sequence[Path]) -> Iterator[Path]:
-    from pneumokeras.data.readers.folder import images_under
-
-    for path in paths:
-        found = sorted(images_under(path)) if path.is_dir() else [path]
-        if not found:
-            raise DataError(
-                f"No images under {path}. Expected JPEG, PNG, TIFF, BMP or DICOM files.", path=path
-            )
-        yield from found
 
 
 def _write_heatmaps(talk: Talk, model: keras.Model, radiographs: RadiographSet, folder: Path) -> list[Path]:

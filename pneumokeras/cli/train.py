@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking, warnings_of
 from pneumokeras.cli.options import (
     FineTuning,
     data_option,
@@ -154,6 +154,7 @@ def _summary(result: TuningResult) -> str:
             f"Epoch {kept} of {len(result.history['loss'])} kept: "
             f"validation AUC {result.history['val_auc'][kept - 1]:.4f}; "
             f"threshold {point.threshold:.4f}, {chosen}",
+            *warnings_of(result),
             *after_run(result.run),
         ]
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking
+from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking, warnings_of
 from pneumokeras.cli.options import (
     FineTuning,
     chosen_threshold,
@@ -225,6 +225,7 @@ def _summary(result: TuningResult) -> str:
         + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; "
         + chosen_threshold(result.operating_points["validation"]),
+        *warnings_of(result),
         *after_run(result.run),
     ]
     return "\n".join(lines)

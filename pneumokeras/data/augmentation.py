@@ -181,6 +181,15 @@ class RadiographDataGenerator(ImageDataGenerator):
         """
         return cls(**{**_RADIOGRAPHS, **changes})
 
+    def __repr__(self) -> str:
+        """Return one line with the options that do something."""
+        options = (
+            f"{name}={value}"
+            for name, value in vars(self).items()
+            if value and any(part in name for part in ("range", "flip", "crop"))
+        )
+        return f"<{type(self).__name__} {', '.join(options)}>"
+
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
         """Draw the parameters of one transformation.
 

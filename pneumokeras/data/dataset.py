@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.core.html import table
+from pneumokeras.data.gallery import SIDE, Gallery
 from pneumokeras.data.images.image import (
     Depth,
     decode_radiograph,
@@ -59,7 +60,7 @@ class BadFile:
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RadiographSet:
     """Radiographs with labels and patients, in a fixed order; pixels are read only when they are needed.
 
@@ -246,6 +247,44 @@ class RadiographSet:
             return BadFile(name=self.names[index], split=self.split, problem=problem, reason=error.fault)
         return None
 
+    def __getitem__(self, indices: int | slice | Sequence[int] | np.ndarray) -> RadiographSet:
+        """Return a subset: one radiograph, a slice, or as for `subset`."""
+        return self.subset(np.atleast_1d(np.arange(len(self))[indices]))
+
+    def show(self, count: int = 6, *, seed: int = 0) -> Gallery:
+        """Show some radiographs, drawn at random, a row for each class.
+
+        Args:
+            count: maximum number of each class.
+            seed: decides which ones are drawn.
+
+        Returns:
+            Their pictures; as the last expression of a notebook cell they show themselves.
+
+        Raises:
+            DataError: if one of them cannot be read.
+        """
+        order = np.random.default_rng(seed).permutation(len(self))
+        groups = (
+            {"": order}
+            if self.labels is None
+            else {name: order[self.labels[order] == label] for label, name in enumerate(self.class_names)}
+        )
+        return Gallery(
+            [
+                (
+                    ", ".join(filter(None, [self.split, name, f"{len(members)} radiographs"])),
+                    [(self._picture(i), Path(self.names[i]).name) for i in np.sort(members[:count])],
+                )
+                for name, members in groups.items()
+            ]
+        )
+
+    def _picture(self, index: int) -> np.ndarray:
+        pixels = self.read(index)
+        height, width = (max(1, round(SIDE * side / max(pixels.shape))) for side in pixels.shape)
+        return resize(pixels, (height, width))
+
     def read(
         self, index: int, image_size: int | tuple[int, int] | None = None, *, pad: bool = False
     ) -> np.ndarray:
@@ -270,7 +309,16 @@ class RadiographSet:
         return pixels if size is None else resize(pixels, size, pad=pad)
 
     def pixels(self, image_size: int | tuple[int, int], *, pad: bool = False) -> np.ndarray:
-        """Read the gray levels of all radiographs: `(n, height, width)` array of `uint8`."""
+        """Read the gray levels of all radiographs: `(n, height, width)` array of `uint8`.
+
+        Args:
+            image_size: wanted side or `(height, width)`.
+            pad: as for `read`.
+
+        Raises:
+            SettingsError: if the size is nothing of the kind.
+            DataError: if a file cannot be read.
+        """
         size = height_and_width(image_size)
         array = np.empty((len(self), *size), np.uint8)
 
@@ -321,8 +369,37 @@ class RadiographSet:
             )
         return self.labels
 
+    def __repr__(self) -> str:
+        """Return one line with the split and the numbers of radiographs and patients."""
+        title = f"{self.split} set" if self.split else "RadiographSet"
+        return f"<{title} of {counted(self)}, patients: {len(set(self.patients))}>"
+
     def _repr_html_(self) -> str:
-        return html_table({"radiographs": self})
+        return html_table({self.split or "radiographs": self})
+
+
+def require_set(radiographs: object, parameter: str = "radiographs") -> None:
+    """Refuse anything but a set where one is meant.
+
+    Raises:
+        DataError: if it is none.
+    """
+    if not isinstance(radiographs, RadiographSet):
+        hint = "splits.test" if hasattr(radiographs, "test") else 'load_radiographs("chest_xray")'
+        raise DataError(
+            f"Expected `{parameter}` as a RadiographSet, such as {hint}. "
+            f"Received {type(radiographs).__name__}.",
+            parameter=parameter,
+        )
+
+
+def counted(radiographs: RadiographSet) -> str:
+    """Return the number of radiographs, and of those of each class, in words."""
+    noun = "radiograph" if len(radiographs) == 1 else "radiographs"
+    if radiographs.labels is None:
+        return f"{len(radiographs)} {noun} (unlabeled)"
+    counts = ", ".join(f"{count} {name}" for name, count in radiographs.counts.items())
+    return f"{len(radiographs)} {noun} ({counts})"
 
 
 def in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
@@ -409,13 +486,16 @@ def _checked_labels(labels: Sequence[int] | np.ndarray, count: int) -> np.ndarra
 def html_table(rows: Mapping[str, RadiographSet]) -> str:
     """Return the HTML table of titles and counts that notebooks show of sets, escaped."""
     names = next(iter(rows.values())).class_names
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *names, "images", "patients"))
-    body = ""
-    for title, radiographs in rows.items():
-        counts = radiographs.counts.values() if radiographs.labels is not None else ("?", "?")
-        cells = (*counts, len(radiographs), len(set(radiographs.patients)))
-        body += f"<tr><th>{escape(title)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    cells = [
+        (
+            title,
+            *(radiographs.counts.values() if radiographs.labels is not None else ("?", "?")),
+            len(radiographs),
+            len(set(radiographs.patients)),
+        )
+        for title, radiographs in rows.items()
+    ]
+    return table(("", *names, "images", "patients"), cells)
 
 
 def are_named(names: np.ndarray, patients: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from pneumokeras.data.augmentation import (
     is_identified,
     usable_generator,
 )
-from pneumokeras.data.dataset import RadiographSet, in_threads
+from pneumokeras.data.dataset import RadiographSet, in_threads, require_set
 from pneumokeras.data.images.image import height_and_width
 
 MEMORY_LIMIT = 2 * 2**30
@@ -95,6 +95,7 @@ class RadiographLoader(PyDataset):
         channels: int = 1,
     ):
         super().__init__(workers=whole("workers", workers))
+        require_set(radiographs)
         if channels not in (1, 3):
             raise SettingsError(f"Expected 1 or 3 channels. Received {channels}.", parameter="channels")
         generator = usable_generator(generator)
@@ -117,6 +118,15 @@ class RadiographLoader(PyDataset):
         self._position = 0
         self._decoded: dict[int, np.ndarray] = {}
         self._keeps_pixels = len(radiographs) * math.prod(self.image_size) <= MEMORY_LIMIT
+
+    def __repr__(self) -> str:
+        """Return one line with what is loaded, at which size, in which batches."""
+        height, width = self.image_size
+        augmented = "" if self.generator is None else ", augmented"
+        return (
+            f"<RadiographLoader of {len(self.rows)} examples at {height} x {width}, "
+            f"{len(self)} batches of {self.batch_size}{augmented}>"
+        )
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)

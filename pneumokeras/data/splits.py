@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError
-from pneumokeras.data.dataset import SPLITS, BadFile, RadiographSet, html_table
+from pneumokeras.data.dataset import SPLITS, BadFile, RadiographSet, counted, html_table
+from pneumokeras.data.gallery import Gallery
 from pneumokeras.data.readers.manifest import write_sets
 from pneumokeras.data.readers.npz import ARRAY_MARK
 
@@ -22,7 +23,7 @@ AS_PUBLISHED = "as published"
 """The rule of splits that came with the data."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Splits:
     """Radiographs for training, for validation and for the final test.
 
@@ -38,8 +39,10 @@ class Splits:
     Example:
         >>> splits = pk.load_splits("chest_xray")
         >>> train, val, test = splits
-        >>> splits.test.split
-        'test'
+        >>> splits.test.split, splits["test"] is test
+        ('test', True)
+        >>> splits.show(count=2)
+        <Gallery of 12 radiographs>
         >>> splits.write_csv("splits.csv")
     """
 
@@ -57,6 +60,28 @@ class Splits:
     def by_name(self) -> dict[str, RadiographSet]:
         """Return the sets as train, val and test."""
         return dict(zip(SPLITS, self, strict=True))
+
+    def __getitem__(self, split: str) -> RadiographSet:
+        """Return the set of a split by its name.
+
+        Raises:
+            SettingsError: if there is no such split.
+        """
+        if split not in SPLITS:
+            raise SettingsError(
+                f"Expected `split` as one of {', '.join(SPLITS)}. Received {split!r}.", parameter="split"
+            )
+        return self.by_name()[split]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The number of radiographs in each class of each split."""
+        return {name: radiographs.counts for name, radiographs in self.by_name().items()}
+
+    def show(self, count: int = 6, *, seed: int = 0) -> Gallery:
+        """Show some radiographs of each split and class; arguments and errors are as for a set's `show`."""
+        sets = [radiographs for radiographs in self if len(radiographs)]
+        return Gallery([row for radiographs in sets for row in radiographs.show(count, seed=seed).rows])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,15 +108,32 @@ class Splits:
             "path": str(Path(self.source).absolute()),
             "fingerprint": self.fingerprint,
             "classes": list(self.train.class_names),
-            "counts": {name: radiographs.counts for name, radiographs in self.by_name().items()},
+            "counts": self.counts,
             **rule,
             "notices": list(self.notices),
             "skipped": [{"name": bad.name, "reason": bad.reason} for bad in self.skipped],
         }
 
+    def __repr__(self) -> str:
+        """Return one line with the numbers of radiographs."""
+        return f"<Splits: {'; '.join(f'{name} {counted(part)}' for name, part in self.by_name().items())}>"
+
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
         return html_table(self.by_name()) + notes
+
+
+def require_splits(splits: object) -> None:
+    """Refuse anything but splits where they are meant.
+
+    Raises:
+        DataError: if it is none.
+    """
+    if not isinstance(splits, Splits):
+        raise DataError(
+            f'Expected `splits` as load_splits("chest_xray") returns them. Received {type(splits).__name__}.',
+            parameter="splits",
+        )
 
 
 def write_manifest(

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pneumokeras.core.arguments import finite, seed_number, whole
 from pneumokeras.core.errors import DataError, SettingsError
-from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads
+from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads, require_set
 from pneumokeras.data.duplicates import merge_near_duplicates, pixel_digest, thumbnail_of
 from pneumokeras.data.splits import Splits
 
@@ -232,6 +232,7 @@ def split(
         >>> [fold.val.split for fold in pk.split(radiographs, folds=3, seed=7)]
         ['val', 'val', 'val']
     """
+    require_set(radiographs)
     seed = seed_number(seed)
     val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
     if val + test >= 1:

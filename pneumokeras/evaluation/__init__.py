@@ -1,4 +1,15 @@
-"""Evaluation of predictions: metrics, intervals, thresholds. NumPy in and out, never a model or a path."""
+"""Evaluate predictions: metrics, intervals, thresholds. NumPy in and out, never a model or a path.
+
+`displays` holds the figures; it is loaded when it is first used, since it imports Matplotlib.
+
+Example:
+    >>> float(pk.evaluation.sensitivity(pk.evaluation.confusion_counts([0, 1, 1], [0.2, 0.4, 0.9], 0.5)))
+    0.5
+    >>> pk.evaluation.displays.RocCurveDisplay.from_predictions([0, 1, 0, 1], [0.2, 0.4, 0.5, 0.9])
+    <RocCurveDisplay>
+"""
+
+import lazy_loader
 
 from pneumokeras.evaluation.calibration import (
     BrierDecomposition,
@@ -74,6 +85,8 @@ from pneumokeras.evaluation.types import (
     ReliabilityBin,
     Subgroup,
 )
+
+__getattr__, _, _ = lazy_loader.attach(__name__, ["displays"])
 
 __all__ = [
     "DECISION_THRESHOLDS",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pneumokeras.evaluation import metrics
-from pneumokeras.evaluation.types import OperatingPoint
+from pneumokeras.evaluation.arguments import patients_or_images
+from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
+from pneumokeras.evaluation.types import Interval, OperatingPoint
+
+REPLICATES = 2000
 
 HEADLINE_METRICS = {
     "roc_auc": metrics.roc_auc,
@@ -36,6 +42,26 @@ def replicated_headline(
         "brier": metrics.weighted_brier_score(y_true, probabilities, weights),
         "calibration_error": metrics.weighted_expected_calibration_error(y_true, probabilities, weights),
     }
+
+
+def headline_interval(
+    name: str, y_true: np.ndarray, probabilities: np.ndarray, patients: ArrayLike | None = None
+) -> Interval:
+    """Return one of `HEADLINE_METRICS` with the interval that `evaluate_predictions` gives it by default.
+
+    Args:
+        name: of the figure.
+        y_true: `(n,)` integers, 1 = PNEUMONIA.
+        probabilities: `(n,)` floats in [0, 1].
+        patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
+    """
+    replicated = patient_bootstrap(
+        partial(replicated_headline, y_true, probabilities),
+        patients_or_images(patients, y_true.size),
+        replicates=REPLICATES,
+        rng=np.random.default_rng(0),
+    )
+    return percentile_interval(HEADLINE_METRICS[name](y_true, probabilities), replicated[name])
 
 
 def bootstrapped_figures(

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.former_names import former_arguments
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels, patients_or_images
-from pneumokeras.evaluation.bootstrap import replicated_headline
+from pneumokeras.evaluation.bootstrap import REPLICATES, replicated_headline
 from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
@@ -107,7 +107,9 @@ class Comparison:
         )
 
 
-def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates: int = 2000) -> Comparison:
+def compare(
+    first: Evaluation, second: Evaluation, *, seed: int = 0, replicates: int = REPLICATES
+) -> Comparison:
     """Compare two models evaluated on the same radiographs.
 
     Args:
@@ -121,7 +123,7 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates:
 
     Raises:
         DataError: if the two were not evaluated on the same radiographs; the message says what differs.
-        SettingsError: if `replicates` is less than 1.
+        SettingsError: if one is no evaluation, or `replicates` is less than 1.
 
     Example:
         >>> test = pk.load_splits("chest_xray").test
@@ -130,6 +132,13 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0, replicates:
         >>> pk.compare(first, second)
         <Comparison on ... radiographs, difference of ROC AUC ...>
     """
+    for side, name in ((first, "first"), (second, "second")):
+        if not isinstance(side, Evaluation):
+            raise SettingsError(
+                f"Expected `{name}` as an evaluation, such as evaluate(model, splits.test). "
+                f"Received {type(side).__name__}.",
+                parameter=name,
+            )
     second = replace(second, predictions=require_same_set(first.predictions, second.predictions))
     sides = (first, second)
     y_true, patients = first.predictions.require_labels(), first.predictions.patients

@@ -11,16 +11,29 @@ import numpy as np
 from sklearn import metrics as sklearn_metrics
 
 from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.core.frames import frame_of
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence, has_both_classes
-from pneumokeras.evaluation.bootstrap import BOOTSTRAPPED_SCORES, HEADLINE_METRICS, bootstrapped_figures
+from pneumokeras.evaluation.bootstrap import (
+    BOOTSTRAPPED_SCORES,
+    HEADLINE_METRICS,
+    REPLICATES,
+    bootstrapped_figures,
+)
 from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_scalings
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.net_benefit import net_benefit, predictive_values
 from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text, subgroup_lines
 from pneumokeras.evaluation.subgroups import results_by_subgroup
-from pneumokeras.evaluation.thresholds import DEFAULT_POINT, SweptThreshold, oracle_point, sweep
+from pneumokeras.evaluation.thresholds import (
+    DEFAULT_POINT,
+    SweptThreshold,
+    as_operating_point,
+    as_operating_points,
+    oracle_point,
+    sweep,
+)
 from pneumokeras.evaluation.types import (
     Curve,
     Interval,
@@ -32,7 +45,7 @@ from pneumokeras.evaluation.types import (
     Subgroup,
     plain,
 )
-from pneumokeras.evaluation.vocabulary import format_share, format_threshold
+from pneumokeras.evaluation.vocabulary import format_share, format_threshold, one_class_warning
 
 if TYPE_CHECKING:
     import pandas
@@ -45,6 +58,9 @@ if TYPE_CHECKING:
     )
 
 REPORT_SCHEMA = 1
+
+Point = str | float | OperatingPoint
+"""An operating point, by its name, by its threshold, or itself."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,6 +145,14 @@ class Evaluation:
         images = f"{len(self.predictions)} radiographs of {self.patients} patients"
         return f"{run}{self.split}{source}: {images} ({share})"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence if the operating point `chosen` predicts every radiograph as one class."""
+        result = self.chosen_result
+        return tuple(
+            filter(None, [one_class_warning(result.point, result.counts, self.predictions.class_names)])
+        )
+
     def json(self) -> dict[str, Any]:
         """Return the content of report.json: plain numbers and strings, `None` for undefined figures."""
         return {
@@ -149,37 +173,39 @@ class Evaluation:
             "subgroups": [subgroup.json() for subgroup in self.subgroups],
         }
 
-    def report(self, point: str | None = None) -> TextReport:
+    def report(self, point: Point | None = None) -> TextReport:
         """Return the headline figures, scores and scikit-learn's report at one operating point as text.
 
         Args:
-            point: name of the operating point; by default `chosen`.
+            point: name of the operating point, or a threshold in [0, 1]; by default `chosen`.
 
         Raises:
-            SettingsError: if there is no such operating point.
+            SettingsError: if there is no such operating point, or the threshold lies outside [0, 1].
         """
+        result = self._result(point)
         return TextReport(
             report_text(
                 description=self.description,
                 headline=self.headline,
                 scalings=self.calibration.scalings,
-                name=self.chosen if point is None else point,
-                result=self._result(point),
+                name=self._named(point)[0],
+                result=result,
+                warning=one_class_warning(result.point, result.counts, self.predictions.class_names),
                 subgroups=subgroup_lines(self.subgroups, self.chosen),
                 classification_report=self.classification_report(point),
             )
         )
 
-    def classification_report(self, point: str | None = None) -> str:
+    def classification_report(self, point: Point | None = None) -> str:
         """Return scikit-learn's classification report at one operating point; undefined scores are `nan`.
 
         Args:
-            point: name of the operating point; by default `chosen`.
+            point: name of the operating point, or a threshold in [0, 1]; by default `chosen`.
 
         Raises:
-            SettingsError: if there is no such operating point.
+            SettingsError: if there is no such operating point, or the threshold lies outside [0, 1].
         """
-        predicted = self._result(point).point.predicted_positive(self.predictions.probabilities)
+        predicted = self._named(point)[1].predicted_positive(self.predictions.probabilities)
         return sklearn_metrics.classification_report(
             self.predictions.labels,
             predicted.astype(int),
@@ -188,17 +214,17 @@ class Evaluation:
             zero_division=np.nan,
         )
 
-    def misclassified(self, point: str | None = None) -> Misclassified:
+    def misclassified(self, point: Point | None = None) -> Misclassified:
         """Return the misclassified radiographs at one operating point, the most confident mistake first.
 
         Args:
-            point: name of the operating point; by default `chosen`.
+            point: name of the operating point, or a threshold in [0, 1]; by default `chosen`.
 
         Raises:
-            SettingsError: if there is no such operating point.
+            SettingsError: if there is no such operating point, or the threshold lies outside [0, 1].
         """
         probabilities = self.predictions.probabilities
-        predicted = self._result(point).point.predicted_positive(probabilities)
+        predicted = self._named(point)[1].predicted_positive(probabilities)
         positive = self.predictions.labels == 1
         rising = np.argsort(probabilities, kind="stable")
         falling = np.argsort(-probabilities, kind="stable")
@@ -240,17 +266,10 @@ class Evaluation:
         Raises:
             DataError: if pandas, an optional dependency, is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise DataError(
-                "Expected pandas for a frame, which is not installed: pip install pandas."
-                " rows() gives the same without pandas."
-            ) from error
-        return pandas.DataFrame(self.rows())
+        return frame_of(self.rows(), instead="rows()")
 
-    def plot_roc(self, ax: Axes | None = None) -> RocCurveDisplay:
-        """Draw the ROC curve with the operating points into `ax` or a new figure.
+    def plot_roc(self, ax: Axes | None = None, **kwargs: Any) -> RocCurveDisplay:
+        """Draw the ROC curve with the operating points into `ax` or a new figure; `kwargs` go to the curve.
 
         Raises:
             DataError: if a class is missing.
@@ -258,10 +277,10 @@ class Evaluation:
         from pneumokeras.evaluation.displays.curves import RocCurveDisplay
 
         self._require_curves()
-        return RocCurveDisplay(self.roc, self.roc_auc, self.operating_points).plot(ax)
+        return RocCurveDisplay(self.roc, self.roc_auc, self.operating_points).plot(ax, **kwargs)
 
-    def plot_precision_recall(self, ax: Axes | None = None) -> PrecisionRecallDisplay:
-        """Draw the precision-recall curve with the operating points into `ax` or a new figure.
+    def plot_precision_recall(self, ax: Axes | None = None, **kwargs: Any) -> PrecisionRecallDisplay:
+        """Draw the precision-recall curve with the operating points; arguments are as for `plot_roc`.
 
         Raises:
             DataError: if a class is missing.
@@ -271,25 +290,27 @@ class Evaluation:
         self._require_curves()
         return PrecisionRecallDisplay(
             self.precision_recall, self.average_precision, self.prevalence, self.operating_points
-        ).plot(ax)
+        ).plot(ax, **kwargs)
 
     def plot_confusion_matrix(
-        self, point: str | None = None, ax: Axes | None = None
+        self, point: Point | None = None, ax: Axes | None = None, **kwargs: Any
     ) -> ConfusionMatrixDisplay:
         """Draw the confusion matrix at one operating point into `ax` or a new figure.
 
         Args:
-            point: name of the operating point; by default `chosen`.
+            point: name of the operating point, or a threshold in [0, 1]; by default `chosen`.
             ax: axes to draw into; by default those of a new figure.
+            **kwargs: for `imshow`.
 
         Raises:
-            SettingsError: if there is no such operating point.
+            SettingsError: if there is no such operating point, or the threshold lies outside [0, 1].
         """
         from pneumokeras.evaluation.displays.curves import ConfusionMatrixDisplay
 
         result = self._result(point)
         title = f"Threshold {format_threshold(result.point.threshold)}"
-        return ConfusionMatrixDisplay(result, class_names=self.predictions.class_names, title=title).plot(ax)
+        display = ConfusionMatrixDisplay(result, class_names=self.predictions.class_names, title=title)
+        return display.plot(ax, **kwargs)
 
     def __repr__(self) -> str:
         """Return one line with the set and its ROC AUC."""
@@ -300,6 +321,7 @@ class Evaluation:
             description=self.description,
             headline=self.headline,
             operating_points=self.operating_points,
+            warnings=self.warnings,
             subgroups=subgroup_lines(self.subgroups, self.chosen),
         )
 
@@ -307,22 +329,42 @@ class Evaluation:
         if not self.roc.x.size:
             raise DataError("Expected radiographs of both classes to draw a curve, received one class only.")
 
-    def _result(self, point: str | None) -> OperatingPointResult:
-        """Return the result at a named operating point, or at `chosen` for `None`."""
+    def _named(self, point: Point | None) -> tuple[str, OperatingPoint]:
+        """Return an operating point with its name; a new threshold is its own name, `None` means `chosen`."""
         if point is None:
-            return self.chosen_result
+            return self.chosen, self.chosen_result.point
+        if not isinstance(point, str):
+            given = as_operating_point(point, parameter="point")
+            same = (
+                (name, result.point)
+                for name, result in self.operating_points.items()
+                if result.point.threshold == given.threshold
+            )
+            return next(same, (format_threshold(given.threshold), given))
         if point not in self.operating_points:
             raise SettingsError(
-                f"Expected `point` as one of {list(self.operating_points)}. Received {point!r}.",
+                f"Expected `point` as one of {list(self.operating_points)}, or as a threshold in [0, 1]. "
+                f"Received {point!r}.",
                 parameter="point",
             )
-        return self.operating_points[point]
+        return point, self.operating_points[point].point
+
+    def _result(self, point: Point | None) -> OperatingPointResult:
+        """Return the result at an operating point, evaluated now if it is new."""
+        name, at = self._named(point)
+        known = self.operating_points.get(name)
+        if known is not None and known.point == at:
+            return known
+        evaluated = evaluate_predictions(
+            self.predictions, operating_points={"given": at}, prevalence=self.stated_prevalence
+        )
+        return evaluated.operating_points["given"]
 
 
 def evaluate_predictions(
     predictions: Predictions,
     *,
-    operating_points: Mapping[str, OperatingPoint] | None = None,
+    operating_points: Mapping[str, OperatingPoint | float] | None = None,
     split: str = "test",
     run: str | None = None,
     data: str | None = None,
@@ -330,15 +372,16 @@ def evaluate_predictions(
     columns: Mapping[str, np.ndarray] | None = None,
     prevalence: float | None = None,
     seed: int = 0,
-    replicates: int = 2000,
+    replicates: int = REPLICATES,
 ) -> Evaluation:
     """Evaluate a model's predictions of a labeled set, each figure with its 95% interval.
 
     Args:
         predictions: at least one radiograph, with labels. If a class is missing, figures that need both
             are NaN.
-        operating_points: thresholds chosen elsewhere, by name, such as `validation`. `default` (0.5) is
-            added, and if both classes are present `oracle`, chosen on these very predictions.
+        operating_points: operating points or thresholds chosen elsewhere, by name, such as `validation`.
+            `default` (0.5) is added, and if both classes are present `oracle`, chosen on these very
+            predictions.
         split: name of the set, for the record.
         run: name of the run folder, for the record.
         data: path of the radiographs, for the record, if they are not the run's own.
@@ -362,7 +405,7 @@ def evaluate_predictions(
     columns = check_columns(columns or {}, len(predictions))
     check_prevalence(prevalence)
     scalings = None if validation is None else fit_scalings(*_labeled(validation))
-    points = _all_points(y_true, probabilities, operating_points or {}, split)
+    points = _all_points(y_true, probabilities, as_operating_points(operating_points), split)
     patient_names, patients = np.unique(predictions.patients, return_inverse=True)
     replicated = patient_bootstrap(
         partial(bootstrapped_figures, y_true, probabilities, points),

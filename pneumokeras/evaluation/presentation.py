@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from pneumokeras.core.html import table
 from pneumokeras.evaluation.calibration import Scaled
 from pneumokeras.evaluation.types import Interval, McNemar, OperatingPointResult, PairedTest, Subgroup
 from pneumokeras.evaluation.vocabulary import (
@@ -47,7 +48,7 @@ class TextReport:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text)}</pre>"
+        return f'<pre style="font-family: monospace">{escape(self.text)}</pre>'
 
 
 def report_text(
@@ -57,6 +58,7 @@ def report_text(
     scalings: Mapping[str, Scaled],
     name: str,
     result: OperatingPointResult,
+    warning: str,
     subgroups: Sequence[str],
     classification_report: str,
 ) -> str:
@@ -73,6 +75,7 @@ def report_text(
             "",
             f"Operating point {name!r}: {describe_point(result.point)}",
             f"TN {result.tn}, FP {result.fp}, FN {result.fn}, TP {result.tp}",
+            *([warning] if warning else []),
             "",
             *_aligned((score_name(key), result.scores[key]) for key in POINT_SCORES),
             *_aligned(stated_values(result)),
@@ -89,6 +92,7 @@ def evaluation_html(
     description: str,
     headline: Mapping[str, Interval],
     operating_points: Mapping[str, OperatingPointResult],
+    warnings: Sequence[str],
     subgroups: Sequence[str],
 ) -> str:
     """Write one compact table: headline figures above, a row for each operating point below.
@@ -96,6 +100,7 @@ def evaluation_html(
     The arguments are parts of an `Evaluation`; `subgroups` are lines of `subgroup_lines`.
     """
     figures = " · ".join(f"{score_name(key)} {figure}" for key, figure in headline.items())
+    caption = f"{description}\n{figures}"
     stated = [label for label, _ in stated_values(next(iter(operating_points.values())))]
     header = ["operating point", "threshold", "chosen on", *map(score_name, POINT_SCORES), *stated]
     rows = [
@@ -109,11 +114,8 @@ def evaluation_html(
         for name, result in operating_points.items()
     ]
     return (
-        "<table>"
-        f"<caption>{escape(description)}<br>{escape(figures)}</caption>"
-        f"<thead>{_html_row(header, 'th')}</thead>"
-        f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table>{_paragraphs(subgroups)}"
+        f"{table(header, rows, caption=caption)}"
+        f"{_paragraphs(warnings)}{_paragraphs(subgroups)}"
         f"<p>{escape(_notes(stated=bool(stated), subgroups=bool(subgroups)))}</p>"
     )
 
@@ -148,14 +150,9 @@ def comparison_html(
         f" by the second only {mcnemar.only_second_right}, by neither {mcnemar.both_wrong};"
         f" McNemar, exact over patients, {format_p_value(mcnemar.p_value)}."
     )
-    caption = "<br>".join(f"{side}: {escape(line)}" for side, line in sides.items())
+    caption = "\n".join(f"{side}: {line}" for side, line in sides.items())
     header = ["figure", *sides, "second minus first"]
-    return (
-        f"<table><caption>{caption}</caption>"
-        f"<thead>{_html_row(header, 'th')}</thead>"
-        f"<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody>"
-        f"</table><p>{escape(tests)}</p><p>{escape(INTERVALS_NOTE)}</p>"
-    )
+    return f"{table(header, rows, caption=caption)}{_paragraphs([tests, INTERVALS_NOTE])}"
 
 
 def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
@@ -191,7 +188,3 @@ def _notes(*, stated: bool, subgroups: bool) -> str:
 
 def _paragraphs(lines: Iterable[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
-
-
-def _html_row(cells: Iterable[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -22,6 +22,38 @@ SWEEP = tuple(hundredths / 100 for hundredths in range(30, 81, 5))
 """0.30 to 0.80 by 0.05."""
 
 
+def as_operating_point(
+    point: OperatingPoint | float, *, parameter: str = "operating_points"
+) -> OperatingPoint:
+    """Return an operating point as it is, and a threshold as a fixed one; `parameter` received it.
+
+    Raises:
+        SettingsError: if it is neither, or the threshold lies outside [0, 1].
+    """
+    if isinstance(point, OperatingPoint):
+        return point
+    if isinstance(point, int | float | np.number) and not isinstance(point, bool):
+        return OperatingPoint(float(point))
+    raise SettingsError(
+        f"Expected an operating point or a threshold in [0, 1]. Received {point!r}.",
+        parameter=parameter,
+    )
+
+
+def as_operating_points(given: Mapping[str, OperatingPoint | float] | None) -> dict[str, OperatingPoint]:
+    """Return operating points and thresholds by name as operating points; none for `None`.
+
+    Raises:
+        SettingsError: if they have no names, or one is neither, or a threshold lies outside [0, 1].
+    """
+    if not isinstance(given, Mapping | None):
+        raise SettingsError(
+            f'Expected `operating_points` by name, such as {{"mine": 0.3}}. Received {given!r}.',
+            parameter="operating_points",
+        )
+    return {name: as_operating_point(point) for name, point in (given or {}).items()}
+
+
 def candidate_thresholds(probabilities: ArrayLike) -> np.ndarray:
     """Return one threshold for each non-empty set of radiographs that a threshold can predict positive.
 

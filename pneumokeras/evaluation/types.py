@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.core.former_names import former_attribute
+from pneumokeras.core.frames import frame_of
+from pneumokeras.core.html import table
 from pneumokeras.evaluation.arguments import check_labels, check_probabilities, check_unit_interval
+
+if TYPE_CHECKING:
+    import pandas
+
+_VALUES_SHOWN = 3
+_ROWS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,11 @@ class Interval:
         return plain(asdict(self))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
-    """Predictions for a set of radiographs, in the set's own order.
+    """Predictions for a set of radiographs, in the set's own order; in a notebook they show as a table.
+
+    `float(predictions)` is the probability of the only radiograph, if there is one.
 
     Attributes:
         names: `(n,)` strings, the path or key of each radiograph.
@@ -70,8 +80,8 @@ class Predictions:
         >>> predictions = pk.predict(model, pk.load_splits("chest_xray").test)
         >>> len(predictions) == len(predictions.probabilities)
         True
-        >>> pk.Predictions(["a", "b"], ["p1", "p1"], [0, 1], [0.2, 0.7]).probabilities
-        array([0.2, 0.7])
+        >>> pk.Predictions(["a", "b"], ["p1", "p1"], [0, 1], [0.2, 0.7])
+        <Predictions of 2 radiographs, P(PNEUMONIA) 0.2000, 0.7000>
     """
 
     names: np.ndarray
@@ -109,9 +119,57 @@ class Predictions:
             )
         return self.labels
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return `path`, `patient`, `label` (empty if unlabeled) and `probability` of each radiograph."""
+        labels = (
+            [""] * len(self)
+            if self.labels is None
+            else [self.class_names[label] for label in self.labels.tolist()]
+        )
+        columns = (self.names.tolist(), self.patients.tolist(), labels, self.probabilities.tolist())
+        names = ("path", "patient", "label", "probability")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def frame(self) -> pandas.DataFrame:
+        """Return `rows()` as a pandas table.
+
+        Raises:
+            DataError: if pandas, an optional dependency, is not installed.
+        """
+        return frame_of(self.rows(), instead="rows()")
+
     def __len__(self) -> int:
         """Return the number of radiographs."""
         return self.probabilities.size
+
+    def __float__(self) -> float:
+        """Return the probability of the only radiograph.
+
+        Raises:
+            DataError: if there is not exactly one.
+        """
+        if len(self) != 1:
+            raise DataError(
+                f"Expected predictions of one radiograph. Received {len(self)}; see probabilities."
+            )
+        return float(self.probabilities[0])
+
+    def __repr__(self) -> str:
+        """Return one line with the first probabilities."""
+        if len(self) == 1:
+            return f"<Predictions of {self.names[0]}: P({self.class_names[1]}) {self.probabilities[0]:.4f}>"
+        shown = ", ".join(f"{probability:.4f}" for probability in self.probabilities[:_VALUES_SHOWN])
+        more = ", ..." if len(self) > _VALUES_SHOWN else ""
+        return f"<Predictions of {len(self)} radiographs, P({self.class_names[1]}) {shown}{more}>"
+
+    def _repr_html_(self) -> str:
+        cells = [[*row.values()] for row in self.rows()[:_ROWS_SHOWN]]
+        for row in cells:
+            row[-1] = f"{row[-1]:.4f}"
+        caption = f"P({self.class_names[1]}) of {len(self)} radiographs"
+        if len(self) > _ROWS_SHOWN:
+            caption += f", the first {_ROWS_SHOWN}"
+        return table(("path", "patient", "label", "probability"), cells, caption=caption)
 
 
 @dataclass(frozen=True)
@@ -213,9 +271,14 @@ class OperatingPointResult:
     scores: Mapping[str, Interval] = field(default_factory=dict)
     predictive_values: PredictiveValues | None = None
 
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """`tn`, `fp`, `fn` and `tp`."""
+        return self.tn, self.fp, self.fn, self.tp
+
     def json(self) -> dict[str, Any]:
         """Return the point, its counts and its scores as report.json holds them."""
-        counts = {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
+        counts = dict(zip(("tn", "fp", "fn", "tp"), self.counts, strict=True))
         scores = {name: score.json() for name, score in self.scores.items()}
         stated = (
             {} if self.predictive_values is None else {"predictive_values": self.predictive_values.json()}

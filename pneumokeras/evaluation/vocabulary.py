@@ -58,6 +58,24 @@ def describe_point(point: OperatingPoint) -> str:
     return ", ".join(parts)
 
 
+def one_class_warning(point: OperatingPoint, counts: Sequence[int], class_names: tuple[str, str]) -> str:
+    """Return a sentence if an operating point tells no radiographs apart; nothing if it does.
+
+    Args:
+        point: the operating point.
+        counts: its tn, fp, fn and tp; those of one class alone say nothing.
+        class_names: names of class 0 and class 1.
+    """
+    tn, fp, fn, tp = counts
+    has_both_classes = tn + fp and fn + tp
+    if not has_both_classes or (tn + fn and fp + tp):
+        return ""
+    return (
+        f"At the threshold {format_threshold(point.threshold)} every radiograph is predicted "
+        f"{class_names[int(tp > 0)]}: it tells none of them apart."
+    )
+
+
 def capitalized(text: str) -> str:
     """Return a text with its first letter in upper case and all others as they are."""
     return text[:1].upper() + text[1:]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from os import PathLike
 
 import cv2
 import keras
@@ -29,11 +30,14 @@ import numpy as np
 import tensorflow as tf
 
 from pneumokeras.core.errors import DataError, ModelError, SettingsError
+from pneumokeras.data.images.image import place_in_padded, read_radiograph, resize
+from pneumokeras.data.inputs import Images, require_gray_levels
+from pneumokeras.explain.inputs import model_images
 from pneumokeras.models.averaging import members_of
 from pneumokeras.models.forward import traced
 from pneumokeras.models.graph import ModelGraph, batches_of
 from pneumokeras.models.parts import feature_maps
-from pneumokeras.models.saving import own_name
+from pneumokeras.models.saving import ModelSource, model_of, own_name
 
 OVERLAY_COLORMAP = cv2.COLORMAP_INFERNO
 SPATIAL_AXES = (1, 2)  # rows and columns
@@ -70,8 +74,8 @@ METHOD = "hirescam"
 
 
 def grad_cam(
-    model: keras.Model,
-    images: np.ndarray,
+    model: ModelSource,
+    images: Images,
     *,
     method: str = "grad-cam",
     target: int = 1,
@@ -81,10 +85,12 @@ def grad_cam(
     """Return heatmaps of the regions that raise the score of a class.
 
     Args:
-        model: a model of this package, before or after saving, or any functional or Sequential Keras
-            classifier that ends in a dense layer. A nested backbone is explained at its output.
-        images: `(n, height, width)` or `(n, height, width, channels)` raw pixels as the model takes them;
-            gray images are repeated for a model that takes three channels.
+        model: a model of this package, before or after saving, a finished run or its folder, or any
+            functional or Sequential Keras classifier that ends in a dense layer. A nested backbone is
+            explained at its output.
+        images: a set, files or folders, or arrays of gray levels from 0 to 255, one image or several, with or
+            without channels (RGB). They are read at the model's size, arrays of another size are resized, and
+            both are padded if the model pads. Gray images are repeated for a model that takes three channels.
         method: `"grad-cam"`, `"grad-cam++"` or `"hirescam"`.
         target: the class explained: 1 = PNEUMONIA, 0 = NORMAL (for one output, the negative logit).
         layer: name of the layer to explain; by default the one that `explained_layer` returns, in an ensemble
@@ -92,9 +98,11 @@ def grad_cam(
         batch_size: images per batch.
 
     Returns:
-        `(n, height, width)` `float32` in [0, 1]. Each map's maximum is 1; an empty map stays all zeros.
+        `(n, height, width)` `float32` in [0, 1], of the model's size; `overlay` enlarges them. Each map's
+        maximum is 1; an empty map stays all zeros.
 
     Raises:
+        DataError: if a file cannot be read, or the images are nothing of the kind.
         SettingsError: if there is no such method or class.
         ModelError: if the model has no such layer, the layer has no feature map or does not lead to the
             output, or the model does not end in a score that can be differentiated.
@@ -105,8 +113,12 @@ def grad_cam(
         >>> images = test.pixels((32, 32))
         >>> pk.grad_cam(model, images, method="hirescam").shape == images.shape
         True
+        >>> pk.grad_cam("tuner_runs/first", test.names[0]).shape
+        (1, 32, 32)
     """
-    return heatmap_function(model, method=method, target=target, layer=layer, batch_size=batch_size)(images)
+    return heatmap_function(
+        model_of(model), method=method, target=target, layer=layer, batch_size=batch_size
+    )(images)
 
 
 def explained_layers(model: keras.Model, *, method: str = "grad-cam", layer: str | None = None) -> list[str]:
@@ -166,7 +178,7 @@ def heatmap_function(
     target: int = 1,
     layer: str | None = None,
     batch_size: int = 32,
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[Images], np.ndarray]:
     """Return `grad_cam` for one model as a function, built and compiled once for many sets of images.
 
     Arguments, images, heatmaps and errors are as for `grad_cam`. The function uses the model's weights at the
@@ -174,46 +186,60 @@ def heatmap_function(
     """
     maps = _map_function(model, method=method, layer=layer, target=target)
 
-    def heatmaps_of(images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
-        heatmaps = np.empty(images.shape[:3], np.float32)
+    def heatmaps_of(images: Images) -> np.ndarray:
+        pixels = model_images(model, images)
+        heatmaps = np.empty(pixels.shape[:3], np.float32)
         coarse = (
-            one for batch in batches_of(model, images, batch_size=batch_size) for one in maps(batch).numpy()
+            one for batch in batches_of(model, pixels, batch_size=batch_size) for one in maps(batch).numpy()
         )
         for heatmap, one in zip(heatmaps, coarse, strict=True):
-            heatmap[:] = _resized(one, images.shape[1:3])
+            heatmap[:] = _resized(one, pixels.shape[1:3])
         return heatmaps
 
     return heatmaps_of
 
 
-def overlay(image: np.ndarray, heatmap: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
-    """Lay a heatmap over a radiograph, in colors that remain readable in gray.
+def overlay(
+    image: np.ndarray | str | PathLike[str], heatmap: np.ndarray, *, strength: float = 0.5, pad: bool = False
+) -> np.ndarray:
+    """Lay a heatmap over a radiograph of any size, in colors that remain readable in gray.
 
     Args:
-        image: `(height, width)` gray levels 0 to 255.
-        heatmap: `(height, width)` floats in [0, 1].
+        image: a file, or `(height, width)` gray levels 0 to 255, or the same with one or three channels
+            (RGB).
+        heatmap: one of `grad_cam`: `(rows, columns)` floats in [0, 1], resized to the image.
         strength: opacity of the colors where the heatmap is 1, in [0, 1].
+        pad: whether the heatmap is that of a model that pads radiographs to its shape; its borders then lie
+            outside the image.
 
     Returns:
         `(height, width, 3)` array of `uint8`, RGB.
 
     Raises:
-        DataError: if the shapes differ.
+        DataError: if the file cannot be read, or an array is nothing of the kind.
 
     Example:
-        >>> image, heatmap = np.full((64, 64), 128, np.uint8), np.zeros((64, 64))
+        >>> image, heatmap = np.full((64, 64), 128, np.uint8), np.zeros((32, 32))
         >>> pk.overlay(image, heatmap).shape
         (64, 64, 3)
     """
-    image, heatmap = np.asarray(image), np.asarray(heatmap, dtype=np.float32)
-    if image.shape != heatmap.shape:
+    pixels = read_radiograph(image) if isinstance(image, str | PathLike) else np.asarray(image)
+    shape = pixels.shape
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    heatmap = np.asarray(heatmap, dtype=np.float32)
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or heatmap.ndim != 2:
         raise DataError(
-            f"Expected image and heatmap of one shape. Received {image.shape} and {heatmap.shape}."
+            "Expected an image (height, width), with or without channels, and a heatmap (rows, columns). "
+            f"Received shapes {shape} and {heatmap.shape}."
         )
-    colors = cv2.applyColorMap((np.clip(heatmap, 0, 1) * 255).astype(np.uint8), OVERLAY_COLORMAP)[..., ::-1]
+    require_gray_levels(pixels)
+    size = pixels.shape[:2]
+    if pad:
+        heatmap = heatmap[place_in_padded(size, heatmap.shape)]
+    heatmap = np.clip(resize(heatmap, size), 0, 1)
+    colors = cv2.applyColorMap((heatmap * 255).astype(np.uint8), OVERLAY_COLORMAP)[..., ::-1]
     share = strength * heatmap[..., np.newaxis]
-    blended = image[..., np.newaxis] * (1 - share) + colors * share
+    blended = pixels * (1 - share) + colors * share
     return np.clip(blended, 0, 255).round().astype(np.uint8)
 
 

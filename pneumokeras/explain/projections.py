@@ -10,16 +10,19 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.data.inputs import Images
+from pneumokeras.explain.inputs import labels_of, model_images
 from pneumokeras.explain.randomization import reinitialized
 from pneumokeras.models.averaging import members_of
 from pneumokeras.models.graph import ModelGraph, layer_outputs
+from pneumokeras.models.saving import ModelSource, model_of
 
 PERPLEXITY = 30.0
 PCA_BEFORE_TSNE = 50  # components, as in van der Maaten & Hinton; it also saves most of the time
 MIN_ROWS = 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Projection:
     """Radiographs as points in a plane.
 
@@ -42,6 +45,11 @@ class Projection:
     method: str
     source: str = ""
     explained_variance: tuple[float, ...] | None = None
+
+    def __repr__(self) -> str:
+        """Return one line with the method, what was projected, and the number of points."""
+        source = f" of {self.source}" if self.source else ""
+        return f"<Projection: {self.method}{source}, {len(self.points)} radiographs>"
 
 
 def pca(values: np.ndarray, *, labels: np.ndarray | None = None, source: str = "") -> Projection:
@@ -111,7 +119,7 @@ def tsne(
 
 
 def features(
-    model: keras.Model, images: np.ndarray, *, layer: str | None = None, batch_size: int = 32
+    model: keras.Model, images: Images, *, layer: str | None = None, batch_size: int = 32
 ) -> np.ndarray:
     """Return what enters the network's last dense layer, for each radiograph.
 
@@ -127,9 +135,10 @@ def features(
     Raises:
         ModelError: if the model has no such layer, or no dense layer.
     """
+    pixels = model_images(model, images)
     members = members_of(model) if layer is None else [model]
     return np.concatenate(
-        [_member_features(member, images, layer=layer, batch_size=batch_size) for member in members], axis=1
+        [_member_features(member, pixels, layer=layer, batch_size=batch_size) for member in members], axis=1
     )
 
 
@@ -144,11 +153,11 @@ def _member_features(
 
 
 def project_radiographs(
-    model: keras.Model,
-    images: np.ndarray,
+    model: ModelSource,
+    images: Images,
     labels: np.ndarray | None = None,
     *,
-    untrained: keras.Model | None = None,
+    untrained: ModelSource | None = None,
     layer: str | None = None,
     perplexity: float = PERPLEXITY,
     seed: int = 0,
@@ -158,7 +167,7 @@ def project_radiographs(
     Args:
         model: the trained model.
         images: as for `grad_cam`.
-        labels: `(n,)` integers, 1 = PNEUMONIA, or `None`.
+        labels: `(n,)` integers, 1 = PNEUMONIA; by default those of the set, if it is one.
         untrained: the network before training. By default the same network with new initial weights: training
             from scratch starts there, except for the seed, but training from ImageNet weights does not.
         layer: name of a layer whose output to project; by default the input of the last dense layer.
@@ -176,15 +185,17 @@ def project_radiographs(
     Example:
         >>> model = pk.load_model("model.keras")
         >>> test = pk.load_splits("chest_xray").test
-        >>> projections = pk.project_radiographs(model, test.pixels((32, 32)), test.labels, perplexity=5)
+        >>> projections = pk.project_radiographs(model, test, perplexity=5)
         >>> projections[0].method, projections[0].source
         ('PCA', 'pixels')
     """
-    before = reinitialized(model, seed=seed) if untrained is None else untrained
+    model = model_of(model)
+    before = reinitialized(model, seed=seed) if untrained is None else model_of(untrained)
+    labels, pixels = labels_of(images, labels), model_images(model, images)
     sources = {
-        "pixels": np.asarray(images, np.float32),
-        "features before training": features(before, images, layer=layer),
-        "features after training": features(model, images, layer=layer),
+        "pixels": np.asarray(pixels, np.float32),
+        "features before training": features(before, pixels, layer=layer),
+        "features after training": features(model, pixels, layer=layer),
     }
     return tuple(
         projection

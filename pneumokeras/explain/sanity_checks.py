@@ -11,7 +11,8 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError, ModelError
 from pneumokeras.core.former_names import former_attribute
-from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.core.html import table
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.data.phantoms.masks import PhantomMasks, read_masks
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.explain.faithfulness import (
@@ -31,7 +32,7 @@ from pneumokeras.explain.gradcam import METHOD, explained_layers, heatmap_functi
 from pneumokeras.explain.randomization import Randomization, randomization_check
 from pneumokeras.models.forward import compiled
 from pneumokeras.models.graph import ModelGraph, batches_of
-from pneumokeras.models.saving import ModelDescription, description_of
+from pneumokeras.models.saving import ModelDescription, ModelSource, description_of, model_of
 
 MAX_IMAGES = 64
 STEPS = 16
@@ -65,9 +66,9 @@ class MaskChecks:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExplanationChecks:
-    """How far a model's heatmaps can be trusted, measured on PNEUMONIA radiographs.
+    """How far a model's heatmaps can be trusted, measured on PNEUMONIA radiographs; in a notebook a table.
 
     Attributes:
         method: the method, as for `grad_cam`.
@@ -100,6 +101,29 @@ class ExplanationChecks:
 
     randomisation = former_attribute("randomisation", "randomization")
 
+    def __repr__(self) -> str:
+        """Return one line with the method, and whether its maps depend on what was learned."""
+        passed = "passed" if self.randomization.passed else "not passed"
+        return f"<ExplanationChecks of {self.method} on {self.images} radiographs, randomization {passed}>"
+
+    def _repr_html_(self) -> str:
+        random = self.randomization
+        change = f"rank correlation {random.steps[-1].rank_correlation:.3f} once all weights are random"
+        rows = [
+            ("deletion, gain over random maps", self.deletion.gain),
+            ("insertion, gain over random maps", self.insertion.gain),
+            ("randomization " + ("passed" if random.passed else "not passed"), change),
+            ("share in the border", self.border),
+        ]
+        if self.masks is not None:
+            rows += [
+                ("maximum inside an opacity", self.masks.pointing),
+                ("share inside the opacities", self.masks.energy),
+                ("share outside the thorax", self.masks.outside_thorax),
+            ]
+        caption = f"{self.method} of {self.layer}, {self.images} radiographs, {self.empty} empty maps"
+        return table(("check", "figure"), rows, caption=caption)
+
     def json(self) -> dict[str, Any]:
         """Return a mapping that JSON can hold."""
         parts = vars(self) | {"randomisation": self.randomization}  # report.json's name since version 0.1
@@ -108,7 +132,7 @@ class ExplanationChecks:
 
 
 def check_explanations(
-    model: keras.Model,
+    model: ModelSource,
     radiographs: RadiographSet,
     *,
     method: str = METHOD,
@@ -147,6 +171,8 @@ def check_explanations(
         >>> checks.masks.pointing.chance < 0.2
         True
     """
+    model = model_of(model)
+    require_set(radiographs)
     if model.output_shape[-1] != 1:
         raise ModelError(
             f"Expected a model with one probability as output. Received output shape {model.output_shape}."

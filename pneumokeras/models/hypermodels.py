@@ -125,6 +125,10 @@ class TransferHyperModel(keras_tuner.HyperModel):
             "head_seed": self.seed,
         }
 
+    def __repr__(self) -> str:
+        """Return one line with the backbone, the size and the weights."""
+        return f"<{type(self).__name__} {self.name}, input {self.input_shape}, weights {self.weights}>"
+
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
         """Build the head.
 
@@ -332,6 +336,10 @@ class CompactCNNHyperModel(keras_tuner.HyperModel):
             "learning_rate": list(self.learning_rate),
         }
 
+    def __repr__(self) -> str:
+        """Return one line with the input's shape."""
+        return f"<{type(self).__name__} {self.name}, input {self.input_shape}>"
+
     def head(self, hp: keras_tuner.HyperParameters, features: keras.KerasTensor) -> keras.KerasTensor:
         """Build the head: `(n, channels)` pooled features -> tunable dropout -> `(n, 1)` P(PNEUMONIA)."""
         dropout = hp.Float("dropout", *self.dropout)
@@ -387,7 +395,8 @@ def set_batch_statistics(model: keras.Model, images: np.ndarray) -> None:
 def _checked_input_shape(
     input_shape: tuple[int, int, int], *, channels: tuple[int, ...], min_side: int
 ) -> tuple[int, int, int]:
-    if len(input_shape) != 3 or input_shape[-1] not in channels or min(input_shape[:2]) < min_side:
+    is_shape = isinstance(input_shape, tuple | list) and len(input_shape) == 3
+    if not is_shape or input_shape[-1] not in channels or min(input_shape[:2]) < min_side:
         expected = " or ".join(map(str, channels))
         raise SettingsError(
             f"Expected `input_shape` as (height, width, {expected}) with sides of at least {min_side}. "

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 import keras
@@ -31,9 +31,21 @@ from pneumokeras.core.files import replacing
 logger = logging.getLogger(__name__)
 
 MEMBER = "pneumokeras.json"
+IN_RUN_FOLDER = "model.keras"
 _MARK = "_pneumokeras_"
 _MOST_BYTES = 100_000
 """Longest description that is read from a name, so that no file can ask for more memory."""
+
+
+class HasModel(Protocol):
+    """The result of a run or a fit."""
+
+    model: keras.Model
+
+
+ModelSource: TypeAlias = keras.Model | HasModel | str | PathLike[str]
+"""What `model_of` takes."""
+
 _noticed: WeakSet[keras.Model] = WeakSet()
 """Models whose missing description has been logged, so that it is logged once."""
 
@@ -229,11 +241,11 @@ def _decoded(text: str) -> ModelDescription | None:
         return None
 
 
-def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
+def save_model(model: ModelSource, path: str | PathLike[str]) -> None:
     """Save a model uncompiled, with its description if it has one; the file is written whole or not at all.
 
     Args:
-        model: a model of this package.
+        model: a model of this package, or a finished run.
         path: the `.keras` file to write.
 
     Raises:
@@ -244,6 +256,7 @@ def save_model(model: keras.Model, path: str | PathLike[str]) -> None:
         >>> model = pk.load_model("model.keras")
         >>> pk.save_model(model, "copy.keras")
     """
+    model = model_of(model)
     if Path(path).suffix != ".keras":
         raise ModelError(f"Cannot save a model as {path}. Expected a name ending in .keras.", path=path)
     try:
@@ -265,7 +278,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
     """Load a `.keras` file in safe mode, with its description if it has one.
 
     Args:
-        path: a file saved by pneumokeras or by plain Keras.
+        path: a file saved by pneumokeras or by plain Keras, or a run folder.
 
     Returns:
         The model, uncompiled.
@@ -279,6 +292,8 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         (None, 1)
     """
     path = Path(path)
+    if path.is_dir():
+        path /= IN_RUN_FOLDER
     if not path.is_file():
         raise ModelError(f"There is no model at {path}. Expected a .keras file or a run folder.", path=path)
     try:
@@ -292,3 +307,24 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
             f"Cannot load {path}: {first_line(error)}. Expected a .keras file saved by Keras 3.", path=path
         ) from error
     return model
+
+
+def model_of(source: ModelSource) -> keras.Model:
+    """Return a model as it is, that of a finished run or fit, or the one at a path.
+
+    Args:
+        source: a Keras model, what `tune`, `train`, `fit` or `load_run` returned, a `.keras` file, or a run
+            folder.
+
+    Raises:
+        ModelError: if it is nothing of the kind, or cannot be loaded.
+    """
+    for model in (source, getattr(source, "model", None)):
+        if isinstance(model, keras.Model):
+            return model
+    if isinstance(source, str | PathLike):
+        return load_model(source)
+    raise ModelError(
+        f"Expected a Keras model, a finished run, or the path of one. Received {type(source).__name__}.",
+        parameter="model",
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pneumokeras.core.errors import DataError, PneumokerasError, SettingsError
 from pneumokeras.core.former_names import former_attribute
+from pneumokeras.core.html import table
 from pneumokeras.data.augmentation import RadiographDataGenerator
 from pneumokeras.evaluation import POLICIES, SWEEP, Fixed, ThresholdPolicy
 from pneumokeras.recipes.catalog import recipe_text
@@ -61,7 +62,7 @@ class Published:
                 raise DataError(f"Expected the published {name} in [0, 1]. Received {figure!r}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """A published system, or one of your own, that can be trained.
 
@@ -93,6 +94,17 @@ class Recipe:
     corrections: tuple[str, ...] = ()
 
     mended = former_attribute("mended", "corrections")
+
+    def __repr__(self) -> str:
+        """Return one line with the name, the title and the variants."""
+        return f"<Recipe {self.name}: {self.title}, {' and '.join(self.variants)}>"
+
+    def _repr_html_(self) -> str:
+        settings = [configuration.settings() for configuration in self.variants.values()]
+        names = dict.fromkeys(name for one in settings for name in one)
+        caption = "\n".join([f"{self.name}: {self.title}", self.about, self.source])
+        rows = [(name, *(one.get(name) for one in settings)) for name in names]
+        return table(("", *self.variants), rows, caption=caption)
 
     def variant(self, name: str) -> Configuration:
         """Return the configuration of a variant.

@@ -44,7 +44,7 @@ OnRow = Callable[["Reproduction"], None]
 """Called after each variant with the table so far."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reproduction:
     """Published systems with their results here.
 
@@ -103,6 +103,10 @@ class Reproduction:
     def html(self) -> str:
         """Return the table with its footnotes as an HTML page."""
         return render_html(self.rows, self.recipes, test=self.test, data=self.data)
+
+    def __repr__(self) -> str:
+        """Return one line with the recipes and the data."""
+        return f"<Reproduction of {', '.join(recipe.name for recipe in self.recipes)} on {self.data}>"
 
     def _repr_html_(self) -> str:
         return render_html(self.rows, self.recipes, test=self.test, data=self.data, whole=False)

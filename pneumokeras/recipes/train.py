@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import SettingsError
-from pneumokeras.data.splits import Splits
+from pneumokeras.data.splits import Splits, require_splits
 from pneumokeras.evaluation import Fixed, ThresholdPolicy
 from pneumokeras.models.head import has_two_logits, with_one_logit
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
@@ -36,7 +36,6 @@ from pneumokeras.training.settings import (
     Execution,
     class_weights_of,
     policy_of,
-    require_kind,
 )
 from pneumokeras.training.stages import require_parts
 from pneumokeras.training.tune import tune
@@ -110,7 +109,7 @@ def train(
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         configuration = recipe.variant(variant)
         named = {"recipe": recipe.name, "variant": variant}
-    require_kind("splits", splits, Splits)
+    require_splits(splits)
     if class_weights is not None:
         class_weights = class_weights_of(class_weights, splits.train.class_names) or "none"
     configuration = with_changes(

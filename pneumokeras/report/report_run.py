@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pneumokeras.runs.folder import reading
 from pneumokeras.runs.result import write_predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A report that was written.
 
@@ -40,6 +41,14 @@ class Report:
     evaluation: Evaluation
     folder: Path
     notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return one line with the folder."""
+        return f"<Report in {self.folder}: {self.evaluation!r}>"
+
+    def _repr_html_(self) -> str:
+        notices = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
+        return f"<p>{escape(str(self.folder / 'index.html'))}</p>{notices}{self.evaluation._repr_html_()}"
 
 
 def report_run(
@@ -137,7 +146,7 @@ def report_contents(
         evaluation=evaluation,
         history=result.history,
         trials=[trial.row() for trial in result.trials],
-        notices=notices(subject),
+        notices=[*evaluation.warnings, *notices(subject)],
         columns=subject.columns,
         audit=_audit(subject),
         explanation_checks=checked_explanations(result.model, radiographs) if check_explanations else None,

@@ -7,36 +7,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from pneumokeras.core.errors import DataError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
-from pneumokeras.data.splits import Splits
+from pneumokeras.core.frames import frame_of
+from pneumokeras.core.html import table
+from pneumokeras.data.splits import Splits, require_splits
 from pneumokeras.evaluation import (
     DEFAULT_POINT,
     BalancedAccuracy,
     OperatingPoint,
     Predictions,
     ThresholdPolicy,
+    confusion_counts,
 )
 from pneumokeras.evaluation.arguments import check_probabilities
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
+from pneumokeras.evaluation.vocabulary import describe_point, format_threshold, one_class_warning
 from pneumokeras.models.saving import description_of, load_model, save_model, set_description
 from pneumokeras.runs.folder import Run, begin_run, open_run, reading
-from pneumokeras.runs.trials import Trial, trials_from_rows
+from pneumokeras.runs.trials import Trial, format_hyperparameters, trials_from_rows
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+    from pneumokeras.evaluation.displays.training import AccuracyCurvesDisplay, LossCurvesDisplay
 
 HISTORY_COLUMNS = ("learning_rate", "loss", "val_loss", "val_auc")
 """First columns of history.csv after epoch and stage; further scores follow."""
 
 logger = logging.getLogger(__name__)
 
+_TRIALS_SHOWN = 20
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class RunResult:
-    """A finished run of `tune`, `train` or `ensemble`.
+    """A finished run of `tune`, `train` or `ensemble`; in a notebook it shows itself as a table.
+
+    It stands for its folder where a path is expected, as in `report_run(result)`, and for its model where a
+    model is, as in `evaluate(result, splits.test)`.
 
     Attributes:
         model: the trained model; uncompiled when loaded from disk.
@@ -52,6 +67,8 @@ class RunResult:
         ['default', 'validation']
         >>> sorted(result.best_hyperparameters)
         ['depth', 'dropout', 'learning_rate', 'width']
+        >>> result.plot_history()
+        <LossCurvesDisplay>
     """
 
     model: keras.Model
@@ -60,6 +77,84 @@ class RunResult:
     history: Mapping[str, list[float]]
     operating_points: Mapping[str, OperatingPoint]
     run: Path
+
+    def __fspath__(self) -> str:
+        """Return the run folder."""
+        return str(self.run)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch whose weights were kept, counted from 1; `None` without a fit or the run folder."""
+        run = Run(self.run)
+        return run.record().get("best_epoch") if run.record_path.exists() else None
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the threshold chosen on validation tells none of them apart; else empty."""
+        path, classes = Run(self.run).predictions_path("val"), description_of(self.model).classes
+        predictions = read_predictions(path, class_names=classes) if path.exists() else None
+        if predictions is None or predictions.labels is None:
+            return ""
+        return _warning(self.operating_points["validation"], predictions)
+
+    def plot_history(
+        self, score: str = "loss", ax: Axes | None = None, **kwargs: Any
+    ) -> LossCurvesDisplay | AccuracyCurvesDisplay:
+        """Draw the loss, or the accuracy, of training and validation over the epochs of the fit.
+
+        Args:
+            score: `"loss"` or `"accuracy"`.
+            ax: axes to draw into; by default those of a new figure.
+            **kwargs: for the curve of training.
+
+        Raises:
+            SettingsError: if the history has no such score, as that of an ensemble.
+        """
+        from pneumokeras.evaluation.displays.training import history_display
+
+        return history_display(self.history, score, best_epoch=self.best_epoch).plot(ax, **kwargs)
+
+    def trials_frame(self) -> pandas.DataFrame:
+        """Return the trials as a pandas table, with a column for each hyperparameter, as in trials.csv.
+
+        Raises:
+            DataError: if pandas, an optional dependency, is not installed.
+        """
+        return frame_of([trial.row() for trial in self.trials], instead="trials.csv in the run folder")
+
+    def __repr__(self) -> str:
+        """Return one line with the run folder, the model and the threshold."""
+        threshold = format_threshold(self.operating_points["validation"].threshold)
+        return f"<RunResult {self.run}: {description_of(self.model).architecture}, threshold {threshold}>"
+
+    def _repr_html_(self) -> str:
+        points = ((f"{name} point", describe_point(point)) for name, point in self.operating_points.items())
+        facts = [
+            ("run", self.run),
+            ("model", description_of(self.model).architecture),
+            ("best hyperparameters", format_hyperparameters(self.best_hyperparameters)),
+            ("epoch kept", self.best_epoch),
+            *points,
+            ("warning", self.warning),
+        ]
+        shown = table(("", ""), [(name, fact) for name, fact in facts if fact not in ("", None)])
+        if not self.trials:
+            return shown
+        rows = [trial.row() for trial in self.trials]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[_short(row.get(name)) for name in names] for row in rows[:_TRIALS_SHOWN]]
+        more = f", the first {_TRIALS_SHOWN}" if len(rows) > _TRIALS_SHOWN else ""
+        return shown + table(names, cells, caption=f"{len(rows)} trials{more}")
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _warning(point: OperatingPoint, predictions: Predictions) -> str:
+    """Return a sentence if a threshold tells no radiographs of labeled predictions apart; else nothing."""
+    counts = confusion_counts(predictions.require_labels(), predictions.probabilities, point.threshold)
+    return one_class_warning(point, counts, predictions.class_names)
 
 
 TuningResult = RunResult
@@ -89,8 +184,10 @@ def result_of_run(
         The run's result, from its folder if it was finished.
 
     Raises:
+        DataError: if these are no splits.
         RunError: if the folder holds a run with other settings or data, or something else.
     """
+    require_splits(splits)
     with begin_run(run, splits, settings=settings, seed=seed, check=check) as begun:
         if begun.finished():
             date = begun.record().get("finished", "an unknown date")
@@ -131,6 +228,8 @@ def keep_run(
     if predictions.labels is None:
         raise DataError("The validation radiographs have no labels. Expected a label for each of them.")
     chosen = (policy or BalancedAccuracy()).choose(predictions.labels, predictions.probabilities)
+    if warning := _warning(chosen, predictions):
+        logger.warning("%s", warning)
     points = {"default": DEFAULT_POINT, "validation": chosen}
     points_record = operating_points_to_json(points)
     set_description(
@@ -191,19 +290,7 @@ def load_run(path: str | PathLike[str]) -> RunResult:
 
 def write_predictions(predictions: Predictions, path: str | PathLike[str]) -> None:
     """Write predictions as CSV: path, patient, label, probability."""
-    labels = [""] * len(predictions.names) if predictions.labels is None else predictions.labels
-    rows = (
-        {
-            "path": name,
-            "patient": patient,
-            "label": "" if label == "" else predictions.class_names[int(label)],
-            "probability": repr(float(probability)),
-        }
-        for name, patient, label, probability in zip(
-            predictions.names, predictions.patients, labels, predictions.probabilities, strict=True
-        )
-    )
-    write_csv(path, ("path", "patient", "label", "probability"), rows)
+    write_csv(path, ("path", "patient", "label", "probability"), predictions.rows())
 
 
 def read_predictions(path: str | PathLike[str], *, class_names: tuple[str, str]) -> Predictions:

@@ -129,7 +129,7 @@ class _Member:
         rows: dict[str, list[dict[str, str]]] = {"train": [], "val": [], "test": []}
         for row in run.split_rows():
             rows[row["split"]].append(row)
-        return cls(str(path), run, result, rows)
+        return cls(str(Path(path)), run, result, rows)
 
     @cached_property
     def fingerprint(self) -> str:

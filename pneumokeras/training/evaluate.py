@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.evaluation import Evaluation, OperatingPoint, evaluate_predictions
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence
-from pneumokeras.evaluation.thresholds import operating_points_from_json
-from pneumokeras.models.saving import description_of
+from pneumokeras.evaluation.thresholds import as_operating_points, operating_points_from_json
+from pneumokeras.models.saving import ModelSource, description_of, model_of
 from pneumokeras.training.predict import predict
 
 
@@ -21,10 +21,10 @@ def operating_points_of(model: keras.Model) -> dict[str, OperatingPoint]:
 
 
 def evaluate(
-    model: keras.Model,
+    model: ModelSource,
     radiographs: RadiographSet,
     *,
-    operating_points: Mapping[str, OperatingPoint] | None = None,
+    operating_points: Mapping[str, OperatingPoint | float] | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
     prevalence: float | None = None,
     validation: RadiographSet | None = None,
@@ -35,7 +35,8 @@ def evaluate(
     Args:
         model: as for `predict`.
         radiographs: a set with labels.
-        operating_points: thresholds to evaluate besides 0.5; by default those in the model's description.
+        operating_points: operating points or thresholds to evaluate besides 0.5, by name, such as
+            `{"mine": 0.3}`; by default those in the model's description.
         columns: `(n,)` values by name that divide the set into subgroups; by default its subtypes.
         prevalence: share of PNEUMONIA, in (0, 1), at which to state predictive values.
         validation: the validation split, labeled, to fit calibration scalings on; by default none are fitted.
@@ -46,8 +47,9 @@ def evaluate(
 
     Raises:
         DataError: if a set has no labels, a radiograph cannot be read, or validation lacks a class.
-        SettingsError: if a column does not have one value for each radiograph, or the prevalence does not lie
-            between 0 and 1.
+        ModelError: as for `predict`.
+        SettingsError: if a threshold lies outside [0, 1], a column does not have one value for each
+            radiograph, or the prevalence does not lie between 0 and 1.
 
     Example:
         >>> radiographs = pk.load_radiographs("chest_xray", split="test")
@@ -57,14 +59,17 @@ def evaluate(
         >>> 0 <= evaluation.roc_auc.estimate <= 1
         True
     """
+    model = model_of(model)
+    sets = {"radiographs": radiographs} | ({} if validation is None else {"validation": validation})
+    for name, labeled in sets.items():
+        require_set(labeled, name)
     columns = check_columns(
         {"subtype": radiographs.subtypes} if columns is None else columns, len(radiographs)
     )
     check_prevalence(prevalence)
-    for labeled in (radiographs, validation):
-        if labeled is not None:
-            labeled.require_labels()
-    points = operating_points_of(model) if operating_points is None else operating_points
+    for labeled in sets.values():
+        labeled.require_labels()
+    points = operating_points_of(model) if operating_points is None else as_operating_points(operating_points)
     predictions = predict(model, radiographs, batch_size=batch_size)
     return evaluate_predictions(
         predictions,

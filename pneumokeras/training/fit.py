@@ -9,7 +9,7 @@ from os import PathLike
 import keras
 
 from pneumokeras.data.augmentation import Generator, as_generator
-from pneumokeras.data.dataset import RadiographSet
+from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.data_adapters import ImageBatches, require_both_classes
@@ -113,8 +113,8 @@ def fit(
         [1.0]
     """
     require_kind("model", model, keras.Model)
-    require_kind("train", train, RadiographSet)
-    require_kind("val", val, RadiographSet)
+    require_set(train, "train")
+    require_set(val, "val")
     settings = FitSettings(
         batches=BatchSettings(
             batch_size=batch_size,

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import ModelError
+from pneumokeras.models.saving import own_name
 from pneumokeras.training.callbacks import Schedule, ValidationScores
 from pneumokeras.training.data_adapters import TrainingData
 from pneumokeras.training.objectives import OBJECTIVES
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-@dataclass(frozen=True)
+    from pneumokeras.evaluation.displays.training import AccuracyCurvesDisplay, LossCurvesDisplay
+
+
+@dataclass(frozen=True, repr=False)
 class FitResult:
     """A fitted model and the history of its fit.
 
@@ -32,6 +39,18 @@ class FitResult:
 
     model: keras.Model
     history: dict[str, list[float]]
+
+    def plot_history(
+        self, score: str = "loss", ax: Axes | None = None, **kwargs: Any
+    ) -> LossCurvesDisplay | AccuracyCurvesDisplay:
+        """Draw the loss, or the accuracy, over the epochs; arguments and errors are as for a run's."""
+        from pneumokeras.evaluation.displays.training import history_display
+
+        return history_display(self.history, score).plot(ax, **kwargs)
+
+    def __repr__(self) -> str:
+        """Return one line with the model and the number of epochs."""
+        return f"<FitResult: {own_name(self.model)}, {len(self.history['loss'])} epochs>"
 
 
 def set_seed(seed: int) -> None:

@@ -11,7 +11,7 @@ import keras
 import keras_tuner
 
 from pneumokeras.data.augmentation import Generator, as_generator
-from pneumokeras.data.splits import Splits
+from pneumokeras.data.splits import Splits, require_splits
 from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.forward import forward
 from pneumokeras.runs.folder import Run
@@ -31,7 +31,6 @@ from pneumokeras.training.settings import (
     SearchSettings,
     Stage,
     class_weights_of,
-    require_kind,
     stages_of,
 )
 from pneumokeras.training.stages import require_parts, views_to_store
@@ -129,7 +128,7 @@ def tune(
         >>> [trial.status for trial in result.trials]
         ['completed']
     """
-    require_kind("splits", splits, Splits)
+    require_splits(splits)
     settings = SearchSettings(
         max_trials=max_trials,
         epochs=epochs,

@@ -30,7 +30,7 @@ from pneumokeras.data.dataset import BadFile
 SCHEMA = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audit:
     """What an audit found in a set of radiographs.
 
@@ -125,6 +125,10 @@ class Audit:
     def write_html(self, path: str | PathLike[str]) -> None:
         """Write a page that needs no network and holds its style and pictures, whole or not at all."""
         write_text(path, render_page(self._parts()))
+
+    def __repr__(self) -> str:
+        """Return one line with the numbers of radiographs and of findings."""
+        return f"<Audit of {self.source}: {self.radiographs} radiographs, {len(self.findings)} findings>"
 
     def _repr_html_(self) -> str:
         return render_summary(self._parts())

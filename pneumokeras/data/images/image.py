@@ -269,14 +269,14 @@ def resize(pixels: np.ndarray, image_size: tuple[int, int], *, pad: bool = False
     """Resize gray levels: averaged over areas when shrinking, interpolated when growing.
 
     Args:
-        pixels: `(height, width)` array of `uint8`.
+        pixels: `(height, width)` array of `uint8` or `float32`, or the same with channels.
         image_size: wanted `(height, width)`.
         pad: keep the aspect ratio and pad with black, instead of stretching.
 
     Returns:
         Array of shape `image_size` and the type of `pixels`.
     """
-    if pixels.shape == image_size:
+    if pixels.shape[:2] == image_size:
         return pixels
     if pad:
         return _padded(pixels, image_size)
@@ -286,9 +286,16 @@ def resize(pixels: np.ndarray, image_size: tuple[int, int], *, pad: bool = False
 
 
 def _padded(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    scale = min(image_size[0] / pixels.shape[0], image_size[1] / pixels.shape[1])
-    inner = (max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
-    top, left = (image_size[0] - inner[0]) // 2, (image_size[1] - inner[1]) // 2
-    canvas = np.zeros(image_size, pixels.dtype)
-    canvas[top : top + inner[0], left : left + inner[1]] = resize(pixels, inner)
+    rows, columns = place_in_padded(pixels.shape[:2], image_size)
+    canvas = np.zeros((*image_size, *pixels.shape[2:]), pixels.dtype)
+    inner = (rows.stop - rows.start, columns.stop - columns.start)
+    canvas[rows, columns] = resize(pixels, inner)
     return canvas
+
+
+def place_in_padded(shape: tuple[int, int], image_size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns that an image of a shape takes once it is padded to `image_size`."""
+    scale = min(image_size[0] / shape[0], image_size[1] / shape[1])
+    inner = (max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale)))
+    top, left = (image_size[0] - inner[0]) // 2, (image_size[1] - inner[1]) // 2
+    return slice(top, top + inner[0]), slice(left, left + inner[1])

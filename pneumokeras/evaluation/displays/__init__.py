@@ -1,8 +1,11 @@
 """Figures in the manner of scikit-learn's Displays: each draws what it holds and computes nothing.
 
-`plot(ax=None)` draws into the given axes or into a new figure, keeps `ax_` and `figure_`, and returns the
-display. Displays of several pictures take and keep a grid of axes, `axes_`. Only Matplotlib's object
-interface is used: nothing is registered with pyplot, nothing is shown.
+`plot(ax=None, **kwargs)` draws into the given axes or into a new figure, keeps `ax_` and `figure_`, and
+returns the display; `kwargs` go to Matplotlib. Displays of several pictures take and keep a grid, `axes_`.
+`from_predictions` computes what a display holds from labels and probabilities, and draws it.
+
+As the last expression of a notebook cell a display shows itself once. Only Matplotlib's object interface is
+used: nothing is registered with pyplot.
 """
 
 from pneumokeras.evaluation.charts import LabeledRocCurve

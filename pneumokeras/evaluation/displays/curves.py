@@ -8,8 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
+from pneumokeras.core.errors import DataError
+from pneumokeras.evaluation import metrics
+from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
+from pneumokeras.evaluation.bootstrap import headline_interval
+from pneumokeras.evaluation.calibration import reliability
 from pneumokeras.evaluation.charts import (
     LabeledRocCurve,
     net_benefit_chart,
@@ -21,11 +26,20 @@ from pneumokeras.evaluation.charts import (
     score_chart,
 )
 from pneumokeras.evaluation.displays.draw import draw
-from pneumokeras.evaluation.displays.style import BLUE, INK, VERMILLION, chart_axes, without_mathtext
+from pneumokeras.evaluation.displays.style import (
+    BLUE,
+    INK,
+    VERMILLION,
+    Display,
+    chart_axes,
+    without_mathtext,
+)
+from pneumokeras.evaluation.net_benefit import net_benefit
 from pneumokeras.evaluation.types import (
     Curve,
     Interval,
     NetBenefit,
+    OperatingPoint,
     OperatingPointResult,
     Predictions,
     ReliabilityBin,
@@ -33,8 +47,8 @@ from pneumokeras.evaluation.types import (
 )
 
 
-@dataclass(eq=False)
-class ConfusionMatrixDisplay:
+@dataclass(eq=False, repr=False)
+class ConfusionMatrixDisplay(Display):
     """Confusion matrix: images by true class (rows) and predicted class (columns) at one operating point.
 
     Attributes:
@@ -46,18 +60,47 @@ class ConfusionMatrixDisplay:
     result: OperatingPointResult
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
     title: str = "Confusion matrix"
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw four cells, each with its count, its share of the row, and its name."""
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        probabilities: ArrayLike,
+        *,
+        threshold: float = 0.5,
+        class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA"),
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the confusion matrix of labels and probabilities at a threshold.
+
+        Args:
+            y_true: `(n,)` integers, 1 = PNEUMONIA.
+            probabilities: `(n,)` floats in [0, 1], or predicted classes 0 and 1.
+            threshold: in [0, 1]; PNEUMONIA is predicted if and only if p >= threshold.
+            class_names: names of class 0 and class 1.
+            ax: axes to draw into; by default those of a new figure.
+            **kwargs: as for `plot`.
+
+        Raises:
+            DataError: if the arrays do not match.
+            SettingsError: if the threshold lies outside [0, 1].
+        """
+        point = OperatingPoint(threshold)
+        labels, values = check_labeled(y_true, probabilities)
+        result = OperatingPointResult(point, *metrics.confusion_counts(labels, values, point.threshold))
+        return cls(result, class_names=class_names).plot(ax, **kwargs)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw four cells, each with count, share of the row, and name; `kwargs` go to `imshow`."""
         self.ax_, self.figure_ = chart_axes(ax, self.title)
         result = self.result
         counts = np.array([[result.tn, result.fp], [result.fn, result.tp]])
         names = (("true negatives", "false positives"), ("false negatives", "true positives"))
         totals = counts.sum(axis=1, keepdims=True)
         shares = counts / np.maximum(totals, 1)
-        self.ax_.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        options: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": 1.15}
+        self.ax_.imshow(shares, **options | kwargs)
         for row, column in np.ndindex(2, 2):
             share = f"{shares[row, column]:.1%} of row" if totals[row, 0] else "no such radiographs"
             color = "white" if shares[row, column] > 0.6 else INK
@@ -76,8 +119,8 @@ class ConfusionMatrixDisplay:
         return self
 
 
-@dataclass(eq=False)
-class RocCurveDisplay:
+@dataclass(eq=False, repr=False)
+class RocCurveDisplay(Display):
     """ROC curve with the operating points on it.
 
     Attributes:
@@ -89,8 +132,32 @@ class RocCurveDisplay:
     curve: Curve
     auc: Interval
     operating_points: Mapping[str, OperatingPointResult] = field(default_factory=dict)
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        probabilities: ArrayLike,
+        *,
+        patients: ArrayLike | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the ROC curve of labels and probabilities, its area with an interval.
+
+        Args:
+            y_true: `(n,)` integers, 1 = PNEUMONIA.
+            probabilities: `(n,)` floats in [0, 1].
+            patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
+            ax: axes to draw into; by default those of a new figure.
+            **kwargs: as for `plot`.
+
+        Raises:
+            DataError: if the arrays do not match, or a class is missing.
+        """
+        labels, values = _of_both_classes(y_true, probabilities)
+        auc = headline_interval("roc_auc", labels, values, patients)
+        return cls(metrics.roc_curve(labels, values), auc).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the curve, the diagonal of chance and the operating points; `kwargs` go to the curve."""
@@ -99,8 +166,8 @@ class RocCurveDisplay:
         return self
 
 
-@dataclass(eq=False)
-class PrecisionRecallDisplay:
+@dataclass(eq=False, repr=False)
+class PrecisionRecallDisplay(Display):
     """Precision-recall curve with the operating points on it.
 
     Attributes:
@@ -114,8 +181,33 @@ class PrecisionRecallDisplay:
     average_precision: Interval
     prevalence: float
     operating_points: Mapping[str, OperatingPointResult] = field(default_factory=dict)
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        probabilities: ArrayLike,
+        *,
+        patients: ArrayLike | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the precision-recall curve of labels and probabilities, its area with an interval.
+
+        Args:
+            y_true: `(n,)` integers, 1 = PNEUMONIA.
+            probabilities: `(n,)` floats in [0, 1].
+            patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
+            ax: axes to draw into; by default those of a new figure.
+            **kwargs: as for `plot`.
+
+        Raises:
+            DataError: if the arrays do not match, or a class is missing.
+        """
+        labels, values = _of_both_classes(y_true, probabilities)
+        area = headline_interval("average_precision", labels, values, patients)
+        curve = metrics.precision_recall_curve(labels, values)
+        return cls(curve, area, float(labels.mean())).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the curve, the line of chance and the operating points; `kwargs` go to the curve."""
@@ -126,8 +218,8 @@ class PrecisionRecallDisplay:
         return self
 
 
-@dataclass(eq=False)
-class ScoreDistributionDisplay:
+@dataclass(eq=False, repr=False)
+class ScoreDistributionDisplay(Display):
     """Probabilities that a model gives to the radiographs of either class, with the thresholds.
 
     Attributes:
@@ -137,17 +229,16 @@ class ScoreDistributionDisplay:
 
     predictions: Predictions
     operating_points: Mapping[str, OperatingPointResult] = field(default_factory=dict)
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw a histogram of the probabilities of each class and a line at each threshold."""
-        self.ax_, self.figure_ = draw(score_chart(self.predictions, self.operating_points), ax)
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw a histogram of each class and a line at each threshold; `kwargs` go to that of NORMAL."""
+        chart = score_chart(self.predictions, self.operating_points)
+        self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
 
 
-@dataclass(eq=False)
-class ReliabilityDisplay:
+@dataclass(eq=False, repr=False)
+class ReliabilityDisplay(Display):
     """Reliability curve: the share of PNEUMONIA observed at each predicted probability.
 
     Attributes:
@@ -159,8 +250,32 @@ class ReliabilityDisplay:
     bins: Sequence[ReliabilityBin]
     calibration_error: Interval
     positive: str = "PNEUMONIA"
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        probabilities: ArrayLike,
+        *,
+        patients: ArrayLike | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the reliability curve of labels and probabilities.
+
+        Args:
+            y_true: `(n,)` integers, 1 = PNEUMONIA.
+            probabilities: `(n,)` floats in [0, 1].
+            patients: `(n,)` the patient of each radiograph; by default each is a patient of its own.
+            ax: axes to draw into; by default those of a new figure.
+            **kwargs: as for `plot`.
+
+        Raises:
+            DataError: if the arrays do not match.
+        """
+        labels, values = check_labeled(y_true, probabilities)
+        error = headline_interval("calibration_error", labels, values, patients)
+        return cls(reliability(labels, values, patients), error).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the observed share in each bin and the diagonal; `kwargs` go to the curve."""
@@ -169,8 +284,8 @@ class ReliabilityDisplay:
         return self
 
 
-@dataclass(eq=False)
-class NetBenefitDisplay:
+@dataclass(eq=False, repr=False)
+class NetBenefitDisplay(Display):
     """Decision curves: the net benefit of a model, of treating all and of treating none.
 
     Attributes:
@@ -178,8 +293,13 @@ class NetBenefitDisplay:
     """
 
     benefit: NetBenefit
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls, y_true: ArrayLike, probabilities: ArrayLike, *, ax: Axes | None = None, **kwargs: Any
+    ) -> Self:
+        """Draw the decision curves of labels and probabilities; arguments are as for `RocCurveDisplay`."""
+        return cls(net_benefit(y_true, probabilities)).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the three curves, from a little below 0 upward; `kwargs` go to the model's curve."""
@@ -187,8 +307,8 @@ class NetBenefitDisplay:
         return self
 
 
-@dataclass(eq=False)
-class SubgroupsDisplay:
+@dataclass(eq=False, repr=False)
+class SubgroupsDisplay(Display):
     """Sensitivity and specificity of subgroups, with their intervals.
 
     Attributes:
@@ -196,11 +316,9 @@ class SubgroupsDisplay:
     """
 
     subgroups: Sequence[Subgroup]
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw a row for each subgroup, the first on top; hollow marks mean few patients."""
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw a row for each subgroup, the first on top; `kwargs` go to the marks (hollow: few patients)."""
         size = (5.6, 1.5 + 0.45 * len(self.subgroups))
         self.ax_, self.figure_ = chart_axes(ax, "Subgroups", size=size)
         styles = {"sensitivity": (BLUE, "o", -0.12), "specificity": (VERMILLION, "s", 0.12)}
@@ -210,17 +328,16 @@ class SubgroupsDisplay:
                 self.ax_.plot(
                     [interval.low, interval.high], [row + offset] * 2, color=color, linewidth=1.4, zorder=2
                 )
-                self.ax_.plot(
-                    [interval.estimate],
-                    [row + offset],
-                    color=color,
-                    marker=marker,
-                    markersize=7,
-                    markerfacecolor="white" if group.small else color,
-                    linestyle="none",
-                    label=score if row == 0 else None,
-                    zorder=3,
-                )
+                options: dict[str, Any] = {
+                    "color": color,
+                    "marker": marker,
+                    "markersize": 7,
+                    "markerfacecolor": "white" if group.small else color,
+                    "linestyle": "none",
+                    "label": score if row == 0 else None,
+                    "zorder": 3,
+                }
+                self.ax_.plot([interval.estimate], [row + offset], **options | kwargs)
         names = [f"{group.column}: {group.value}\n{group.images} radiographs" for group in self.subgroups]
         self.ax_.set_yticks(range(len(names)), [without_mathtext(name) for name in names])
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
@@ -232,8 +349,8 @@ class SubgroupsDisplay:
         return self
 
 
-@dataclass(eq=False)
-class RocComparisonDisplay:
+@dataclass(eq=False, repr=False)
+class RocComparisonDisplay(Display):
     """ROC curves of two models on the same radiographs, each with its operating point marked.
 
     Attributes:
@@ -243,17 +360,15 @@ class RocComparisonDisplay:
 
     first: LabeledRocCurve
     second: LabeledRocCurve
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw both curves and the diagonal of chance."""
-        self.ax_, self.figure_ = draw(roc_comparison_chart(self.first, self.second), ax)
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw both curves and the diagonal of chance; `kwargs` go to the first curve."""
+        self.ax_, self.figure_ = draw(roc_comparison_chart(self.first, self.second), ax, **kwargs)
         return self
 
 
-@dataclass(eq=False)
-class PerturbationDisplay:
+@dataclass(eq=False, repr=False)
+class PerturbationDisplay(Display):
     """Probability while pixels are taken away, or given back, in a heatmap's order and at random.
 
     Attributes:
@@ -267,11 +382,17 @@ class PerturbationDisplay:
     shares: np.ndarray
     scores: np.ndarray
     control: np.ndarray
-    ax_: Axes = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Self:
-        """Draw both curves."""
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw both curves; `kwargs` go to that of the heatmaps."""
         chart = perturbation_chart(self.kind, self.shares, self.scores, self.control)
-        self.ax_, self.figure_ = draw(chart, ax)
+        self.ax_, self.figure_ = draw(chart, ax, **kwargs)
         return self
+
+
+def _of_both_classes(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return checked labels and probabilities; refuse those of one class, which have no curve."""
+    labels, values = check_labeled(y_true, probabilities)
+    if not has_both_classes(labels):
+        raise DataError("Expected radiographs of both classes to draw a curve, received one class only.")
+    return labels, values

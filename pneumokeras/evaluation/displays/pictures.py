@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,6 +15,7 @@ from pneumokeras.evaluation.displays.style import (
     INK,
     PICTURE_SIZE,
     PICTURES_PER_ROW,
+    Display,
     picture_axes,
     without_mathtext,
 )
@@ -25,32 +26,29 @@ WRONG_RED = "#b3261e"
 TICK, CROSS = "✓", "✗"
 
 
-@dataclass(eq=False)
-class SampleRadiographsDisplay:
+@dataclass(eq=False, repr=False)
+class SampleRadiographsDisplay(Display):
     """Radiographs, each with a title.
 
     Attributes:
         images: `(k, height, width)` gray levels 0 to 255.
         titles: `(k,)` strings.
-        axes_: `(rows, columns)` axes drawn into.
     """
 
     images: np.ndarray
     titles: Sequence[str]
-    axes_: np.ndarray = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, axes: np.ndarray | None = None) -> Self:
-        """Draw the radiographs row by row."""
+    def plot(self, axes: np.ndarray | None = None, **kwargs: Any) -> Self:
+        """Draw the radiographs row by row; `kwargs` go to `imshow`."""
         self.axes_, self.figure_ = _rows_of_pictures(axes, len(self.images))
         for ax, image, title in zip(self.axes_.flat, self.images, self.titles, strict=False):
-            _show_radiograph(ax, image)
+            _show_radiograph(ax, image, **kwargs)
             ax.set_title(without_mathtext(title), fontsize=10, color=INK)
         return self
 
 
-@dataclass(eq=False)
-class PredictionSamplesDisplay:
+@dataclass(eq=False, repr=False)
+class PredictionSamplesDisplay(Display):
     """Radiographs with true and predicted class and confidence: a green tick if right, a red cross if wrong.
 
     Attributes:
@@ -59,7 +57,6 @@ class PredictionSamplesDisplay:
         probabilities: `(k,)` floats in [0, 1], P(PNEUMONIA).
         threshold: PNEUMONIA is predicted if and only if p >= threshold.
         class_names: names of class 0 and class 1.
-        axes_: `(rows, columns)` axes drawn into.
     """
 
     images: np.ndarray
@@ -67,16 +64,17 @@ class PredictionSamplesDisplay:
     probabilities: np.ndarray
     threshold: float = 0.5
     class_names: tuple[str, str] = ("NORMAL", "PNEUMONIA")
-    axes_: np.ndarray = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, axes: np.ndarray | None = None) -> Self:
-        """Draw the radiographs row by row; the percentage is the probability of the predicted class."""
+    def plot(self, axes: np.ndarray | None = None, **kwargs: Any) -> Self:
+        """Draw the radiographs row by row; `kwargs` go to `imshow`.
+
+        The percentage is the probability of the predicted class.
+        """
         self.axes_, self.figure_ = _rows_of_pictures(axes, len(self.images), title_lines=3)
         for ax, image, label, probability in zip(
             self.axes_.flat, self.images, self.labels, self.probabilities, strict=False
         ):
-            _show_radiograph(ax, image)
+            _show_radiograph(ax, image, **kwargs)
             predicted = int(probability >= self.threshold)
             right = predicted == label
             color = RIGHT_GREEN if right else WRONG_RED
@@ -91,8 +89,8 @@ class PredictionSamplesDisplay:
         return self
 
 
-@dataclass(eq=False)
-class GradCamDisplay:
+@dataclass(eq=False, repr=False)
+class GradCamDisplay(Display):
     """Radiographs, the same under their heatmaps, and the heatmaps: one column for each radiograph.
 
     Attributes:
@@ -100,21 +98,18 @@ class GradCamDisplay:
         heatmaps: `(k, height, width)` floats in [0, 1].
         overlays: `(k, height, width, 3)` `uint8`, RGB.
         titles: `(k,)` strings.
-        axes_: `(3, k)` axes drawn into.
     """
 
     images: np.ndarray
     heatmaps: np.ndarray
     overlays: np.ndarray
     titles: Sequence[str]
-    axes_: np.ndarray = field(init=False, repr=False)
-    figure_: Figure = field(init=False, repr=False)
 
-    def plot(self, axes: np.ndarray | None = None) -> Self:
-        """Draw three rows: radiograph, overlay, heatmap."""
+    def plot(self, axes: np.ndarray | None = None, **kwargs: Any) -> Self:
+        """Draw three rows: radiograph, overlay, heatmap; `kwargs` go to `imshow` of the radiographs."""
         self.axes_, self.figure_ = picture_axes(axes, 3, len(self.images), row_height=PICTURE_SIZE + 0.1)
         for column, title in enumerate(self.titles):
-            _show_radiograph(self.axes_[0, column], self.images[column])
+            _show_radiograph(self.axes_[0, column], self.images[column], **kwargs)
             self.axes_[1, column].imshow(self.overlays[column], interpolation="lanczos")
             self.axes_[2, column].imshow(self.heatmaps[column], cmap=HEATMAP_COLORS, vmin=0, vmax=1)
             self.axes_[0, column].set_title(without_mathtext(title), fontsize=9, color=INK)
@@ -135,8 +130,9 @@ def heatmap_pixels(heatmap: np.ndarray) -> np.ndarray:
     return colormaps[HEATMAP_COLORS](heatmap, bytes=True)[..., :3]
 
 
-def _show_radiograph(ax: Axes, image: np.ndarray) -> None:
-    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
+def _show_radiograph(ax: Axes, image: np.ndarray, **options: Any) -> None:
+    defaults: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "lanczos"}
+    ax.imshow(image, **defaults | options)
 
 
 def _rows_of_pictures(

@@ -6,8 +6,10 @@ markers, hatches and words repeat their meaning, for print in gray.
 
 from __future__ import annotations
 
+import io
+import sys
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, Self
 
 import matplotlib as mpl
 import numpy as np
@@ -30,15 +32,41 @@ CHART_SIZE = (4.4, 4.4)  # inches: small, so that 9-point text is still legible 
 PICTURE_SIZE = 2.0  # inches a side
 PICTURES_PER_ROW = 4
 DPI = 150
+SHOWN_DPI = 96  # in a notebook, so that a figure has more pixels than it takes on the page
 
 
-class Display(Protocol):
-    """A figure that can be drawn."""
+class Display:
+    """A figure that draws what it holds; as the last expression of a notebook cell it shows itself.
 
+    Attributes:
+        ax_: the axes drawn into, once it is drawn.
+        axes_: instead of `ax_` in displays of several pictures: the `(rows, columns)` axes drawn into.
+        figure_: the figure of the axes.
+    """
+
+    ax_: Axes
+    axes_: np.ndarray
     figure_: Figure
 
-    def plot(self) -> Display:
-        """Draw into a new figure."""
+    def plot(self) -> Self:
+        """Draw into a new figure, and return the display."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the display's name."""
+        return f"<{type(self).__name__}>"
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        """Return the figure, drawn if it was not; nothing if pyplot shows it at the end of the cell."""
+        drawn = self if hasattr(self, "figure_") else self.plot()
+        figure = drawn.figure_.canvas.figure  # the whole one, if the axes lie in a part of it
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None and getattr(figure, "number", None) in pyplot.get_fignums():
+            return None
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=DPI)
+        width, height = figure.get_size_inches() * SHOWN_DPI
+        return png.getvalue(), {"width": round(width), "height": round(height)}
 
 
 def save(display: Display, *paths: str | PathLike[str], dpi: int = DPI) -> None:
