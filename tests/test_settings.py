@@ -146,7 +146,7 @@ WRONG = [
     *({"epochs": value} for value in (0, None, "2", 2.0)),
     *({"views": value} for value in (0, "2", 1.5)),
     *({"objective": value} for value in (None, ["val_auc"], "auc")),
-    *({"generator": value} for value in ("x", 3, keras.layers.RandomFlip())),
+    *({"generator": value} for value in ("x", 3)),
     *({"schedule": value} for value in ("constant", Plateau())),
     *(
         {"class_weights": value}
