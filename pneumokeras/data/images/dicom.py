@@ -136,8 +136,8 @@ def why_no_radiograph(path: Path) -> str:
     """Return why a DICOM file holds no radiograph though it is whole: no image, or several frames.
 
     Returns:
-        A clause in the plural, such as "they hold no image (Basic Text SR Storage)"; empty if it ought to
-        hold a radiograph, is no DICOM file, cannot be read, or pydicom is missing.
+        A clause in the plural, such as "they hold no image (Basic Text SR Storage)"; empty if it should hold
+        a radiograph, is no DICOM file, cannot be read, or pydicom is missing.
     """
     try:
         start = _start_of(path)
