@@ -132,3 +132,19 @@ def test_epochs_show_the_views_in_turn(model, spot_splits):
     watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(data.train.view))
     fit_on(model, data, epochs=3, callbacks=[watch])
     assert seen == [0, 1, 0]
+
+
+def test_a_plateau_cannot_lower_a_schedule_of_keras(spot_splits):
+    inputs = keras.Input((32, 32, 1))
+    outputs = keras.layers.Dense(1, "sigmoid")(
+        keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    )
+    model = keras.Model(inputs, outputs)
+    decay = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)
+    model.compile(keras.optimizers.Adam(decay), "binary_crossentropy")
+    with pytest.raises(ModelError, match="compiled with ExponentialDecay"):
+        fit(model, spot_splits.train, spot_splits.val, epochs=1)
+    constant = Schedule(plateau=None)
+    assert fit(model, spot_splits.train, spot_splits.val, epochs=1, views=1, schedule=constant).history[
+        "loss"
+    ]

@@ -17,9 +17,10 @@ import keras
 import numpy as np
 
 from pneumokeras.core.arguments import finite, is_number, whole
-from pneumokeras.core.errors import SettingsError, first_line
+from pneumokeras.core.errors import ModelError, SettingsError, first_line
 from pneumokeras.evaluation.metrics import roc_auc
 from pneumokeras.models.forward import Batches, forward
+from pneumokeras.models.saving import own_name
 from pneumokeras.training.optimizers import learning_rate_of, optimizers_of, without_loss_scale
 
 PATIENCE_STYLES = ("keras", "torch")
@@ -295,3 +296,19 @@ def _in_folder(callbacks: list[keras.callbacks.Callback], name: str) -> list[ker
         if isinstance(callback, keras.callbacks.TensorBoard):
             callback.log_dir = os.path.join(callback.log_dir, name)
     return callbacks
+
+
+def require_settable_rate(model: keras.Model, schedule: Schedule) -> None:
+    """Refuse a plateau on a model whose learning rate follows a schedule of Keras.
+
+    Raises:
+        ModelError: if a plateau could not lower the rate.
+    """
+    for optimizer in optimizers_of(model):
+        rate = getattr(optimizer, "_learning_rate", None)
+        if schedule.plateau is not None and isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            raise ModelError(
+                f"{own_name(model)} is compiled with {type(rate).__name__} as learning rate, which a plateau "
+                "cannot lower. Compile it with a number, or leave the plateau out: "
+                "`schedule=Schedule(plateau=None)`."
+            )

@@ -11,7 +11,7 @@ import keras
 from pneumokeras.data.augmentation import Generator, as_generator
 from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.models.saving import set_description
-from pneumokeras.training.callbacks import Schedule
+from pneumokeras.training.callbacks import Schedule, require_settable_rate
 from pneumokeras.training.data_adapters import ImageBatches, require_both_classes
 from pneumokeras.training.loop import FitResult, fit_on
 from pneumokeras.training.objectives import kept_epoch_of
@@ -138,7 +138,9 @@ def fit(
     )
     require_both_classes(train, val, objective=settings.objective)
     require_parts(model, settings.stages)
-    description = set_description(model, classes=train.class_names, operating_points={})
+    if not settings.stages and model.compiled:
+        require_settable_rate(model, settings.schedule)
+    description = set_description(model, classes=train.class_names)
     images = ImageBatches.of(
         train,
         val,
@@ -148,13 +150,15 @@ def fit(
         workers=execution.workers,
     )
     images.preload()
+    stores = bool(settings.stages) and may_store(model, images, settings.stages, execution)
+    set_description(model, operating_points={})  # those it has were chosen for other weights
     reporter = Reporter(execution.progress, trials=0, epochs=settings.epochs, objective=settings.objective)
     if settings.stages:
         result = fit_stages(
             model,
             images,
             settings,
-            cache=may_store(model, images, settings.stages, execution),
+            cache=stores,
             checkpoint=checkpoint,
             reporter=reporter,
             progress=execution.progress,

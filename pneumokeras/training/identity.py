@@ -22,8 +22,8 @@ from pneumokeras.models.backbones import acting_layers
 from pneumokeras.models.contract import require_compiled, require_contract, require_same_model
 from pneumokeras.models.parts import cut
 from pneumokeras.models.saving import own_name
+from pneumokeras.training.callbacks import require_settable_rate
 from pneumokeras.training.loop import set_seed
-from pneumokeras.training.optimizers import optimizers_of
 from pneumokeras.training.pipeline import HyperModel
 from pneumokeras.training.settings import SearchSettings
 
@@ -172,16 +172,7 @@ def _require_searchable(
                 "training, but its features are computed once. Leave it out; a `generator` augments.",
                 parameter="hypermodel",
             )
-    for optimizer in optimizers_of(compiled):
-        rate = getattr(optimizer, "_learning_rate", None)
-        is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-        if is_schedule and settings.fit.schedule.plateau is not None:
-            raise ModelError(
-                f"{own_name(compiled)} is compiled with {type(rate).__name__} as learning rate, which a "
-                "plateau cannot lower. Compile it with a number, or leave the plateau out: "
-                "`schedule=Schedule(plateau=None)`.",
-                parameter="hypermodel",
-            )
+    require_settable_rate(compiled, settings.fit.schedule)
     for stage in settings.fine_tune:
         cut(full, stage.trainable)
     for layer in full.layers:
