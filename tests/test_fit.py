@@ -144,7 +144,5 @@ def test_a_plateau_cannot_lower_a_schedule_of_keras(spot_splits):
     model.compile(keras.optimizers.Adam(decay), "binary_crossentropy")
     with pytest.raises(ModelError, match="compiled with ExponentialDecay"):
         fit(model, spot_splits.train, spot_splits.val, epochs=1)
-    constant = Schedule(plateau=None)
-    assert fit(model, spot_splits.train, spot_splits.val, epochs=1, views=1, schedule=constant).history[
-        "loss"
-    ]
+    options = {"epochs": 1, "views": 1, "schedule": Schedule(plateau=None)}
+    assert fit(model, spot_splits.train, spot_splits.val, **options).history["loss"]

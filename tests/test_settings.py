@@ -177,7 +177,6 @@ def test_a_wrong_setting_of_a_fit_is_named(wrong, spot_splits):
         *({"max_trials": value} for value in (0, 2.0, None)),
         *({"fine_tune": value} for value in (["head"], "head", 3)),
         *({"threshold": value} for value in (2, "youden", Youden)),
-        {"splits": "chest_xray"},
         {"precision": 16},
         {"pad": "no"},
         {"cache": None},
