@@ -33,6 +33,7 @@ def spot_detector():
 
 
 def built(name):
+    keras.utils.set_random_seed(1)  # some initial weights speak for no image at all
     if name == "compact-cnn":
         return CompactCNNHyperModel(input_shape=(SIDE, SIDE, 1)).build(keras_tuner.HyperParameters())
     return TransferHyperModel(name, weights="none", input_shape=(SIDE, SIDE, 1)).build(

@@ -155,6 +155,7 @@ def test_values_that_are_no_gray_levels_are_refused_where_that_is_known(look, pa
     ):
         with pytest.raises(DataError, match=f"gray levels from 0 to 255.* {advice}"):
             look(padding_model)(wrong)
+    assert len(look(padding_model)(np.ones((2, SIDE, SIDE), np.float32))) == 2  # nearly black
     assert len(look(model)(FULL / 255)) == 5  # of another's model nothing is known
 
 

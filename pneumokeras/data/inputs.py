@@ -112,7 +112,7 @@ def require_gray_levels(array: np.ndarray) -> None:
     if not array.size:
         return
     low, high = float(array.min()), float(array.max())
-    scaled = array.dtype.kind == "f" and 0 < high <= 1
+    scaled = 0 <= low <= high <= 1 and bool(np.any(array % 1))  # whole numbers may be the darkest gray levels
     if not 0 <= low <= high <= 255 or scaled:
         raise DataError(
             f"Expected gray levels from 0 to 255. Received {array.dtype} from {low:g} to {high:g}. "
