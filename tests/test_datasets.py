@@ -169,7 +169,7 @@ def test_jpegs_of_rarer_endings_are_read(tmp_path, suffix):
 )
 def test_classes_that_are_not_two_names_are_refused_in_one_line(tmp_path, classes):
     for load in (load_splits, load_radiographs):
-        with pytest.raises(SettingsError, match="Expected `classes` as the two names") as refused:
+        with pytest.raises(SettingsError, match="Expected `classes` as the names of two classes") as refused:
             load(tmp_path, classes=classes)
         assert refused.value.parameter == "classes"
 

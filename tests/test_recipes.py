@@ -421,7 +421,7 @@ class TestTraining:
         recipe, done = runs
         run = done[CORRECTED][0]
         result = call("train", "--data", phantom_folder, "--recipe", recipe, "--run", run, "--seed", 1)
-        assert "is a run on other radiographs" in error_line(result)
+        assert "is a run on the same radiographs, split otherwise" in error_line(result)
 
     def test_the_last_epoch_is_kept_where_the_recipe_says_so(self, runs):
         assert open_run(runs[1][AS_PUBLISHED][0]).record()["best_epoch"] == 2

@@ -551,7 +551,7 @@ class TestProgress:
         shown = [text.rsplit("\r", 1)[-1].strip() for text in stream.getvalue().splitlines(keepends=True)]
         assert "features: 2 views to go, 1 images/s, 0:02 left" in stream.getvalue()
         assert "training, best val_auc 0.750, 0:03 left  (epoch 1/2)" in stream.getvalue()
-        assert [text for text in shown if text][-1] == "training, best val_auc 0.750, 0:00 left"
+        assert [text for text in shown if text][-1] == "training, best val_auc 0.750, done"
 
     @pytest.mark.parametrize(
         ("terminal", "verbose", "shown"),
