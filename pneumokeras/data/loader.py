@@ -94,7 +94,7 @@ class RadiographLoader(PyDataset):
         workers: int = 2,
         channels: int = 1,
     ):
-        super().__init__(workers=whole("workers", workers))
+        super().__init__(workers=whole("workers", workers, minimum=0))
         require_set(radiographs)
         if channels not in (1, 3):
             raise SettingsError(f"Expected 1 or 3 channels. Received {channels}.", parameter="channels")
