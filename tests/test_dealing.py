@@ -144,8 +144,8 @@ def test_radiographs_of_unknown_patients_are_split_by_themselves_and_that_is_sai
     ("settings", "what"),
     [
         ({"val": 0.5, "test": 0.5}, "leave something to train on"),
-        ({"val": -0.1}, "0 or more"),
-        ({"folds": 1}, "2 folds or more"),
+        ({"val": -0.1}, "of at least 0"),
+        ({"folds": 1}, "of at least 2"),
     ],
 )
 def test_impossible_shares_are_refused(settings, what):

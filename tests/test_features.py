@@ -581,7 +581,7 @@ def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, t
         hypermodel = TransferHyperModel(own_network(), input_shape=(SIDE, SIDE, 1))
         return tune(hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run", **options)
 
-    def killed(*args):
+    def killed(*args, **kwargs):
         raise Killed
 
     monkeypatch.setattr(features_module, "_PROBE_FROM", 1)
