@@ -111,9 +111,11 @@ def test_a_threshold_that_tells_nothing_is_logged_and_shown(tmp_path, spot_split
     for name, probabilities in (("blind", np.full(len(labels), 0.4)), ("seeing", labels * 0.5 + 0.2)):
         caplog.clear()
         settings = {"model": name, "objective": "val_auc"}
-        run = begin_run(tmp_path / name, spot_splits, settings=settings, seed=0)
         predictions = pk.Predictions(spot_splits.val.names, spot_splits.val.patients, labels, probabilities)
-        with caplog.at_level(logging.WARNING, logger="pneumokeras"):
+        with (
+            caplog.at_level(logging.WARNING, logger="pneumokeras"),
+            begin_run(tmp_path / name, spot_splits, settings=settings, seed=0) as run,
+        ):
             kept = keep_run(run, model, predictions)
         said = "every radiograph is predicted PNEUMONIA"
         for text in (caplog.text, kept.warning, kept._repr_html_()):
@@ -157,7 +159,11 @@ def test_a_side_is_a_size_and_nonsense_is_refused(spot_splits):
     [
         (lambda s: pk.tune(pk.CompactCNNHyperModel(), "chest_xray"), pk.DataError, "Received str"),
         (lambda s: pk.tune(pk.CompactCNNHyperModel(), s.train), pk.DataError, "Received RadiographSet"),
-        (lambda s: pk.fit(None, s, s.val), pk.DataError, "`train` as a RadiographSet, such as splits.test"),
+        (
+            lambda s: pk.fit(keras.Sequential(), s, s.val),
+            pk.DataError,
+            "`train` as a RadiographSet, such as splits.test",
+        ),
         (lambda s: pk.RadiographLoader(s), pk.DataError, "such as splits.test. Received Splits"),
         (lambda s: pk.CompactCNNHyperModel(input_shape=64), pk.SettingsError, "Received 64"),
         (lambda s: pk.TransferHyperModel("resnet50", input_shape=None), pk.SettingsError, "Received None"),

@@ -12,6 +12,7 @@ from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
+from pneumokeras.runs import folder as folder_module
 from pneumokeras.runs.folder import Run, begin_run, default_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows, write_trials
 
@@ -184,6 +185,22 @@ class TestLock:
             pass
         with run.locked():
             pass
+        assert list(run.folder.iterdir()) == []
+
+    def test_a_lock_deleted_by_its_holder_while_it_was_opened_is_taken_anew(self, tmp_path, monkeypatch):
+        run, flock, refused = Run(tmp_path / "run"), folder_module.fcntl.flock, []
+
+        def deleted_first(lock, how):
+            if not refused:
+                refused.append(lock)
+                (run.folder / ".lock").unlink()
+            return flock(lock, how)
+
+        monkeypatch.setattr("pneumokeras.runs.folder.fcntl.flock", deleted_first)
+        with run.locked():
+            assert (run.folder / ".lock").exists()
+            with pytest.raises(RunError, match="is in use"), run.locked():
+                pass
 
     def test_a_process_that_died_holds_nothing(self, tmp_path):
         program = (

@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import platform
 import shlex
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pneumokeras.core.errors import PneumokerasError, RunError, first_line
 from pneumokeras.core.files import read_csv, read_json, write_json
@@ -249,28 +250,30 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keep other processes from working on the run until the block ends or this process dies.
 
-        Where the file system has no locks, nothing is kept.
+        Where there are no locks, on Windows and on some file systems, nothing is kept.
 
         Raises:
             RunError: if another process works on the run, or the folder cannot be written.
         """
+        if fcntl is None:
+            yield  # type: ignore[unreachable]
+            return
+        path = self.folder / _LOCK
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / _LOCK).open("a")
+            lock = _locked_file(path)
+        except BlockingIOError as error:
+            raise self._taken(
+                "is in use: another process works on this run. Wait for it, or choose another folder "
+                "with `run`."
+            ) from error
         except OSError as error:
             raise self._not_writable(error) from error
         with lock:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise self._taken(
-                        "is in use: another process works on this run. Wait for it, or choose another folder "
-                        "with `run`."
-                    ) from error
-                except OSError as error:
-                    logger.info("%s is not locked: %s", self.folder, error.strerror)
-            yield
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def note(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
@@ -335,6 +338,29 @@ class Run:
             path=self.folder,
             parameter="run",
         )
+
+
+def _locked_file(path: Path) -> TextIO:
+    """Return a file that this process has opened and locked, if the file system has locks.
+
+    Raises:
+        BlockingIOError: if another process has locked it.
+        OSError: if it cannot be opened.
+    """
+    while True:
+        with ExitStack() as opened:
+            lock = opened.enter_context(path.open("a"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                logger.info("%s is not locked: %s", path, error.strerror)
+            # Whoever held the lock may have deleted the file since it was opened here.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    opened.pop_all()
+                    return lock
 
 
 @contextmanager
