@@ -342,7 +342,7 @@ class RadiographSet:
 
     @cached_property
     def digests(self) -> np.ndarray:
-        """`(n,)` strings: a 128-bit hash of each file's (or array's) bytes, and of its frame if not the first."""
+        """`(n,)` strings: a 128-bit hash of each file's (or array's) bytes, and of a frame past the first."""
         return np.array(in_threads(self._digest, len(self)), dtype=object)
 
     def _digest(self, index: int) -> str:
