@@ -26,11 +26,14 @@ from pydicom.uid import (
 )
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.data.audit.audit_data import audit
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.from_path import load_radiographs, load_splits
 from pneumokeras.data.images import dicom
 from pneumokeras.data.images.image import read_radiograph
-from pneumokeras.data.readers.manifest import read_manifest
+from pneumokeras.data.loader import RadiographLoader
+from pneumokeras.data.readers.manifest import read_manifest, write_sets
+from pneumokeras.data.splits import write_manifest
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 VALUES = RAMP.astype(float)
@@ -139,6 +142,51 @@ def test_a_voi_table_is_applied_before_a_window(tmp_path):
     assert np.array_equal(shown, 255 - np.clip(VALUES - 1000, 0, 255))
 
 
+def with_table(path, curve, *, first, depth, kind="US", **elements):
+    table = Dataset()
+    table.LUTDescriptor = [len(curve) % 2**16, first, depth]
+    table["LUTDescriptor"].VR = "SS" if first < 0 else "US"
+    table.LUTData = curve.tolist() if kind == "US" else curve.astype("<u2").tobytes()
+    table["LUTData"].VR = kind
+    stored = (RAMP.astype(np.int16) - 2048).astype(np.int16)
+    return write(path, dataset(stored, bits=16, VOILUTSequence=[table], **elements))
+
+
+@pytest.mark.parametrize(
+    ("entries", "depth", "kind"),
+    [(256, 8, "US"), (2048, 8, "US"), (2048, 12, "US"), (4096, 16, "OW"), (2**16, 8, "OW")],
+)
+@pytest.mark.parametrize("first", [-300, 0, 1000])
+def test_a_voi_table_is_looked_up_as_the_standard_says_and_as_pydicom_does(
+    tmp_path, entries, depth, first, kind
+):
+    curve = (np.linspace(0, 1, entries) ** 0.5 * (2**depth - 1)).astype(np.uint16)
+    path = with_table(tmp_path / "a.dcm", curve, first=first, depth=depth, kind=kind)
+    expected = curve[np.clip(VALUES.astype(int) - 2048 - first, 0, entries - 1)] / (2**depth - 1) * 255
+    assert np.abs(read_radiograph(path) - expected).max() <= 0.5001
+    if depth > 8:  # else pydicom's index wraps
+        assert np.abs(read_radiograph(path) - as_pydicom_shows(path, 1)).max() <= 0.5001
+
+
+def test_a_voi_table_of_monochrome1_is_inverted(tmp_path):
+    curve = np.linspace(0, 4095, 2048).astype(np.uint16)
+    shown = [
+        read_radiograph(
+            with_table(tmp_path / "a.dcm", curve, first=0, depth=12, PhotometricInterpretation=kind)
+        ).astype(int)
+        for kind in ("MONOCHROME1", "MONOCHROME2")
+    ]
+    assert np.abs(shown[0] + shown[1] - 255).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "depth", "what"), [(256, 9, "VOI table has entries of 9 bits"), (400, 8, "damaged")]
+)
+def test_a_voi_table_that_is_none_is_one_line(tmp_path, entries, depth, what):
+    with pytest.raises(DataError, match=what):
+        read_radiograph(with_table(tmp_path / "a.dcm", np.arange(entries), first=0, depth=depth))
+
+
 def test_color_becomes_luminance(tmp_path):
     green = np.zeros((8, 8, 3), np.uint8)
     green[..., 1] = 200
@@ -168,6 +216,170 @@ def test_run_length_encoding_is_read(tmp_path):
 def test_several_frames_are_refused(tmp_path):
     frames = np.zeros((32, 16), np.uint16)
     assert "2 frames" in refused(tmp_path, frames, NumberOfFrames=2, Rows=16)
+
+
+FRAMES = np.random.default_rng(3).integers(0, 4096, (5, 16, 16), dtype=np.uint16)
+
+
+def film_of_five(path, **elements):
+    """A film of five frames, each shown by one window."""
+    made = dataset(FRAMES.reshape(80, 16), NumberOfFrames=5, Rows=16, WindowCenter=2048, WindowWidth=4096)
+    for name, value in elements.items():
+        setattr(made, name, value)
+    return write(path, made)
+
+
+def frame_alone(path, number):
+    return write(path, dataset(FRAMES[number - 1], WindowCenter=2048, WindowWidth=4096))
+
+
+def rows_of(path, *rows):
+    path.write_text("\n".join(["path,label,split,frame", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture
+def film_manifest(tmp_path):
+    """Two frames of one film, and a frame of its own file in every other split and class."""
+    film_of_five(tmp_path / "film.dcm")
+    frame_alone(tmp_path / "one.dcm", 1)
+    cv2.imwrite(str(tmp_path / "plain.png"), np.full((16, 16), 9, np.uint8))
+    return rows_of(
+        tmp_path / "a.csv",
+        "film.dcm,NORMAL,train,2",
+        "film.dcm,PNEUMONIA,train,5",
+        "film.dcm,NORMAL,val,1",
+        "film.dcm,PNEUMONIA,val,4",
+        "one.dcm,NORMAL,test,",
+        "plain.png,PNEUMONIA,test,1",
+    )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_frame_of_several_is_read_as_if_it_lay_alone(tmp_path, compressed):
+    film = film_of_five(tmp_path / "film.dcm")
+    if compressed:
+        made = pydicom.dcmread(film)
+        made.compress(RLELossless)
+        write(film, made)
+    for number in range(1, 6):
+        alone = read_radiograph(frame_alone(tmp_path / "alone.dcm", number))
+        assert np.array_equal(read_radiograph(film, frame=number), alone)
+
+
+def test_a_frame_is_shown_by_its_own_window_and_rescaling(tmp_path):
+    def groups(**elements):
+        group, window, values = Dataset(), Dataset(), Dataset()
+        for name, value in elements.items():
+            setattr(window if name.startswith("Window") else values, name, value)
+        group.FrameVOILUTSequence = [window] if len(window) else []
+        group.PixelValueTransformationSequence = [values] if len(values) else []
+        return group
+
+    film = film_of_five(
+        tmp_path / "film.dcm",
+        SharedFunctionalGroupsSequence=[groups(RescaleSlope=2, RescaleIntercept=-1000)],
+        PerFrameFunctionalGroupsSequence=[
+            groups(WindowCenter=500 * number, WindowWidth=1000) for number in range(5)
+        ],
+    )
+    elements = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 1500, "WindowWidth": 1000}
+    alone = write(tmp_path / "alone.dcm", dataset(FRAMES[3], **elements))
+    assert np.array_equal(read_radiograph(film, frame=4), read_radiograph(alone))
+    assert not np.array_equal(read_radiograph(film, frame=4), read_radiograph(film, frame=5))
+
+
+def test_a_manifest_chooses_frames_and_two_rows_may_take_two_of_one_file(tmp_path, film_manifest):
+    splits = load_splits(film_manifest, keep_val=True)
+    shown = [read_radiograph(tmp_path / "film.dcm", frame=number) for number in (2, 5, 1, 4)]
+    assert np.array_equal(splits.train.pixels(16), shown[:2])
+    assert np.array_equal(splits.val.pixels(16), shown[2:])
+    assert list(splits.train.frames) == [2, 5]
+    assert [Path(name).name for name in splits.train.names] == ["film.dcm::2", "film.dcm::5"]
+    assert not splits.train.columns
+    assert len(load_splits(film_manifest, keep_val=True, skip_bad=True).train) == 2
+    assert np.array_equal(splits.train[1].read(0), shown[1])
+
+
+def test_frames_of_one_file_are_one_patients(film_manifest):
+    splits = load_splits(film_manifest, keep_val=True)
+    assert set(splits.train.patients) == set(splits.val.patients) == {"film.dcm"}
+    assert "Suspected: 1 patient of train is also in val, such as film.dcm." in splits.notices
+
+
+def test_what_identifies_a_radiograph_depends_on_its_frame(tmp_path, film_manifest):
+    splits = load_splits(film_manifest, keep_val=True)
+    digests = [*splits.train.digests, *splits.val.digests]
+    assert len(set(digests)) == 4
+    plain = RadiographSet.from_files([tmp_path / "film.dcm", tmp_path / "plain.png"])
+    assert [splits.val.digests[0], splits.test.digests[1]] == list(plain.digests)
+    loader = RadiographLoader(splits.train, image_size=(16, 16))
+    assert loader.view_key(0, 0) != loader.view_key(1, 0)
+    rows_of(film_manifest, *film_manifest.read_text().replace("train,5", "train,3").split("\n")[1:-1])
+    assert load_splits(film_manifest, keep_val=True).fingerprint != splits.fingerprint
+
+
+def test_written_manifests_remember_the_frames(tmp_path, film_manifest):
+    splits = load_splits(film_manifest, keep_val=True)
+    splits.write_csv(tmp_path / "splits.csv")
+    (tmp_path / "elsewhere").mkdir()
+    write_manifest(tmp_path / "elsewhere" / "b.csv", splits)
+    for path in (tmp_path / "splits.csv", tmp_path / "elsewhere" / "b.csv"):
+        again = load_splits(path, keep_val=True)
+        assert again.fingerprint == splits.fingerprint
+        assert sorted(zip(again.train.frames, map(bytes, again.train.pixels(16)), strict=True)) == sorted(
+            zip(splits.train.frames, map(bytes, splits.train.pixels(16)), strict=True)
+        )
+
+
+def test_where_no_frame_is_chosen_a_manifest_has_no_column_of_them(tmp_path):
+    path = write(tmp_path / "a.dcm", dataset())
+    one = RadiographSet.from_files([path], labels=[0])
+    write_sets(tmp_path / "a.csv", {"test": one})
+    header, _ = (tmp_path / "a.csv").read_text().splitlines()
+    assert "frame" not in header
+
+
+def test_an_audit_looks_at_the_frames(film_manifest):
+    report = audit(load_splits(film_manifest, keep_val=True))
+    assert not report.bad_files
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "what"),
+    [
+        ("film.dcm", "9", "film.dcm cannot be decoded: it holds 5 frames, so there is no frame 9"),
+        ("film.dcm", "", "film.dcm cannot be decoded: it holds 5 frames, of which"),
+        ("one.dcm", "2", "one.dcm cannot be decoded: it holds 1 frame, so there is no frame 2"),
+        ("plain.png", "2", "plain.png cannot be decoded: it is PNG, which has 1 frame here, so"),
+        ("film.dcm", "0", "line 2: frame '0' of film.dcm. Expected a whole number from 1"),
+        ("film.dcm", "second", "line 2: frame 'second' of film.dcm. Expected a whole number from 1"),
+        ("film.dcm", "-1", "line 2: frame '-1' of film.dcm. Expected a whole number from 1"),
+        ("film.dcm", "1.5", "line 2: frame '1.5' of film.dcm. Expected a whole number from 1"),
+    ],
+)
+def test_a_frame_that_is_none_is_one_line(tmp_path, film_manifest, name, frame, what):
+    with pytest.raises(DataError, match=re.escape(what)) as caught:
+        read_manifest(rows_of(tmp_path / "b.csv", f"{name},NORMAL,test,{frame}"))["test"].read(0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("frames", [("2", "2"), ("1", "")])
+def test_the_same_frame_twice_is_refused(tmp_path, frames):
+    rows_of(tmp_path / "a.csv", *(f"film.dcm,NORMAL,test,{frame}" for frame in frames))
+    with pytest.raises(DataError, match=r"line 3: film\.dcm is in line 2 already"):
+        read_manifest(tmp_path / "a.csv")
+
+
+def test_a_row_of_an_npz_has_no_second_frame(tmp_path):
+    arrays = {
+        f"test_{what}": np.zeros((2, *shape), np.uint8)
+        for what, shape in [("images", (8, 8)), ("labels", ())]
+    }
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert len(read_manifest(rows_of(tmp_path / "a.csv", "a.npz::test/0,NORMAL,test,1"))["test"]) == 1
+    with pytest.raises(DataError, match=r"a\.npz::test/0 is an array, so there is no frame 2"):
+        read_manifest(rows_of(tmp_path / "a.csv", "a.npz::test/0,NORMAL,test,2"))
 
 
 def test_a_compression_without_a_plugin_is_one_line_that_names_it(tmp_path, monkeypatch):
@@ -262,7 +474,8 @@ def test_in_a_folder_files_without_a_radiograph_are_left_out_with_a_notice(tmp_p
     assert (
         "Left out, since they hold no image (Basic Text SR Storage): 2, such as report.dcm." in splits.notices
     )
-    assert "Left out, since they hold several frames: 1, such as film.dcm." in splits.notices
+    several = "they hold several frames, of which a manifest's column `frame` chooses one"
+    assert f"Left out, since {several}: 1, such as film.dcm." in splits.notices
 
 
 def test_too_many_pixels_are_refused_from_the_header(tmp_path):
@@ -452,19 +665,32 @@ WHY_NOT = (
 )
 
 
-def as_pydicom_shows(path):
+def as_pydicom_shows(path, frame):
     """The gray levels by pydicom's own functions."""
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, pixel_array
+    from pydicom.pixels import (
+        apply_color_lut,
+        apply_modality_lut,
+        apply_voi_lut,
+        apply_windowing,
+        pixel_array,
+    )
 
     made = pydicom.dcmread(path)
-    stored = pixel_array(made)
+    stored = pixel_array(made, index=frame - 1)
     if made.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(stored, made)
         return cv2.cvtColor((colors >> 8 if colors.dtype == np.uint16 else colors).astype(np.uint8), 7)
     if made.SamplesPerPixel == 3:
         return cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY)
+    for groups, place in (("Shared", 0), ("PerFrame", frame - 1)):
+        for group in made.get(f"{groups}FunctionalGroupsSequence", [])[place : place + 1]:
+            for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                made.update(group.get(name, [{}])[0])
     values = np.asarray(apply_modality_lut(stored, made), float)
-    if "WindowWidth" in made:
+    if made.get("VOILUTSequence"):
+        bits = made.VOILUTSequence[0].LUTDescriptor[2]
+        shown = apply_voi_lut(values.astype(int), made) / (2**bits - 1)
+    elif "WindowWidth" in made:
         black, white = apply_windowing(np.array([-1e9, 1e9]), made)
         shown = (apply_windowing(values, made) - black) / (white - black)
     else:
@@ -475,12 +701,19 @@ def as_pydicom_shows(path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_that_pydicom_ships_is_read_as_pydicom_shows_it_or_refused_with_the_reason():
-    read, refused = 0, []
+    read, refused, of_several = 0, [], 0
     for path in sorted(set(map(Path, pydicom.data.get_testdata_files()))):
         if not path.is_file():
             continue
+        frame = None
         try:
-            shown = read_radiograph(path)
+            try:
+                shown = read_radiograph(path)
+            except DataError as error:
+                if "frames, of which" not in str(error):
+                    raise
+                frame = int(re.search(r"holds (\d+) frames", str(error))[1])
+                shown = read_radiograph(path, frame=frame)
         except DataError as error:
             assert re.search(WHY_NOT, str(error)), error
             assert "AttributeError" not in str(error)
@@ -488,7 +721,8 @@ def test_all_that_pydicom_ships_is_read_as_pydicom_shows_it_or_refused_with_the_
             refused.append(path.name)
             continue
         read += 1
-        if "VOILUTSequence" not in pydicom.dcmread(path, stop_before_pixels=True):
-            assert np.abs(shown - as_pydicom_shows(path)).max() <= 1, path
+        of_several += frame is not None
+        assert np.abs(shown - as_pydicom_shows(path, frame or 1)).max() <= 1, path
     assert read >= 50  # of its own formats; more with the decoders of the extra
+    assert of_several >= 3
     assert {"reportsi.dcm", "rtplan.dcm", "test-SR.dcm"} <= set(refused)

@@ -179,6 +179,26 @@ def test_a_jpeg_that_was_cut_and_closed_again_is_noticed(tmp_path, mode, kept, i
         read_radiograph(tmp_path / "cut.jpeg", image_size=image_size)
 
 
+@pytest.mark.parametrize("image_size", [None, (40, 40)])
+def test_a_whole_jpeg_whose_last_pixel_is_middle_gray_by_chance_is_decoded_once(
+    tmp_path, monkeypatch, capfd, image_size
+):
+    # libjpeg would write of a second decoding to standard error.
+    block = np.where(np.arange(8) < 4, 120, 128) * np.ones((8, 1))
+    path = tmp_path / "a.jpeg"
+    Image.fromarray(np.tile(block, (30, 40)).astype(np.uint8)).save(path, quality=100)
+    ways, decode = [], cv2.imdecode
+
+    def seen(content, how):
+        ways.append(decode(content, how))
+        return ways[-1]
+
+    monkeypatch.setattr(cv2, "imdecode", seen)
+    read_radiograph(path, image_size=image_size)
+    assert [pixels[-1, -1] for pixels in ways] == [128]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}])
 @pytest.mark.parametrize("trailer", [b"", b"what some cameras add" * 9])

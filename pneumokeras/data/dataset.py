@@ -73,6 +73,8 @@ class RadiographSet:
         split: `train`, `val` or `test`; empty if the set is none of them.
         subtypes: `(n,)` strings, the kind of pneumonia (`bacteria`, `virus`), or any other subdivision of a
             class in a manifest; empty if unknown.
+        frames: `(n,)` integers, the frame that is read of each DICOM file of several, 1 for the first; 0 if
+            none is chosen, as of other files.
         columns: the other columns of a manifest, such as `hospital`: `(n,)` strings by name.
         skipped: the files that `without_bad` left out.
         depth: of the images of more than eight bits, in the collection that the set was taken from.
@@ -92,6 +94,7 @@ class RadiographSet:
     class_names: tuple[str, str] = CLASS_NAMES
     split: str = field(default="", kw_only=True)
     subtypes: np.ndarray = field(kw_only=True)
+    frames: np.ndarray = field(kw_only=True)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     skipped: tuple[BadFile, ...] = field(default=(), kw_only=True)
     depth: Depth = field(default_factory=Depth, kw_only=True, repr=False)
@@ -140,6 +143,7 @@ class RadiographSet:
             class_names=class_names,
             split=split,
             subtypes=filled(subtypes, subtypes_of(files)),
+            frames=np.zeros(len(files), np.int64),
             columns=columns or {},
         )
 
@@ -190,6 +194,7 @@ class RadiographSet:
             class_names=class_names,
             split=split,
             subtypes=np.full(len(images), "", dtype=object),
+            frames=np.zeros(len(images), np.int64),
         )
 
     def __len__(self) -> int:
@@ -214,6 +219,7 @@ class RadiographSet:
             labels=None if self.labels is None else self.labels[chosen],
             patients=self.patients[chosen],
             subtypes=self.subtypes[chosen],
+            frames=self.frames[chosen],
             columns={name: values[chosen] for name, values in self.columns.items()},
             images=images,
             split=self.split if split is None else split,
@@ -241,7 +247,7 @@ class RadiographSet:
         content = None
         try:
             content = read_content(self.images[index])
-            decode_radiograph(content, self.images[index], image_size=_TRIAL_SIZE)
+            decode_radiograph(content, self.images[index], image_size=_TRIAL_SIZE, frame=self.frame_at(index))
         except DataError as error:
             problem = "unreadable" if content is None else "undecodable" if content.size else "empty"
             return BadFile(name=self.names[index], split=self.split, problem=problem, reason=error.fault)
@@ -304,9 +310,15 @@ class RadiographSet:
         """
         size = None if image_size is None else height_and_width(image_size)
         if not isinstance(self.images, np.ndarray):
-            return read_radiograph(self.images[index], image_size=size, pad=pad, depth=self.depth)
+            return read_radiograph(
+                self.images[index], image_size=size, pad=pad, depth=self.depth, frame=self.frame_at(index)
+            )
         pixels = self.images[index]
         return pixels if size is None else resize(pixels, size, pad=pad)
+
+    def frame_at(self, index: int) -> int | None:
+        """Return the frame that is read of one file, 1 for the first; `None` if none is chosen."""
+        return int(self.frames[index]) or None
 
     def pixels(self, image_size: int | tuple[int, int], *, pad: bool = False) -> np.ndarray:
         """Read the gray levels of all radiographs: `(n, height, width)` array of `uint8`.
@@ -330,7 +342,7 @@ class RadiographSet:
 
     @cached_property
     def digests(self) -> np.ndarray:
-        """`(n,)` strings: a 128-bit hash of each file's (or array's) bytes."""
+        """`(n,)` strings: a 128-bit hash of each file's (or array's) bytes, and of a frame past the first."""
         return np.array(in_threads(self._digest, len(self)), dtype=object)
 
     def _digest(self, index: int) -> str:
@@ -338,7 +350,8 @@ class RadiographSet:
             content = repr(self.images[index].shape).encode() + self.images[index].tobytes()
         else:
             content = read_content(self.images[index]).tobytes()
-        return blake2b(content, digest_size=16).hexdigest()
+        frame = self.frames[index]
+        return blake2b(content, digest_size=16, salt=b"%d" % frame if frame > 1 else b"").hexdigest()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -442,6 +455,7 @@ def union(sets: Iterable[RadiographSet]) -> RadiographSet:
         labels=np.concatenate([radiographs.require_labels() for radiographs in sets]),
         patients=np.concatenate([radiographs.patients for radiographs in sets]),
         subtypes=np.concatenate([radiographs.subtypes for radiographs in sets]),
+        frames=np.concatenate([radiographs.frames for radiographs in sets]),
         columns={name: np.concatenate([_column(part, name) for part in sets]) for name in columns_of(sets)},
         images=images,
         depth=Depth(dict.fromkeys(file for radiographs in sets for file in radiographs.depth.files)),

@@ -98,7 +98,7 @@ class Splits:
         return summary.hexdigest()
 
     def write_csv(self, path: str | PathLike[str]) -> None:
-        """Write a manifest with absolute paths: path, label, subtype, patient, split, digest."""
+        """Write a manifest with absolute paths; its columns are those of `write_manifest`."""
         write_sets(path, self.by_name())
 
     def record(self) -> dict[str, Any]:
@@ -143,7 +143,9 @@ def write_manifest(
     folds: Sequence[Splits] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write splits as a CSV manifest that `load_splits` reads: path, label, subtype, patient, split, digest.
+    """Write splits as a CSV manifest that `load_splits` reads.
+
+    Its columns are path, label, subtype, patient, split, digest, frame where one is chosen, and any others.
 
     Args:
         path: the `.csv` file. Paths in it are relative to its folder, except for files on another drive.

@@ -118,7 +118,7 @@ def _measure_one(collection: Collection, index: int) -> _Measured | BadFile:
         if not file_format.complete:
             return bad("truncated", f"{name} has no end mark: the file was cut, or not copied whole.")
         try:
-            pixels = decode_radiograph(content, name)
+            pixels = decode_radiograph(content, name, frame=radiographs.frame_at(row))
         except DataError as error:
             return bad("undecodable" if content.size else "empty", str(error))
     return _Measured(

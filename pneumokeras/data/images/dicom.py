@@ -49,10 +49,12 @@ _REQUIRED = (
 _UNKNOWN = "DICOM of unknown kind"
 _DEFERRED = 1024  # bytes; longer values stay in the file until they are asked for
 _MAX_INFLATED = 2**28
+_SEVERAL_FRAMES = "they hold several frames, of which a manifest's column `frame` chooses one"
+_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")  # rescaling and window of a frame
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom returns all of them as RGB
 
 
-def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
+def decode(content: np.ndarray, name: str | PathLike[str], *, frame: int | None = None) -> np.ndarray:
     """Turn the bytes of a DICOM file into gray levels.
 
     Stored values go through the rescale slope and intercept (or modality table), then through the first
@@ -62,13 +64,15 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
     Args:
         content: `(n,)` array of `uint8`, the whole file.
         name: the file's name in messages.
+        frame: number of the wanted frame, 1 for the first; `None` if the file has to hold only one.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
 
     Raises:
-        DataError: if pydicom is missing, the file holds several frames or no image, or the image cannot be
-            decoded or claims too many pixels. The message quotes only kinds and sizes from the header.
+        DataError: if pydicom is missing, the file holds no image, not this frame, or several of which none is
+            chosen, or the image cannot be decoded or claims too many pixels. The message quotes only kinds
+            and sizes from the header.
     """
     pydicom = _import_pydicom(name)
     try:
@@ -76,12 +80,14 @@ def decode(content: np.ndarray, name: str | PathLike[str]) -> np.ndarray:
         with _SILENCE.around_pydicom():
             dataset = pydicom.dcmread(BytesIO(content.tobytes()))
             _require_image(dataset)
-            _require_one_frame(dataset)
+            _require_frame(dataset, frame)
             require_size(int(dataset.Rows), int(dataset.Columns), name)
             _require_decoder(dataset)
+            _take_values_of_frame(dataset, frame or 1)
+            stored = _stored(dataset, frame)
             if dataset.PhotometricInterpretation == _PALETTE:
-                return _through_palette(dataset)
-            return _luminance(dataset) if dataset.SamplesPerPixel == 3 else _as_shown(dataset)
+                return _through_palette(stored, dataset)
+            return _luminance(stored, dataset) if dataset.SamplesPerPixel == 3 else _as_shown(stored, dataset)
     except DataError:
         raise
     except Refused as error:
@@ -151,7 +157,7 @@ def why_no_radiograph(path: Path) -> str:
             if not _has_pixels(header):  # of an image that lost its pixels, reading will say so
                 is_damaged = kind == _UNKNOWN or "Image Storage" in kind
                 return "" if is_damaged else f"they hold no image ({kind})"
-            return "they hold several frames" if _frames(header) > 1 else ""
+            return _SEVERAL_FRAMES if _frames(header) > 1 else ""
     except Exception:  # as in decode, which will refuse the file
         return ""
 
@@ -250,10 +256,12 @@ def _require_image(dataset: Any) -> None:
         raise Refused(f"its header lacks {missing[0]}")
 
 
-def _require_one_frame(dataset: Any) -> None:
+def _require_frame(dataset: Any, frame: int | None) -> None:
     frames = _frames(dataset)
-    if frames != 1:
-        raise Refused(f"it holds {frames} frames, of which one has to be chosen and stored")
+    if frame is None and frames != 1:
+        raise Refused(f"it holds {frames} frames, of which a manifest's column `frame` has to choose one")
+    if frame is not None and not 1 <= frame <= frames:
+        raise Refused(f"it holds {frames} frame{'s' * (frames != 1)}, so there is no frame {frame}")
 
 
 def _require_decoder(dataset: Any) -> None:
@@ -267,40 +275,49 @@ def _require_decoder(dataset: Any) -> None:
         )
 
 
-def _stored(dataset: Any) -> np.ndarray:
-    """Return the stored values."""
+def _take_values_of_frame(dataset: Any, frame: int) -> None:
+    """Move a frame's own rescaling and window to where an image has them; DICOM PS3.3, C.7.6.16."""
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for groups in (*shared[:1], *own[frame - 1 : frame]):
+        for values in (groups.get(name) for name in _GROUPS):
+            if values:
+                dataset.update(values[0])
+
+
+def _stored(dataset: Any, frame: int | None) -> np.ndarray:
+    """Return the stored values of a frame."""
     from pydicom.pixels import pixel_array
 
     try:
-        return pixel_array(dataset)
+        return pixel_array(dataset, index=None if frame is None else frame - 1)
     except RuntimeError as error:  # what pydicom raises when all decoders gave up
         syntax = dataset.file_meta.TransferSyntaxUID
         raise Refused(f"its {syntax.name} data is damaged, or of a kind no decoder here knows") from error
 
 
-def _luminance(dataset: Any) -> np.ndarray:
-    colors = _stored(dataset)
+def _luminance(colors: np.ndarray, dataset: Any) -> np.ndarray:
     if dataset.PhotometricInterpretation not in _COLOR or colors.dtype != np.uint8:
         raise Refused("its colors are not eight bits of RGB or YBR")
     return cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
 
 
-def _through_palette(dataset: Any) -> np.ndarray:
+def _through_palette(stored: np.ndarray, dataset: Any) -> np.ndarray:
     from pydicom.pixels import apply_color_lut
 
-    colors = apply_color_lut(_stored(dataset), dataset)[..., :3]
+    colors = apply_color_lut(stored, dataset)[..., :3]
     if colors.dtype == np.uint16:
         colors = (colors >> 8).astype(np.uint8)
     return cv2.cvtColor(np.ascontiguousarray(colors), cv2.COLOR_RGB2GRAY)
 
 
-def _as_shown(dataset: Any) -> np.ndarray:
+def _as_shown(stored: np.ndarray, dataset: Any) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut
 
     if dataset.PhotometricInterpretation not in _GRAY:
         raise Refused("it is neither gray (MONOCHROME1, MONOCHROME2) nor RGB or YBR")
     with np.errstate(all="ignore"):  # what overflows is refused below
-        values = np.asarray(apply_modality_lut(_stored(dataset), dataset), dtype=np.float64)
+        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
         if dataset.get("VOILUTSequence"):
             shown = _by_table(values, dataset)
         elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
@@ -328,12 +345,22 @@ def _by_window(values: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def _by_table(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Return the brightness in [0, 1] by the first VOI table; DICOM PS3.3, C.11.2.1.1."""
-    from pydicom.pixels import apply_voi
+    """Return the brightness in [0, 1] by the first VOI table; DICOM PS3.3, C.11.2.1.1.
 
-    entries, first, depth = dataset.VOILUTSequence[0].LUTDescriptor
-    within = np.clip(np.rint(values), first, first + (entries or 2**16) - 1).astype(np.int64)
-    return apply_voi(within, dataset) / (2**depth - 1)
+    pydicom 3.0 looks values up with an index of the entries' own type, so that it wraps after 256 values in
+    a table of 8 bits, however long that is.
+    """
+    table = dataset.VOILUTSequence[0]
+    entries, first, depth = table.LUTDescriptor
+    entries = entries or 2**16
+    if depth not in (8, *range(10, 17)):
+        raise Refused(f"its VOI table has entries of {depth} bits")
+    levels = table.LUTData
+    if isinstance(levels, bytes):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        levels = np.frombuffer(levels, f"{order}u2", entries).tolist()
+    levels = np.array(levels, np.uint8 if depth == 8 else np.uint16)  # refuses larger ones
+    return levels[np.clip(np.rint(values) - first, 0, entries - 1).astype(np.int64)] / (2**depth - 1)
 
 
 def _key() -> bytes:

@@ -35,6 +35,7 @@ _REDUCTIONS = {4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCAL
 # from the full decode by 0.5 gray levels on average and by 1.3 in the worst file. A reduction to an eighth,
 # which keeps only each block's mean, would save hardly more time and differ by 2.
 _MIN_OVERSIZE = 1.1
+_JPEG_BLOCK = 8
 _JPEG_RESTARTS = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
 
 
@@ -44,6 +45,7 @@ def read_radiograph(
     image_size: int | tuple[int, int] | None = None,
     pad: bool = False,
     depth: Depth | None = None,
+    frame: int | None = None,
 ) -> np.ndarray:
     """Read one radiograph as gray levels.
 
@@ -55,16 +57,18 @@ def read_radiograph(
         image_size: wanted side or `(height, width)`; `None` keeps its own size.
         pad: keep the aspect ratio and pad with black, instead of stretching.
         depth: of the collection that it belongs to; `None` if it stands alone.
+        frame: number of the wanted frame of a DICOM file, 1 for the first; `None` if it has to hold only one.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
 
     Raises:
         SettingsError: if `image_size` is not as described.
-        DataError: if the file is missing, empty, too large, or not an image that can be decoded whole.
+        DataError: if the file is missing, empty, too large, not an image that can be decoded whole, or has no
+            such frame.
     """
     size = None if image_size is None else height_and_width(image_size)
-    return decode_radiograph(read_content(path), path, image_size=size, pad=pad, depth=depth)
+    return decode_radiograph(read_content(path), path, image_size=size, pad=pad, depth=depth, frame=frame)
 
 
 def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -118,6 +122,7 @@ def decode_radiograph(
     image_size: tuple[int, int] | None = None,
     pad: bool = False,
     depth: Depth | None = None,
+    frame: int | None = None,
 ) -> np.ndarray:
     """Turn the bytes of an image file into gray levels.
 
@@ -127,6 +132,7 @@ def decode_radiograph(
         image_size: as for `read_radiograph`.
         pad: as for `read_radiograph`.
         depth: as for `read_radiograph`.
+        frame: as for `read_radiograph`.
 
     Returns:
         `(height, width)` array of `uint8`, 0 (black) to 255 (white).
@@ -138,7 +144,9 @@ def decode_radiograph(
         raise DataError(f"{name} is empty.", EXPECTED, path=name)
     header = read_header(content.data, name)
     if header.kind == "DICOM":
-        pixels = dicom.decode(content, name)
+        pixels = dicom.decode(content, name, frame=frame)
+    elif frame not in (None, 1):
+        raise undecodable(name, f"it is {header.kind}, which has 1 frame here, so there is no frame {frame}")
     else:
         pixels = eight_bits(_decode(content, header, name, image_size), depth)
     return pixels if image_size is None else resize(pixels, image_size, pad=pad)
@@ -181,13 +189,16 @@ def _jpeg_flag(header: Header, image_size: tuple[int, int] | None) -> int:
 def _ends_in_filling(content: np.ndarray, header: Header, pixels: np.ndarray, flag: int) -> bool:
     """Return whether a JPEG was cut and closed again: its data ends before its image does.
 
-    The decoder silently fills what is missing with level 128. A picture that ends in it is decoded again
-    with other data in place of its end marker: if the picture was whole, nothing changes. That data has
-    every restart marker, since a decoder that waits for one skips everything before it.
+    The decoder silently fills the blocks that are missing with level 128. A picture whose last block is
+    filled so is decoded again with other data in place of its end marker: if the picture was whole, nothing
+    changes, but libjpeg writes a line on that data to standard error. That data has every restart marker,
+    since a decoder that waits for one skips everything before it.
 
     Pillow has no such check: it opens, verifies and loads these files without an error.
     """
-    if pixels[-1, -1] != 128:
+    side = _JPEG_BLOCK // next((factor for factor, how in _REDUCTIONS.items() if how == flag), 1)
+    rows, columns = ((length - 1) % side + 1 for length in pixels.shape)
+    if np.any(pixels[-rows:, -columns:] != 128):
         return False
     end = content.tobytes().rfind(JPEG_END)
     # More than what is missing would take, and without the value that begins a marker.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -19,6 +20,8 @@ from pneumokeras.data.dataset import CLASS_NAMES, SPLIT_OF_NAME, RadiographSet, 
 from pneumokeras.data.readers.npz import ARRAY_MARK, rows_of_npz
 
 COLUMNS = ("path", "label", "subtype", "patient", "split", "digest")
+FRAME = "frame"
+"""The column of the frame of a DICOM file, written where one is chosen."""
 FOLD = "fold"
 """The column that a manifest of several folds adds; it is not a property of the radiographs."""
 
@@ -26,7 +29,7 @@ FOLD = "fold"
 def read_manifest(
     path: str | PathLike[str], *, classes: tuple[str, str] = CLASS_NAMES, patient_pattern: str | None = None
 ) -> dict[str, RadiographSet]:
-    """Read a CSV manifest: the columns path and label, and optionally patient, split, subtype and any others.
+    """Read a CSV manifest: path and label, and optionally patient, split, subtype, frame and other columns.
 
     Args:
         path: the `.csv` file, UTF-8 with or without a byte order mark, with any line ends; relative paths in
@@ -39,12 +42,12 @@ def read_manifest(
         only when it is read.
 
     Raises:
-        DataError: if it cannot be read, a column is missing, a label or a split is unknown, or a radiograph
-            is named twice.
+        DataError: if it cannot be read, a column is missing, a label or a split is unknown, a frame is no
+            number, or a radiograph is named twice.
     """
     path = Path(path)
     class_of = {name.upper(): name for name in classes}
-    first_line: dict[str, int] = {}
+    first_line: dict[tuple[str, str], int] = {}
     by_split: dict[str, list[dict[str, str]]] = {}
 
     def refuse(line: int, fault: str) -> NoReturn:
@@ -59,9 +62,12 @@ def read_manifest(
         named = (row.get("split") or "").strip().lower()
         if named and named not in SPLIT_OF_NAME:
             refuse(number, f"split {row['split']!r}. Expected train, val or test.")
-        before = first_line.setdefault(normpath(path.parent / row["path"]), number)
+        frame = (row.get(FRAME) or "").strip()
+        if not re.fullmatch("([1-9][0-9]{0,8})?", frame):
+            refuse(number, f"frame {frame!r} of {row['path']}. Expected a whole number from 1, or nothing.")
+        before = first_line.setdefault((normpath(path.parent / row["path"]), frame or "1"), number)
         if before != number:
-            refuse(number, f"{row['path']} is in line {before} already. Expected each path once.")
+            refuse(number, f"{row['path']} is in line {before} already. Expected each path (and frame) once.")
         by_split.setdefault(SPLIT_OF_NAME.get(named, ""), []).append(row | {"label": label})
     if "" in by_split and len(by_split) > 1:
         raise DataError(
@@ -98,7 +104,8 @@ def write_sets(
         for split, radiographs in sets.items()
         for row in _rows_of_set(split, radiographs, relative_to=folder if relative else None)
     ]
-    columns = (*COLUMNS, *columns_of(sets.values()))
+    frame = [FRAME] if any(radiographs.frames.any() for radiographs in sets.values()) else []
+    columns = (*COLUMNS, *frame, *columns_of(sets.values()))
     if fold_of is not None:
         columns = (*columns, FOLD)
         names = [name for radiographs in sets.values() for name in radiographs.names]
@@ -124,6 +131,11 @@ def _rows_of_set(
         "patient": radiographs.patients,
         "split": [split] * len(radiographs),
         "digest": radiographs.digests,
+        **(
+            {FRAME: [frame or None for frame in radiographs.frames.tolist()]}
+            if radiographs.frames.any()
+            else {}
+        ),
         **radiographs.columns,
     }
     for values in zip(*columns.values(), strict=True):
@@ -181,9 +193,14 @@ def _set_from_rows(
     columns = {
         name: np.array([(row[name] or "").strip() for row in rows], dtype=object)
         for name in rows[0]
-        if name and name not in (*COLUMNS, FOLD)
+        if name and name not in (*COLUMNS, FRAME, FOLD)
     }
+    frames = np.array([int(row.get(FRAME) or 0) for row in rows], dtype=np.int64)
     if any(ARRAY_MARK in name for name in names):
+        if frames.max() > 1:
+            raise DataError(
+                f"{names[frames.argmax()]} is an array, so there is no frame {frames.max()}. Expected none."
+            )
         arrays = rows_of_npz(names, folder, classes=classes)
         return replace(
             arrays,
@@ -193,7 +210,7 @@ def _set_from_rows(
             split=split,
             columns=columns,
         )
-    return RadiographSet.from_files(
+    films = RadiographSet.from_files(
         [folder / name for name in names],
         labels=labels,
         class_names=classes,
@@ -204,3 +221,5 @@ def _set_from_rows(
         split=split,
         columns=columns,
     )
+    named = [f"{name}::{frame}" if frame else name for name, frame in zip(films.names, frames, strict=True)]
+    return replace(films, names=np.array(named, dtype=object), frames=frames)
