@@ -69,7 +69,13 @@ def test_a_sure_call_is_explained_as_well_as_an_unsure_one():
 
 
 @pytest.mark.parametrize(
-    "name", ["compact-cnn", "resnet50", pytest.param("efficientnetb0", marks=pytest.mark.slow)]
+    "name",
+    [
+        "compact-cnn",
+        "mobilenetv3small",
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("efficientnetb0", marks=pytest.mark.slow),
+    ],
 )
 def test_any_model_of_ours_before_and_after_saving(name, tmp_path):
     model = built(name)

@@ -106,7 +106,7 @@ class TestGenerators:
         monkeypatch.chdir(tmp_path)
         runs = {
             tune(
-                CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3)),
+                OneConvolution(input_shape=(32, 32, 1)),
                 spot_splits,
                 max_trials=1,
                 epochs=1,

@@ -35,7 +35,13 @@ from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.objectives import best_epoch
 from pneumokeras.training.predict import predict
-from pneumokeras.training.progress import ProgressLine, TuningProgress, progress_or_line
+from pneumokeras.training.progress import (
+    CellLine,
+    ProgressLine,
+    TerminalLine,
+    TuningProgress,
+    progress_or_line,
+)
 from pneumokeras.training.settings import (
     BatchSettings,
     Execution,
@@ -542,7 +548,7 @@ def test_a_recipes_settings_can_be_replaced(spot_splits, tmp_path):
 class TestProgress:
     def test_a_line_is_written_over_and_each_fit_leaves_its_last(self):
         stream = io.StringIO()
-        line = ProgressLine(stream)
+        line = ProgressLine(TerminalLine(stream))
         line(ExtractionProgress(wanted=4, found=0, done=2, images_per_second=1, precision="float32"))
         line(ExtractionProgress(wanted=4, found=0, done=4, images_per_second=1, precision="float32"))
         state = TuningProgress("fit", 0, 0, 1, 2, "val_auc", 0.75, 3)
@@ -552,6 +558,24 @@ class TestProgress:
         assert "features: 2 views to go, 1 images/s, 0:02 left" in stream.getvalue()
         assert "training, best val_auc 0.750, 0:03 left  (epoch 1/2)" in stream.getvalue()
         assert [text for text in shown if text][-1] == "training, best val_auc 0.750, done"
+
+    def test_a_cell_shows_one_output_for_each_fit(self, capsys, monkeypatch):
+        outputs = []
+
+        class Output:
+            def update(self, text, *, raw):
+                outputs[-1] = text["text/plain"]
+
+        def display(text, *, raw, display_id):
+            outputs.append(text["text/plain"])
+            return Output()
+
+        monkeypatch.setattr("IPython.display.display", display)
+        line = CellLine()
+        for text, ended in (("one", False), ("done", True), ("two", False)):
+            line(text, ended=ended)
+        assert outputs == ["done", "two"]
+        assert capsys.readouterr() == ("", "")
 
     @pytest.mark.parametrize(
         ("terminal", "verbose", "shown"),

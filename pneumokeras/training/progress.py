@@ -81,24 +81,61 @@ class ProgressLine:
     """Shows progress in one line that is written again and again; each trial and fit leaves its last one.
 
     Args:
-        stream: where to write.
+        show: shows a line in place of the one before, if that was not the last of its trial or fit.
     """
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._length = 0
+    def __init__(self, show: ShowLine):
+        self._show = show
 
     def __call__(self, progress: TuningProgress | ExtractionProgress) -> None:
         """Show the current state."""
-        line, ended = str(progress), True
+        line = str(progress)
         if isinstance(progress, TuningProgress):
             ended = progress.trial_ended
             line += "" if ended else f"  (epoch {progress.epoch}/{progress.epochs})"
         else:
             ended = progress.found + progress.done == progress.wanted
+        self._show(line, ended=ended)
+
+
+class ShowLine(Protocol):
+    """A function that shows a line in place of the one before; one that has ended stays."""
+
+    def __call__(self, line: str, *, ended: bool) -> None:
+        """Show a line."""
+
+
+class TerminalLine:
+    """A line of a terminal."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._length = 0
+
+    def __call__(self, line: str, *, ended: bool) -> None:
+        """Write a line over the one before."""
         self._stream.write(f"\r{line:{self._length}}" + ("\n" if ended else ""))
         self._stream.flush()
         self._length = 0 if ended else len(line)
+
+
+class CellLine:
+    """A line below a notebook's cell: one output that changes, so that the saved notebook holds the last."""
+
+    def __init__(self) -> None:
+        self._output: Any = None
+
+    def __call__(self, line: str, *, ended: bool) -> None:
+        """Change the line, or begin another."""
+        from IPython.display import display
+
+        text = {"text/plain": line}
+        if self._output is None:
+            self._output = display(text, raw=True, display_id=True)
+        else:
+            self._output.update(text, raw=True)
+        if ended:
+            self._output = None
 
 
 def progress_or_line(progress: Progress | None, verbose: Any) -> Progress | None:
@@ -120,7 +157,9 @@ def progress_or_line(progress: Progress | None, verbose: Any) -> Progress | None
     in_notebook = _in_notebook()
     if verbose == "auto":
         verbose = in_notebook or sys.stderr.isatty()
-    return ProgressLine(sys.stdout if in_notebook else sys.stderr) if verbose else None
+    if not verbose:
+        return None
+    return ProgressLine(CellLine() if in_notebook else TerminalLine(sys.stderr))
 
 
 def _in_notebook() -> bool:
