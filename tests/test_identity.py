@@ -9,6 +9,7 @@ from pneumokeras.data.augmentation import RadiographDataGenerator, augmentation_
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.head import probability
 from pneumokeras.models.hypermodels import CompactCNNHyperModel, TransferHyperModel
+from pneumokeras.models.parts import fingerprint
 from pneumokeras.training.identity import builds_its_head, recognized
 from pneumokeras.training.settings import SearchSettings
 from pneumokeras.training.tune import tune
@@ -115,6 +116,63 @@ class TestGenerators:
             for change in (lambda image: image, lambda image: 255 - image)
         }
         assert len(runs) == 2
+
+
+class Constant(RadiographDataGenerator):
+    """An augmentation that shows one gray level."""
+
+    level = 3
+
+    def apply_transform(self, x, transform_parameters):
+        return 0 * x + self.level
+
+
+class TestCode:
+    """What was edited since is not found again: of code, no config says what it does."""
+
+    def recorded(self, hypermodel):
+        return recognized(hypermodel, SearchSettings())[1]
+
+    def test_an_edited_branch_that_is_not_the_default(self):
+        def build_with(units):
+            def build(hp):
+                inputs = keras.Input((32, 32, 1))
+                tensor = keras.layers.Flatten()(inputs)
+                if hp.Boolean("deep", default=False):
+                    tensor = keras.layers.Dense(units)(tensor)
+                model = keras.Model(inputs, probability(tensor))
+                model.compile("adam", "binary_crossentropy")
+                return model
+
+            return build
+
+        one, again, other = (self.recorded(build_with(units)) for units in (32, 32, 64))
+        assert one == again
+        assert one["graph"] == other["graph"]
+        assert one != other
+
+    def test_an_edited_method_of_a_generator(self, monkeypatch):
+        before = augmentation_settings(Constant())
+        assert augmentation_settings(Constant()) == before
+        monkeypatch.setattr(Constant, "level", 200)
+        assert augmentation_settings(Constant()) != before
+
+    def test_a_method_replaced_on_one_hypermodel_of_ours(self):
+        ours, replaced = CompactCNNHyperModel(), CompactCNNHyperModel()
+        replaced.build = OneConvolution(input_shape=(64, 64, 1)).build
+        assert "code" not in self.recorded(ours)
+        assert "code" in self.recorded(replaced)
+
+    def test_an_edited_layer_of_a_network_has_another_fingerprint(self):
+        def network(factor):
+            class Scale(keras.layers.Layer):
+                def call(self, inputs):
+                    return inputs * factor
+
+            inputs = keras.Input((8, 8, 1))
+            return keras.Model(inputs, Scale()(inputs))
+
+        assert fingerprint(network(2)) == fingerprint(network(2)) != fingerprint(network(3))
 
 
 class TestHyperModels:

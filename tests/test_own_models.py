@@ -111,6 +111,13 @@ class TestWays:
         assert (known.input_shape, known.settings) == (SHAPE, {"model": "Plain"})
         assert not hasattr(hypermodel, "settings")
 
+    def test_a_build_that_was_put_on_a_plain_hypermodel_is_what_is_built(self):
+        plain = keras_tuner.HyperModel()
+        plain.build = build
+        hypermodel, settings = recognized(plain, SearchSettings())
+        assert hypermodel.build(keras_tuner.HyperParameters()).output_shape == (None, 1)
+        assert settings["code"] != recorded(Plain())["code"]
+
     def test_what_is_calibrated_is_what_is_built(self):
         """A copy that Keras Tuner's wrapper binds to the original would calibrate one and build the other."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
+from pneumokeras.core.code import hash_of_code
 from pneumokeras.core.errors import SettingsError
 from pneumokeras.data.layer_augmentation import LayerAugmentation
 
@@ -307,7 +308,9 @@ def augmentation_settings(generator: Any) -> dict[str, Any]:
     if type(generator) is RadiographDataGenerator and generator.has_whole_levels:
         named["smooth"] = False
     kind = type(generator)
-    return {"generator": kind.__name__ if is_ours else f"{kind.__module__}.{kind.__qualname__}"} | named
+    if is_ours:
+        return {"generator": kind.__name__} | named
+    return {"generator": f"{kind.__module__}.{kind.__qualname__}", "code": hash_of_code(kind)} | named
 
 
 def is_identified(generator: Any) -> bool:

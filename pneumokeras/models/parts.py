@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import Operation
 
+from pneumokeras.core.code import hash_of_code, is_installed
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import acting_layers, acts_in_training, frozen
 from pneumokeras.models.saving import description_of, own_name
@@ -213,6 +214,9 @@ def fingerprint(model: keras.Model) -> str:
         with_numbers([config["input_layers"], config["output_layers"]]),
     ]
     digest = blake2b(json.dumps(structure, sort_keys=True).encode(), digest_size=16)
+    kinds = dict.fromkeys(type(layer) for layer in model.layers)
+    if custom := [kind for kind in kinds if not is_installed(kind.__module__)]:
+        digest.update(hash_of_code(*custom).encode())  # a config does not hold a user's code
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from os import PathLike, fspath
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
 
+from pneumokeras.core.code import hash_of_code, is_installed
 from pneumokeras.core.errors import ModelError, PneumokerasError, SettingsError, TuningError, first_line
 from pneumokeras.models.backbones import acting_layers
 from pneumokeras.models.contract import require_compiled, require_contract, require_same_model
@@ -37,8 +39,8 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
     """Return a HyperModel as it is searched, and what a run records of it.
 
     A HyperModel of this package is known by its settings. A user's own is built once, at its default
-    hyperparameters: the model is checked against the model contract, saved and loaded again. Its class and
-    hashes of graph, loss, optimizer, search space and initial weights tell it from others.
+    hyperparameters: the model is checked against the model contract, saved and loaded again. Its class, and
+    hashes of its code, graph, loss, optimizer, search space and initial weights tell it from others.
 
     Args:
         hypermodel: a HyperModel, or a function `build(hp)`. Without `input_shape` it has that of the model it
@@ -51,7 +53,7 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
         TuningError: if it cannot be built.
     """
     kind = type(hypermodel)
-    if kind.__module__.partition(".")[0] == "pneumokeras":
+    if kind.__module__.partition(".")[0] == "pneumokeras" and not _replaced_methods(hypermodel):
         return hypermodel, _settings_of(hypermodel, kind.__qualname__)
     own = _as_hypermodel(hypermodel)
     set_seed(int(settings.seed))  # the same initial weights at every call
@@ -66,6 +68,7 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
     identity = {
         "hypermodel": f"{named.__module__}.{named.__qualname__}",
         "graph": _hash_of_graphs(models, hp),
+        "code": _hash_of_code(hypermodel, models),
     }
     if not hasattr(own, "calibrate"):  # which sets weights later, and only once
         identity["initial_weights"] = _hash_of_weights(models)
@@ -83,11 +86,28 @@ def recognized(hypermodel: Any, settings: SearchSettings) -> tuple[HyperModel, d
 
 def builds_its_head(hypermodel: Any) -> bool:
     """Return whether `build` ends in the head of `build_head`: false if only `build` was overridden."""
+    replaced = _replaced_methods(hypermodel)
+    if replaced.keys() & {"build", "build_head"}:
+        return "build_head" in replaced
     homes = {
         name: next(place for place, kind in enumerate(type(hypermodel).__mro__) if name in vars(kind))
         for name in ("build", "build_head")
     }
     return homes["build_head"] <= homes["build"]
+
+
+def _replaced_methods(hypermodel: Any) -> dict[str, Any]:
+    """Return the methods that were replaced on this very object, by name."""
+    kind = type(hypermodel)
+
+    def is_own(method: Any) -> bool:  # Keras Tuner keeps a method of the class there, or of what was copied
+        return isinstance(method, MethodType) and type(method.__self__) is kind
+
+    return {
+        name: value
+        for name, value in getattr(hypermodel, "__dict__", {}).items()
+        if not name.startswith("_") and callable(value) and hasattr(kind, name) and not is_own(value)
+    }
 
 
 class _FunctionHyperModel(keras_tuner.HyperModel):
@@ -137,7 +157,7 @@ def _as_hypermodel(hypermodel: Any) -> Any:
     if hasattr(hypermodel, "input_shape") and hasattr(hypermodel, "settings"):
         return hypermodel
     own = copy.copy(hypermodel)
-    if isinstance(own, keras_tuner.HyperModel):
+    if isinstance(own, keras_tuner.HyperModel) and "build" not in _replaced_methods(own):
         vars(own).pop("build", None)  # Keras Tuner keeps a method there that is bound to the original
     return own
 
@@ -209,6 +229,14 @@ def _hash_of_graphs(models: Sequence[keras.Model], hp: keras_tuner.HyperParamete
     ]
     text = json.dumps([_without_names(configs), hp.get_config()], sort_keys=True, default=repr)
     return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _hash_of_code(hypermodel: Any, models: Sequence[keras.Model]) -> str:
+    """Return a hash of the code that no config holds: the HyperModel's, and that of a user's layers."""
+    own = hypermodel if isinstance(hypermodel, FunctionType) else type(hypermodel)
+    layers = dict.fromkeys(type(layer) for model in models for layer in model.layers)
+    custom = [kind for kind in layers if not is_installed(kind.__module__)]
+    return hash_of_code(own, _replaced_methods(hypermodel), custom)
 
 
 def _hash_of_weights(models: Sequence[keras.Model]) -> str:
