@@ -362,7 +362,7 @@ def wrong_words(words):
     from pneumokeras.cli import main
 
     command, options = main, set()
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     wrong = []
     for word in words:
         options |= {
@@ -374,7 +374,7 @@ def wrong_words(words):
             command = command.get_command(context, word)
             if command is None:
                 return [word]
-            context = click.Context(command, parent=context)
+            context = click.Context(command, parent=context, **command.context_settings)
             options = set()
     return wrong
 

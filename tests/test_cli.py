@@ -319,7 +319,8 @@ class TestErrors:
         assert line == "Error: Expected less of --data. Leave them out with --skip-bad."
 
     def test_notices_are_shown_with_options(self, capsys):
-        with click.Context(main.commands["tune"]):
+        above = click.Context(main, **main.context_settings)
+        with click.Context(main.commands["tune"], parent=above):
             Talk().say("Validation is small. Keep it with `keep_val=True`.")
         assert capsys.readouterr().err == "Validation is small. Keep it with --keep-val.\n"
 
