@@ -178,7 +178,6 @@ class TestAveraged:
         with pytest.raises(ModelError, match=r"softmax ends in Dense 'two'\. Expected the sigmoid"):
             averaged({"first": members["first"], "softmax": softmax})
 
-
     def test_a_sigmoid_inside_the_last_dense_layer_is_averaged_too(self, members, tmp_path):
         keras.utils.set_random_seed(5)
         fused = keras.Sequential(
