@@ -578,7 +578,15 @@ class TestLayers:
 
     def test_what_cannot_augment_begins_no_run(self, spot_splits, in_tmp):
         hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1))
-        for generator in (ImageDataGenerator(rescale=1 / 255), keras.layers.Rescaling(1 / 255), "flip"):
+        layers = keras.layers
+        for generator in (
+            ImageDataGenerator(rescale=1 / 255),
+            layers.Rescaling(1 / 255),
+            layers.Resizing(16, 16),
+            layers.MixUp(),
+            layers.BatchNormalization(),
+            "flip",
+        ):
             with pytest.raises(SettingsError):
                 tune(hypermodel, spot_splits, generator=generator, max_trials=1, run="refused")
         assert not (in_tmp / "refused").exists()
@@ -629,8 +637,26 @@ class TestLayers:
     def test_layers_that_normalize_or_change_the_size_are_refused(self):
         with pytest.raises(SettingsError, match=r"Rescaling.*preprocess"):
             self.loader(keras.Sequential([keras.layers.RandomFlip(), keras.layers.Rescaling(1 / 255)]))
-        with pytest.raises(SettingsError, match="keep the shape"):
-            self.loader(keras.layers.RandomCrop(8, 8)).image(0, 1)
+        for layer in (keras.layers.RandomCrop(8, 8), keras.layers.Resizing(8, 8), keras.layers.Dense(3)):
+            with pytest.raises(SettingsError, match="keep the shape"):
+                self.loader(layer)
+        cropped = keras.Sequential([keras.layers.ZeroPadding2D(2), keras.layers.RandomCrop(16, 16)])
+        assert self.loader(cropped).image(0, 1).shape == (16, 16, 1)
+
+    @pytest.mark.parametrize(
+        ("layer", "reason"),
+        [
+            (lambda: keras.layers.MixUp(), "MixUp, which mixes images"),
+            (lambda: keras.Sequential([keras.layers.CutMix()]), "CutMix, which mixes images"),
+            (lambda: keras.layers.BatchNormalization(), "BatchNormalization with weights"),
+            (lambda: keras.Sequential([keras.layers.Dense(1)]), "Dense with weights"),
+            (lambda: keras.layers.Reshape((5, 5, 1)), r"cannot augment an image of shape \(16, 16, 1\): .*5"),
+        ],
+    )
+    def test_layers_that_cannot_change_one_image_are_refused_with_the_reason(self, layer, reason):
+        with pytest.raises(SettingsError, match=reason) as refused:
+            self.loader(layer())
+        assert refused.value.parameter == "generator"
 
 
 @pytest.mark.parametrize(

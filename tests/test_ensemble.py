@@ -178,6 +178,28 @@ class TestAveraged:
         with pytest.raises(ModelError, match=r"softmax ends in Dense 'two'\. Expected the sigmoid"):
             averaged({"first": members["first"], "softmax": softmax})
 
+    def test_a_sigmoid_inside_the_last_dense_layer_is_averaged_too(self, members, tmp_path):
+        keras.utils.set_random_seed(5)
+        fused = keras.Sequential(
+            [
+                keras.Input((SIDE, SIDE, 1)),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Conv2D(4, 3, activation="relu"),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(1, activation="sigmoid", name="p", bias_initializer="ones"),
+            ]
+        )
+        ensemble = averaged({"fused": fused, "first": members["first"]})
+        save_model(ensemble, tmp_path / "model.keras")
+        plain = keras.models.load_model(tmp_path / "model.keras")
+        expected = fused(RADIOGRAPHS).numpy()
+        np.testing.assert_allclose(expit(members_of(plain)[0](RADIOGRAPHS)), expected, atol=1e-6)
+        for model in (ensemble, plain):
+            mean = (expected + members["first"](RADIOGRAPHS).numpy()) / 2
+            np.testing.assert_allclose(model(RADIOGRAPHS).numpy(), mean, atol=1e-6)
+        assert fused.get_layer("p").activation is keras.activations.sigmoid
+        assert pk.grad_cam(plain, RADIOGRAPHS).shape == (len(RADIOGRAPHS), SIDE, SIDE)
+
 
 class TestDifferentSizes:
     @pytest.mark.parametrize(

@@ -214,6 +214,8 @@ class TestOverlay:
             np.testing.assert_array_equal(overlay(same, heatmap), shown)
         cv2.imwrite(str(tmp_path / "full.png"), full)
         np.testing.assert_array_equal(overlay(tmp_path / "full.png", heatmap), shown)
+        as_grad_cam_gives_it = heatmap[np.newaxis]
+        np.testing.assert_array_equal(overlay(full, as_grad_cam_gives_it), shown)
 
     def test_the_borders_of_a_padded_heatmap_lie_outside_the_radiograph(self):
         tall, heatmap = np.full((80, 40), 50, np.uint8), np.zeros((8, 8), np.float32)
@@ -226,7 +228,7 @@ class TestOverlay:
         [
             (np.zeros(5), np.zeros((4, 4))),
             (np.zeros((4, 4, 4)), np.zeros((4, 4))),
-            (np.zeros((4, 4)), np.zeros((1, 4, 4))),
+            (np.zeros((4, 4)), np.zeros((2, 4, 4))),
             (np.full((4, 4), 0.5), np.zeros((4, 4))),
             (np.full((4, 4), 4095), np.zeros((4, 4))),
         ],

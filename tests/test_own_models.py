@@ -88,6 +88,8 @@ class TestWays:
         assert [trial.status for trial in result.trials] == ["completed"]
         again = tune(way, spot_splits, max_trials=1, epochs=1, views=1)
         assert again.run == result.run
+        for kept in (result, again):
+            assert f": {way.__name__}, threshold" in repr(kept)
         assert [dict(trial.hyperparameters) for trial in again.trials] == [
             dict(trial.hyperparameters) for trial in result.trials
         ]

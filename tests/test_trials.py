@@ -4,6 +4,7 @@ import pytest
 
 from pneumokeras.core.files import read_csv
 from pneumokeras.runs.trials import TRIAL_COLUMNS, Trial, trials_from_rows, write_trials
+from pneumokeras.training.tuner import _reason as reason_of
 
 
 def trial(**hyperparameters):
@@ -56,3 +57,36 @@ def test_a_file_of_version_0_1_reads_as_before(tmp_path):
     (tmp_path / "trials.csv").write_text(text + "1,completed,0.5,2,1.25,,128,0.3,True,max\n")
     (read,) = trials_from_rows(read_csv(tmp_path / "trials.csv"))
     assert repr(read.hyperparameters) == "{'units': 128, 'dropout': 0.3, 'flip': True, 'pool': 'max'}"
+
+
+GRAPH_ERROR = """Graph execution error:
+
+Detected at node loss/mul defined at (most recent call last):
+  File "/home/me/train.py", line 15, in <module>
+
+  File "/site-packages/keras/src/trainer.py", line 81, in train_step
+
+Incompatible shapes: [4,1] vs. [5,1]
+\t [[{{node loss/mul}}]] [Op:__inference_train_42]"""
+LOADER_ERROR = """Graph execution error:
+
+Detected at node PyFunc defined at (most recent call last):
+<stack traces unavailable>
+TypeError: `generator` yielded an element of another shape.
+Traceback (most recent call last):"""
+LAYER_ERROR = "Exception encountered when calling A.call().\n\n\x1b[1m{{node B}} needs 3 channels.\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError(GRAPH_ERROR), "ValueError: Incompatible shapes: [4,1] vs. [5,1]"),
+        (ValueError(LOADER_ERROR), "ValueError: TypeError: 'generator' yielded an element of another shape"),
+        (ValueError(LAYER_ERROR), "ValueError: needs 3 channels"),
+        (ValueError("no room\nTraceback"), "ValueError: no room"),
+        (ValueError("Graph execution error:\n"), "ValueError"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_a_failed_trials_reason_is_the_line_that_says_something(error, reason):
+    assert reason_of(error) == reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from os import PathLike, fspath
 
 
@@ -129,13 +130,25 @@ class TuningError(PneumokerasError, RuntimeError):
     exit_status = 1
 
 
+_SAYS_NOTHING = (
+    "Graph execution error",
+    "Exception encountered when calling",
+    "Detected at node",
+    "<stack traces",
+    'File "',
+)
+"""Beginnings of the lines that TensorFlow and Keras put before what is wrong."""
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of a foreign error's message, or its kind if it has none.
+    """Return the first line of a foreign error's message that says what is wrong, or its kind if none does.
 
     Its backticks become quotation marks: in our messages they mark our parameters.
     """
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return line.replace("`", "'")
+    plain = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}", "", str(error))  # bold type, and nodes of a graph
+    lines = [line.strip() for line in plain.splitlines()]
+    telling = (line for line in lines if line and not line.startswith(_SAYS_NOTHING))
+    return next(telling, type(error).__name__).rstrip(".").replace("`", "'")
 
 
 def one_line(text: str) -> str:

@@ -377,6 +377,16 @@ def usable_generator(generator: Any) -> Any:
     return generator
 
 
+def require_fit(generator: Any, image_size: tuple[int, int]) -> None:
+    """Refuse Keras' augmentation layers that cannot change images `(height, width)` and keep their shape.
+
+    Raises:
+        SettingsError: as `LayerAugmentation.require_fit`.
+    """
+    if isinstance(generator, LayerAugmentation):
+        generator.require_fit(image_size)
+
+
 def draw_parameters(generator: Any, shape: tuple[int, ...], seed: int) -> dict[str, Any]:
     """Draw parameters from any generator, restoring the global state that Keras' own generator seeds."""
     if isinstance(generator, RadiographDataGenerator | LayerAugmentation):

@@ -9,9 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from pneumokeras.core.errors import SettingsError
+from pneumokeras.core.errors import SettingsError, first_line
 
 _NORMALIZING = (keras.layers.Rescaling, keras.layers.Normalization)
+_MIXING = ("MixUp", "CutMix")
 _CHANCE = ("name", "seed")
 """Settings of a layer that do not decide what it draws for a seed of ours."""
 
@@ -27,7 +28,7 @@ class LayerAugmentation:
         layer: the layer; it must keep the shape of an image.
 
     Raises:
-        SettingsError: if one of the layers normalizes pixels, which the model does itself.
+        SettingsError: if one of the layers normalizes pixels, which the model does itself, or mixes images.
     """
 
     def __init__(self, layer: keras.layers.Layer):
@@ -38,12 +39,45 @@ class LayerAugmentation:
                     "levels 0..255 itself; applying it twice would train on wrong inputs. Leave it out.",
                     parameter="generator",
                 )
+            if type(part).__name__ in _MIXING:
+                raise SettingsError(
+                    f"The generator holds a layer {type(part).__name__}, which mixes images and their "
+                    "labels. Expected layers that change each image for itself.",
+                    parameter="generator",
+                )
         self.layer = layer
 
     @classmethod
     def of(cls, layer: keras.layers.Layer | LayerAugmentation) -> LayerAugmentation:
         """Return a layer as an augmentation; an augmentation as it is."""
         return layer if isinstance(layer, cls) else cls(layer)
+
+    def require_fit(self, image_size: tuple[int, int]) -> None:
+        """Refuse layers that no loader can use, by changing one black image.
+
+        Args:
+            image_size: `(height, width)` of the loader's images.
+
+        Raises:
+            SettingsError: if the layers fail on such an image, change its shape, or have weights.
+        """
+        image = np.zeros((*image_size, 1), np.float32)
+        try:
+            self.apply_transform(image, self.get_random_transform(image.shape, seed=0))
+        except SettingsError:
+            raise
+        except Exception as error:  # layers raise many kinds of exceptions
+            raise SettingsError(
+                f"{self.layer.name} cannot augment an image of shape {image.shape}: {first_line(error)}.",
+                parameter="generator",
+            ) from error
+        if weighted := [part for part in _parts(self.layer) if part.weights]:
+            kind = type(weighted[-1]).__name__  # after the Sequential that holds it
+            raise SettingsError(
+                f"The generator holds a layer {kind} with weights, which nothing trains. Expected "
+                "augmentation layers without weights.",
+                parameter="generator",
+            )
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
         """Return the seed, from which the layers draw everything else."""

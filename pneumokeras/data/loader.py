@@ -18,6 +18,7 @@ from pneumokeras.data.augmentation import (
     augmentation_settings,
     draw_parameters,
     is_identified,
+    require_fit,
     usable_generator,
 )
 from pneumokeras.data.dataset import RadiographSet, in_threads, require_set
@@ -64,7 +65,7 @@ class RadiographLoader(PyDataset):
     Raises:
         SettingsError: if a number is out of range, if `oversample` comes without a generator, or if the
             generator does what the model does itself (rescaling, preprocessing function, featurewise or
-            samplewise options).
+            samplewise options), changes the shape of an image, mixes images, or has weights.
         DataError: if a class to be oversampled has no radiographs.
 
     Attributes:
@@ -105,6 +106,7 @@ class RadiographLoader(PyDataset):
             )
         self.radiographs = radiographs
         self.image_size = height_and_width(image_size)
+        require_fit(generator, self.image_size)
         self.batch_size = whole("batch_size", batch_size)
         self.generator = generator
         self.views = None if views is None else whole("views", views)

@@ -207,7 +207,8 @@ def overlay(
     Args:
         image: a file, or `(height, width)` gray levels 0 to 255, or the same with one or three channels
             (RGB).
-        heatmap: one of `grad_cam`: `(rows, columns)` floats in [0, 1], resized to the image.
+        heatmap: one of `grad_cam`: `(rows, columns)` or `(1, rows, columns)` floats in [0, 1], resized to the
+            image.
         strength: opacity of the colors where the heatmap is 1, in [0, 1].
         pad: whether the heatmap is that of a model that pads radiographs to its shape; its borders then lie
             outside the image.
@@ -227,6 +228,7 @@ def overlay(
     shape = pixels.shape
     pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
     heatmap = np.asarray(heatmap, dtype=np.float32)
+    heatmap = heatmap[0] if heatmap.ndim == 3 and len(heatmap) == 1 else heatmap
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or heatmap.ndim != 2:
         raise DataError(
             "Expected an image (height, width), with or without channels, and a heatmap (rows, columns). "

@@ -116,15 +116,19 @@ def is_area_mean(layer: keras.Layer) -> bool:
 def _member(name: str, model: keras.Model, inputs: keras.KerasTensor, *, prefix: str) -> keras.KerasTensor:
     """Copy a model onto the ensemble's input and return its `(n, 1)` logit."""
     last = model.layers[-1]
-    if not isinstance(last, layers.Activation) or last.activation is not keras.activations.sigmoid:
+    fused = type(last) is layers.Dense and last.units == 1
+    if not (fused or isinstance(last, layers.Activation)) or last.activation is not keras.activations.sigmoid:
         raise ModelError(
             f"{name} ends in {type(last).__name__} {last.name!r}. Expected the sigmoid of one logit."
         )
-    body = keras.Model(model.inputs[0], last.input)
+    body = keras.Model(model.inputs[0], last.output if fused else last.input)
     prepared = _reduced(inputs, model.input_shape[1:3], prefix=prefix)
 
     def copied(layer: keras.Layer) -> keras.Layer:
-        return frozen(layer, name=f"{prefix}_{layer.name}")
+        copy = frozen(layer, name=f"{prefix}_{layer.name}")
+        if fused and layer is last:
+            copy.activation = keras.activations.linear
+        return copy
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         args = keras.tree.map_structure(lambda value: prepared if value is inputs else value, args)

@@ -28,7 +28,13 @@ from pneumokeras.evaluation import (
 from pneumokeras.evaluation.arguments import check_probabilities
 from pneumokeras.evaluation.thresholds import operating_points_from_json, operating_points_to_json
 from pneumokeras.evaluation.vocabulary import describe_point, format_threshold, one_class_warning
-from pneumokeras.models.saving import description_of, load_model, save_model, set_description
+from pneumokeras.models.saving import (
+    ModelDescription,
+    description_of,
+    load_model,
+    save_model,
+    set_description,
+)
 from pneumokeras.runs.folder import Run, begin_run, open_run, reading
 from pneumokeras.runs.trials import Trial, format_hyperparameters, trials_from_rows
 
@@ -232,12 +238,14 @@ def keep_run(
         logger.warning("%s", warning)
     points = {"default": DEFAULT_POINT, "validation": chosen}
     points_record = operating_points_to_json(points)
-    set_description(
+    described = set_description(
         model,
         classes=predictions.class_names,
         pad=pad,
         operating_points=points_record["points"],
     )
+    if described.architecture == ModelDescription.architecture:  # an own model, which the settings name
+        set_description(model, architecture=run.record()["settings"]["model"])
     history = dict(history or {})
     if hyperparameters is not None:
         write_json(run.hyperparameters_path, dict(hyperparameters))

@@ -10,7 +10,7 @@ from os import PathLike
 import keras
 import keras_tuner
 
-from pneumokeras.data.augmentation import Generator, as_generator
+from pneumokeras.data.augmentation import Generator, as_generator, require_fit
 from pneumokeras.data.splits import Splits, require_splits
 from pneumokeras.evaluation import BalancedAccuracy, ThresholdPolicy
 from pneumokeras.models.forward import forward
@@ -157,6 +157,7 @@ def tune(
     searched, recorded = recognized(hypermodel, settings)
 
     def check() -> None:
+        require_fit(settings.generator, searched.input_shape[:2])
         if settings.fine_tune:
             require_parts(searched.build(keras_tuner.HyperParameters()), settings.fine_tune)
 

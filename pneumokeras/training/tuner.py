@@ -139,7 +139,7 @@ class RandomSearch(keras_tuner.RandomSearch):
         except Exception as error:
             # Keras Tuner prints the traceback of what it catches; a score of NaN fails a trial quietly.
             logger.info("Trial %s failed", trial.trial_id, exc_info=True)
-            trial.message = _first_line(error)
+            trial.message = _reason(error)
             return {objective: float("nan")}
         figures = {name: history[name][best] for name in OBJECTIVES}
         return figures | {"epochs": len(history["loss"]), "seconds": time.perf_counter() - started}
@@ -179,5 +179,6 @@ def _trial(trial: Any) -> Trial:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+def _reason(error: Exception) -> str:
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
