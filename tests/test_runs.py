@@ -4,7 +4,7 @@ import errno
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -12,9 +12,11 @@ from pneumokeras.core.errors import RunError
 from pneumokeras.core.files import read_csv
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.data.splits import Splits
+from pneumokeras.evaluation import BalancedAccuracy
 from pneumokeras.runs import folder as folder_module
-from pneumokeras.runs.folder import Run, begin_run, default_run, open_run
+from pneumokeras.runs.folder import UNRECORDED, Run, begin_run, default_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows, write_trials
+from pneumokeras.training.settings import SearchSettings, policy_record
 
 SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
 DATA = {"path": "somewhere", "fingerprint": "abc", "counts": {}, "notices": []}
@@ -60,6 +62,44 @@ def test_other_settings_are_refused_and_the_one_that_differs_is_named(settings, 
     opened(tmp_path / "run")
     with pytest.raises(RunError, match=what):
         opened(tmp_path / "run", settings=settings)
+
+
+STOPPED = UNRECORDED["schedule"] | {"patience": 2}
+FIXED = {"policy": "fixed", "threshold": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "what"),
+    [
+        ({"schedule": STOPPED}, {}, "schedule patience 2, not 5"),
+        ({}, {"schedule": STOPPED}, "schedule patience 5, not 2"),
+        ({"threshold": FIXED}, {"threshold": FIXED | {"threshold": 0.5}}, "threshold 0.4, not 0.5"),
+        ({"threshold": FIXED}, {}, "threshold policy fixed, not balanced_accuracy"),
+        ({"class_weights": {"NORMAL": 2.0, "PNEUMONIA": 1.0}}, {}, "NORMAL 2.0, PNEUMONIA 1.0, not balanced"),
+        ({"oversample": 1.5}, {}, "oversample 1.5, not None"),
+    ],
+)
+def test_a_setting_left_to_its_default_is_named_with_both_values(before, now, what, tmp_path):
+    opened(tmp_path / "run", settings=SETTINGS | before)
+    opened(tmp_path / "run", settings=SETTINGS | before)
+    with pytest.raises(RunError, match=f"is a run with (class_weights )?{what}\\. Choose"):
+        opened(tmp_path / "run", settings=SETTINGS | now)
+
+
+def test_a_policy_is_the_same_after_it_was_written(tmp_path):
+    settings = SETTINGS | {"threshold": policy_record(BalancedAccuracy(0.9))}
+    opened(tmp_path / "run", settings=settings)
+    opened(tmp_path / "run", settings=settings)
+
+
+def test_what_is_not_recorded_are_the_defaults():
+    settings = SearchSettings()
+    assert asdict(settings.schedule) == UNRECORDED["schedule"]
+    assert policy_record(settings.threshold) == UNRECORDED["threshold"]
+    assert (settings.class_weights, settings.oversample) == (
+        UNRECORDED["class_weights"],
+        UNRECORDED["oversample"],
+    )
 
 
 def test_the_default_name_follows_settings_and_data():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -743,6 +744,23 @@ class TestOptions:
     )
     def test_the_summary_says_how_the_threshold_was_chosen(self, point, said):
         assert chosen_threshold(point) == f"threshold {said}"
+
+    @pytest.mark.parametrize("command", ["tune", "train"])
+    @pytest.mark.parametrize("place", ["a file", "a file/logs", "closed/logs", "closed"])
+    def test_logs_that_cannot_be_written_are_refused_before_anything_is_begun(
+        self, place, command, phantom_folder, tmp_path, monkeypatch
+    ):
+        (tmp_path / "a file").write_text("mine")
+        (tmp_path / "closed").mkdir()
+        access = os.access
+        monkeypatch.setattr(
+            "os.access", lambda path, mode: path != tmp_path / "closed" and access(path, mode)
+        )
+        run, logs = tmp_path / "run", tmp_path / place
+        options = ["--model", "compact-cnn", "--run", run, "--tensorboard", logs]
+        line = error_line(call(command, "--data", phantom_folder, *options))
+        assert line.startswith(f"Error: Invalid value for '--tensorboard': {logs} cannot be written: ")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "closed"]
 
     def test_what_does_not_go_together_names_the_options(self, phantom_folder, tmp_path):
         run = tmp_path / "run"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,12 +53,45 @@ class OutputFile(click.Path):
             return path
         if os.path.isdir(path):
             self.fail(f"{path} cannot be written: {path.absolute()} is a folder.", param, ctx)
-        place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-        if not os.path.isdir(place):
-            self.fail(f"{path} cannot be written: {place} is not a folder.", param, ctx)
-        if not os.access(place, os.W_OK | os.X_OK):
-            self.fail(f"{path} cannot be written: {place} is not writable.", param, ctx)
+        _require_writable(self, path, path.absolute().parents, param, ctx)
         return path
+
+
+class OutputFolder(click.Path):
+    """A folder to write into; whether that is possible is checked before any work is done."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path if the folder is writable, or can be made."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        _require_writable(self, path, [path.absolute(), *path.absolute().parents], param, ctx)
+        return path
+
+
+def _require_writable(
+    kind: click.ParamType,
+    path: Path,
+    places: Iterable[Path],
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> None:
+    """Refuse a path if the first of `places` that exists is no folder that files can be made in."""
+    place = next(folder for folder in places if os.path.lexists(folder))
+    if not os.path.isdir(place):
+        kind.fail(f"{path} cannot be written: {place} is not a folder.", param, ctx)
+    if not _is_writable(place):
+        kind.fail(f"{path} cannot be written: {place} is not writable.", param, ctx)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder, which its permissions alone do not tell."""
+    try:
+        with TemporaryFile(dir=folder):
+            return os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 class FineTuning(click.ParamType):
@@ -187,7 +221,9 @@ def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Threads that prepare batches of images.",
         ),
-        click.option("--tensorboard", type=PATH, metavar="DIR", help="Write TensorBoard's logs into DIR."),
+        click.option(
+            "--tensorboard", type=OutputFolder(), metavar="DIR", help="Write TensorBoard's logs into DIR."
+        ),
     )
     for option in reversed(options):
         command = option(command)

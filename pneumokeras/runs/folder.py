@@ -48,6 +48,18 @@ _KINDS_OF_FACTS = {
 }
 """What each `run.json` holds, and of which kind."""
 
+UNRECORDED: dict[str, Any] = {
+    "class_weights": "balanced",
+    "oversample": None,
+    "schedule": {
+        "plateau": {"patience": 2, "factor": 0.5, "min_learning_rate": 1e-6, "counting": "keras"},
+        "patience": 5,
+        "keep": "best",
+    },
+    "threshold": {"policy": "balanced_accuracy", "sensitivity_floor": 0.95, "among": ()},
+}
+"""What a search goes by if its `run.json` says nothing of it, as in version 0.1."""
+
 _LOCK = ".lock"
 
 _NAMED_VERSIONS = ("pneumokeras", "tensorflow", "keras", "keras-tuner", "numpy", "opencv-python-headless")
@@ -321,13 +333,13 @@ class Run:
         before = self.record()
         if before["data"]["fingerprint"] != data["fingerprint"]:
             raise self._taken("is a run on other radiographs. Choose another folder with `run`.")
-        known, wanted = _flat(before["settings"]), _flat(settings)
-        for name in sorted({*known, *wanted}):
-            if known.get(name) != wanted.get(name):
-                raise self._taken(
-                    f"is a run with {name} {known.get(name, 'unset')}, not {wanted.get(name, 'unset')}. "
-                    "Choose another folder with `run`, or repeat its settings."
-                )
+        wanted = json.loads(json.dumps(dict(settings)))  # lists for tuples, as in run.json
+        if difference := _difference(UNRECORDED | before["settings"], UNRECORDED | wanted):
+            name, one, other = difference
+            raise self._taken(
+                f"is a run with {name} {one}, not {other}. "
+                "Choose another folder with `run`, or repeat its settings."
+            )
 
     def _taken(self, reason: str) -> RunError:
         return RunError(f"{self.folder} {reason}", path=self.folder, parameter="run")
@@ -427,13 +439,23 @@ def open_run(path: str | PathLike[str]) -> Run:
     return run
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten nested settings: `{"a": {"b": 1}}` -> `{"a b": 1}`."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = _flat(value) if isinstance(value, Mapping) else {"": value}
-        flat |= {f"{name} {key}".strip(): member for key, member in inner.items()}
-    return flat
+def _difference(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return the innermost setting that differs, and its two values; one that both have comes first."""
+    for name in sorted({*known, *wanted}, key=lambda name: (name not in known or name not in wanted, name)):
+        one, other = known.get(name), wanted.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            if inner := _difference(one, other):
+                inside, known_inside, wanted_inside = inner
+                return name if inside == name else f"{name} {inside}", known_inside, wanted_inside
+        elif one != other:
+            return name, _in_words(one, name in known), _in_words(other, name in wanted)
+    return None
+
+
+def _in_words(value: Any, is_set: bool) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return str(value) if is_set else "unset"
 
 
 def _command() -> str:

@@ -21,6 +21,7 @@ from pneumokeras.data.augmentation import (
 )
 from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
 from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
+from pneumokeras.runs.folder import UNRECORDED
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.features import PRECISIONS
 from pneumokeras.training.objectives import require_objective
@@ -304,12 +305,12 @@ class SearchSettings:
         if isinstance(weights, Mapping):
             weights = class_weights_by_name(weights)
         values = {
-            "class_weights": (weights or "none", "balanced"),
-            "oversample": (self.oversample, None),
-            "schedule": (asdict(self.schedule), asdict(Schedule())),
-            "threshold": (policy_record(self.threshold), policy_record(BalancedAccuracy())),  # type: ignore[arg-type]
+            "class_weights": weights or "none",
+            "oversample": self.oversample,
+            "schedule": asdict(self.schedule),
+            "threshold": policy_record(self.threshold),  # type: ignore[arg-type]
         }
-        return {name: value for name, (value, default) in values.items() if value != default}
+        return {name: value for name, value in values.items() if value != UNRECORDED[name]}
 
 
 @dataclass(frozen=True)
