@@ -74,7 +74,9 @@ Detected at node PyFunc defined at (most recent call last):
 <stack traces unavailable>
 TypeError: `generator` yielded an element of another shape.
 Traceback (most recent call last):"""
-LAYER_ERROR = "Exception encountered when calling A.call().\n\n\x1b[1m{{node B}} needs 3 channels.\x1b[0m"
+LAYER_ERROR = (
+    "Exception encountered when calling A.\n\n\x1b[1m{{node B}} needs 3 channels. [Op:C] name: \x1b[0m"
+)
 
 
 @pytest.mark.parametrize(

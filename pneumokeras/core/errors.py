@@ -145,7 +145,7 @@ def first_line(error: BaseException) -> str:
 
     Its backticks become quotation marks: in our messages they mark our parameters.
     """
-    plain = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}", "", str(error))  # bold type, and nodes of a graph
+    plain = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}| *\[Op:.*", "", str(error))  # bold type, nodes of a graph
     lines = [line.strip() for line in plain.splitlines()]
     telling = (line for line in lines if line and not line.startswith(_SAYS_NOTHING))
     return next(telling, type(error).__name__).rstrip(".").replace("`", "'")
