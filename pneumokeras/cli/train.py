@@ -87,6 +87,7 @@ def train(
 
     Options replace the recipe's settings. The same command again shows the finished run.
     """
+    talk.warns_in_result = True
     if (recipe is None) == (model is None):
         raise click.UsageError("Expected either --recipe or --model.")
     if as_published and recipe is None:

@@ -155,6 +155,7 @@ def tune(
 
     The same command again resumes an interrupted run, or shows the finished one.
     """
+    talk.warns_in_result = True
     splits = read_splits(
         talk,
         path,

@@ -333,8 +333,11 @@ class Run:
         before = self.record()
         if before["data"]["fingerprint"] != data["fingerprint"]:
             raise self._taken("is a run on other radiographs. Choose another folder with `run`.")
-        wanted = json.loads(json.dumps(dict(settings)))  # lists for tuples, as in run.json
-        if difference := _difference(UNRECORDED | before["settings"], UNRECORDED | wanted):
+        # As JSON, which has lists for tuples.
+        known, wanted = (
+            json.loads(json.dumps(UNRECORDED | dict(one))) for one in (before["settings"], settings)
+        )
+        if difference := _difference(known, wanted):
             name, one, other = difference
             raise self._taken(
                 f"is a run with {name} {one}, not {other}. "
