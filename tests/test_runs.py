@@ -121,12 +121,17 @@ def test_the_default_name_follows_settings_and_data():
     assert run != default_run(SETTINGS | {"epochs": 3}, "abc")
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "not json"])
-def test_a_folder_without_a_readable_record_is_no_run(content, tmp_path):
-    if content is not None:
-        (tmp_path / "run.json").write_text(content)
+def test_a_folder_without_a_record_is_no_run(tmp_path):
     with pytest.raises(RunError, match="no run folder"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "not json", "[" * 100_000])
+def test_a_record_that_is_no_json_is_damaged(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    for wanted in (open_run, opened):
+        with pytest.raises(RunError, match=r"run\.json is damaged \(.*Restore the file from a copy"):
+            wanted(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["br[1]ack", "all*", "what?"])

@@ -135,15 +135,14 @@ class Run:
         Raises:
             RunError: if the folder holds no run, or `run.json` is damaged.
         """
-        try:
-            record = read_json(self.record_path)
-        except (OSError, ValueError, RecursionError) as error:
+        if not os.path.exists(self.record_path):
             raise RunError(
                 f"{self.folder} is no run folder (no readable run.json). "
                 "Make one with pneumokeras tune or pneumokeras train.",
                 path=self.folder,
-            ) from error
+            )
         with reading(self.record_path):
+            record = read_json(self.record_path)
             for name, kind in _KINDS_OF_FACTS.items():
                 if not isinstance(record[name], kind):
                     raise ValueError(f"{name} is {record[name]!r}")
