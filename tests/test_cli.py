@@ -68,6 +68,12 @@ class TestTune:
     def test_quiet_says_nothing_but_the_result(self, run, phantom_folder):
         assert call("tune", "--data", phantom_folder, *TUNE, "--run", run[0], "--quiet").stderr == ""
 
+    def test_a_threshold_that_tells_nothing_is_said_once(self, phantom_folder, tmp_path):
+        made = call("tune", "--data", phantom_folder, *TUNE, "--threshold", 0, "--run", tmp_path / "run")
+        assert made.exit_code == 0, made.output
+        assert "Warning: At the threshold 0" in made.stdout
+        assert made.output.count("every radiograph is predicted") == 1
+
     def test_offline_imagenet_is_one_line_that_names_both_ways_out(
         self, phantom_folder, tmp_path, monkeypatch
     ):

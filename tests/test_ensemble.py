@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import keras
@@ -13,7 +14,7 @@ import pytest
 from scipy.special import expit
 
 import pneumokeras as pk
-from pneumokeras.core.errors import ModelError, PneumokerasError, RunError
+from pneumokeras.core.errors import ModelError, PneumokerasError, RunError, SettingsError
 from pneumokeras.core.files import read_csv, write_csv
 from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
 from pneumokeras.evaluation import TemperatureScaling
@@ -434,6 +435,12 @@ class TestRefusals:
     def test_a_run_stands_in_it_once(self, runs):
         with pytest.raises(RunError, match="hold the same model"):
             pk.ensemble([runs["first"], runs["first"]])
+
+    @pytest.mark.parametrize("wrong", ["first", Path("first"), [None, "first"], ["first", 3], None, 3])
+    def test_what_is_no_list_of_runs_is_one_line(self, wrong):
+        with pytest.raises(SettingsError, match=r"Expected `runs` as a list .* Received") as caught:
+            pk.ensemble(wrong)
+        assert caught.value.parameter == "runs"
 
     def test_a_folder_that_is_no_run_is_one_line(self, runs, tmp_path):
         assert "is no run folder" in error_line(call("ensemble", runs["first"], tmp_path))

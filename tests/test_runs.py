@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from pneumokeras.core.errors import RunError
@@ -16,7 +17,7 @@ from pneumokeras.evaluation import BalancedAccuracy
 from pneumokeras.runs import folder as folder_module
 from pneumokeras.runs.folder import UNRECORDED, Run, begin_run, default_run, open_run
 from pneumokeras.runs.trials import Trial, trials_from_rows, write_trials
-from pneumokeras.training.settings import SearchSettings, policy_record
+from pneumokeras.training.settings import SearchSettings, policy_of, policy_record
 
 SETTINGS = {"model": "compact-cnn", "epochs": 2, "augmentation": {"rotation_range": 10}}
 DATA = {"path": "somewhere", "fingerprint": "abc", "counts": {}, "notices": []}
@@ -76,6 +77,11 @@ FIXED = {"policy": "fixed", "threshold": 0.4}
         ({"threshold": FIXED}, {"threshold": FIXED | {"threshold": 0.5}}, "threshold 0.4, not 0.5"),
         ({"threshold": FIXED}, {}, "threshold policy fixed, not balanced_accuracy"),
         ({"class_weights": {"NORMAL": 2.0, "PNEUMONIA": 1.0}}, {}, "NORMAL 2.0, PNEUMONIA 1.0, not balanced"),
+        (
+            {"threshold": policy_record(BalancedAccuracy(0.9))},
+            {},
+            "threshold sensitivity_floor 0.9, not 0.95",
+        ),
         ({"oversample": 1.5}, {}, "oversample 1.5, not None"),
     ],
 )
@@ -90,6 +96,11 @@ def test_a_policy_is_the_same_after_it_was_written(tmp_path):
     settings = SETTINGS | {"threshold": policy_record(BalancedAccuracy(0.9))}
     opened(tmp_path / "run", settings=settings)
     opened(tmp_path / "run", settings=settings)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, float])
+def test_a_threshold_in_single_precision_is_recorded_as_it_reads(kind):
+    assert policy_record(policy_of(kind(0.3))) == {"policy": "fixed", "threshold": 0.3}
 
 
 def test_what_is_not_recorded_are_the_defaults():
@@ -110,12 +121,17 @@ def test_the_default_name_follows_settings_and_data():
     assert run != default_run(SETTINGS | {"epochs": 3}, "abc")
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "not json"])
-def test_a_folder_without_a_readable_record_is_no_run(content, tmp_path):
-    if content is not None:
-        (tmp_path / "run.json").write_text(content)
+def test_a_folder_without_a_record_is_no_run(tmp_path):
     with pytest.raises(RunError, match="no run folder"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "not json", "[" * 100_000])
+def test_a_record_that_is_no_json_is_damaged(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    for wanted in (open_run, opened):
+        with pytest.raises(RunError, match=r"run\.json is damaged \(.*Restore the file from a copy"):
+            wanted(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["br[1]ack", "all*", "what?"])

@@ -746,6 +746,20 @@ class TestOptions:
         assert chosen_threshold(point) == f"threshold {said}"
 
     @pytest.mark.parametrize("command", ["tune", "train"])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            *(["--class-weights", weights] for weights in ("-1,2", "0,0", "inf,1", "nan,1")),
+            *(["--class-weights", "none", "--oversample", ratio] for ratio in (0, "nan")),
+            ["--oversample", 1.2],
+        ],
+    )
+    def test_numbers_out_of_range_are_refused_before_radiographs_are_read(self, options, command, tmp_path):
+        given = ["--data", tmp_path / "absent", "--model", "compact-cnn", "--run", tmp_path / "run", *options]
+        assert options[-2] in error_line(call(command, *given))
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("command", ["tune", "train"])
     @pytest.mark.parametrize("place", ["a file", "a file/logs", "closed/logs", "closed"])
     def test_logs_that_cannot_be_written_are_refused_before_anything_is_begun(
         self, place, command, phantom_folder, tmp_path, monkeypatch

@@ -81,10 +81,12 @@ class Talk:
     Attributes:
         quiet: print results and errors only.
         verbose: also print what the library logs.
+        warns_in_result: the command prints the warning of a run with its result.
     """
 
     quiet: bool = False
     verbose: bool = False
+    warns_in_result: bool = False
     _console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def say(self, text: str) -> None:
@@ -266,8 +268,9 @@ class _Saying(logging.Handler):
         self._talk = talk
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say a message."""
-        self._talk.say(record.getMessage())
+        """Say a message, unless the result has it."""
+        if not (self._talk.warns_in_result and getattr(record, "of_result", False)):
+            self._talk.say(record.getMessage())
 
 
 def with_options(message: str, command: click.Command, *, verbatim: Iterable[str] = ()) -> str:

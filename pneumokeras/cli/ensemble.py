@@ -28,6 +28,7 @@ def ensemble(talk: Talk, *, runs: Sequence[Path], run: Path | None, calibrate: b
     The runs must share their validation radiographs, and none may have been trained on
     radiographs that another holds out. The same command again shows the finished run.
     """
+    talk.warns_in_result = True
     load_tensorflow()
     from pneumokeras.training.ensemble import ensemble as average
 

@@ -87,6 +87,7 @@ def train(
 
     Options replace the recipe's settings. The same command again shows the finished run.
     """
+    talk.warns_in_result = True
     if (recipe is None) == (model is None):
         raise click.UsageError("Expected either --recipe or --model.")
     if as_published and recipe is None:
@@ -95,7 +96,7 @@ def train(
     from pneumokeras.recipes.configuration import Configuration, with_changes
     from pneumokeras.recipes.recipe import AS_PUBLISHED, CORRECTED, load_recipe
     from pneumokeras.recipes.train import train as train_recipe
-    from pneumokeras.training.settings import Stage
+    from pneumokeras.training.settings import BatchSettings, Stage
 
     variant = AS_PUBLISHED if as_published else CORRECTED
     named = None if recipe is None else load_recipe(recipe)
@@ -112,6 +113,11 @@ def train(
         image_size=image_size,
         batch_size=batch_size,
         keep_val=keep_val or None,
+    )
+    # Refuses what no fit takes, before the radiographs are read.
+    BatchSettings(
+        class_weights=class_weights or configuration.class_weights,
+        oversample=configuration.oversample if oversample is None else oversample,
     )
     splits = read_splits(talk, path, seed=seed, keep_val=configuration.keep_val, **reading)
     _say_weights(talk, configuration)

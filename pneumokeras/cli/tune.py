@@ -155,6 +155,13 @@ def tune(
 
     The same command again resumes an interrupted run, or shows the finished one.
     """
+    talk.warns_in_result = True
+    if class_weights is not None or settings["oversample"] is not None:
+        load_tensorflow()
+        from pneumokeras.training.settings import BatchSettings
+
+        # Refuses what no fit takes, before the radiographs are read.
+        BatchSettings(class_weights=class_weights or "balanced", oversample=settings["oversample"])
     splits = read_splits(
         talk,
         path,

@@ -135,15 +135,14 @@ class Run:
         Raises:
             RunError: if the folder holds no run, or `run.json` is damaged.
         """
-        try:
-            record = read_json(self.record_path)
-        except (OSError, ValueError, RecursionError) as error:
+        if not os.path.exists(self.record_path):
             raise RunError(
                 f"{self.folder} is no run folder (no readable run.json). "
                 "Make one with pneumokeras tune or pneumokeras train.",
                 path=self.folder,
-            ) from error
+            )
         with reading(self.record_path):
+            record = read_json(self.record_path)
             for name, kind in _KINDS_OF_FACTS.items():
                 if not isinstance(record[name], kind):
                     raise ValueError(f"{name} is {record[name]!r}")
@@ -333,8 +332,11 @@ class Run:
         before = self.record()
         if before["data"]["fingerprint"] != data["fingerprint"]:
             raise self._taken("is a run on other radiographs. Choose another folder with `run`.")
-        wanted = json.loads(json.dumps(dict(settings)))  # lists for tuples, as in run.json
-        if difference := _difference(UNRECORDED | before["settings"], UNRECORDED | wanted):
+        # As JSON, which has lists for tuples.
+        known, wanted = (
+            json.loads(json.dumps(UNRECORDED | dict(one))) for one in (before["settings"], settings)
+        )
+        if difference := _difference(known, wanted):
             name, one, other = difference
             raise self._taken(
                 f"is a run with {name} {one}, not {other}. "

@@ -235,7 +235,7 @@ def keep_run(
         raise DataError("The validation radiographs have no labels. Expected a label for each of them.")
     chosen = (policy or BalancedAccuracy()).choose(predictions.labels, predictions.probabilities)
     if warning := _warning(chosen, predictions):
-        logger.warning("%s", warning)
+        logger.warning("%s", warning, extra={"of_result": True})
     points = {"default": DEFAULT_POINT, "validation": chosen}
     points_record = operating_points_to_json(points)
     described = set_description(

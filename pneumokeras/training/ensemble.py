@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pneumokeras.core.errors import RunError
+from pneumokeras.core.errors import RunError, SettingsError
 from pneumokeras.data.dataset import BadFile, RadiographSet, union
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.splits import Splits
@@ -43,6 +44,7 @@ def ensemble(
         loaded.
 
     Raises:
+        SettingsError: if `runs` is no list of folders.
         RunError: if a run is missing, unfinished or given twice, their validation radiographs differ, one
             trained on what another holds out, or `run` holds something else.
         ModelError: if there are fewer than two, or their classes, padding or channels differ.
@@ -59,7 +61,14 @@ def ensemble(
         >>> sorted(mean.operating_points)
         ['default', 'validation']
     """
-    members = [_Member.read(path) for path in runs]
+    several = isinstance(runs, Iterable) and not isinstance(runs, str | PathLike)
+    paths: list[Any] = list(runs) if several else [runs]
+    if not several or not all(isinstance(path, str | PathLike) for path in paths):
+        raise SettingsError(
+            f"Expected `runs` as a list of two or more run folders or results. Received {runs!r}.",
+            parameter="runs",
+        )
+    members = [_Member.read(path) for path in paths]
     _require_distinct(members)
     models = {member.name: member.result.model for member in members}
     require_alike(models)

@@ -411,7 +411,8 @@ def policy_of(threshold: Any) -> ThresholdPolicy:
         SettingsError: if it is neither a number in [0, 1] nor a policy that a run can record.
     """
     if is_number(threshold):
-        return Fixed(float(threshold))
+        # NumPy's 0.3 in single precision is 0.3, too, not 0.30000001192092896.
+        return Fixed(float(str(threshold) if isinstance(threshold, np.floating) else threshold))
     is_object = is_dataclass(threshold) and not isinstance(threshold, type)
     if not (is_object and hasattr(threshold, "choose") and hasattr(threshold, "name")):
         raise SettingsError(
