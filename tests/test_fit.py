@@ -20,7 +20,7 @@ from pneumokeras.training.settings import BatchSettings
 @pytest.fixture
 def model():
     set_seed(0)
-    return CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3)).build(
+    return CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(2, 2)).build(
         keras_tuner.HyperParameters()
     )
 
@@ -46,7 +46,7 @@ def test_the_history_has_a_row_an_epoch_with_the_learning_rate(model, spot_split
 def test_the_same_seed_gives_the_same_fit(spot_splits):
     def fitted():
         set_seed(3)
-        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(2, 2))
         model = hypermodel.build(keras_tuner.HyperParameters())
         return fit(model, spot_splits.train, spot_splits.val, epochs=2, seed=3).history
 
@@ -77,7 +77,7 @@ def test_class_weights_are_balanced_by_default(spot_splits):
 
     def losses(**options):
         set_seed(0)
-        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(3, 3))
+        hypermodel = CompactCNNHyperModel(input_shape=(32, 32, 1), width=(8, 8, 8), depth=(2, 2))
         model = hypermodel.build(keras_tuner.HyperParameters())
         return fit(model, uneven, spot_splits.val, epochs=1, **options).history["loss"]
 

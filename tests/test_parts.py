@@ -44,7 +44,15 @@ def built(name, **options):
     return hypermodel.build(keras_tuner.HyperParameters())
 
 
-@pytest.fixture(scope="module", params=backbones.BACKBONES)
+LARGE = ("resnet50v2", "densenet121")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in backbones.BACKBONES
+    ],
+)
 def model(request):
     return built(request.param)
 
