@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import norm
@@ -142,8 +142,18 @@ def test_the_area_is_scikit_learns_and_lies_in_its_interval(sample):
     assert interval.low < interval.high
 
 
+ONLY_ROUNDING = (
+    np.array([0, 1, 0, 1, *[0] * 19]),
+    np.array([*[0.0] * 21, 0.5, 0.0]),
+    np.array([*[0.0] * 17, 0.5, *[0.0] * 5]),
+    np.array([24, 25, 26, 27, *[0] * 18, 1]),
+)
+"""Labels, two models and patients whose difference has no variance but what rounding leaves."""
+
+
 @quick
 @given(two_models())
+@example(ONLY_ROUNDING)
 def test_turning_the_comparison_round_turns_its_sign_only(sample):
     y_true, a, b, patients = sample
     one, other = delong_test(y_true, a, b, patients), delong_test(y_true, b, a, patients)

@@ -19,6 +19,9 @@ from pneumokeras.evaluation.types import Interval, PairedTest
 JUST_BELOW_1 = 1 - 1e-12  # for an AUC of 1, 1 solves Newcombe's equation too, but is not its lower end
 NO_VARIANCE = 1e-24  # smaller variances are rounding errors; a single discordant pair gives far more
 
+_ROUNDING = 1e-12
+"""Share of two variances below which the variance of a difference is a rounding error."""
+
 
 class _Components(NamedTuple):
     """Structural components of ROC AUCs: how each radiograph ranks among those of the other class.
@@ -110,7 +113,7 @@ def delong_test(
     difference = float(components.areas[1] - components.areas[0])
     covariance = _covariance(components)
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    if not variance >= NO_VARIANCE:
+    if not variance >= max(NO_VARIANCE, _ROUNDING * float(covariance[0, 0] + covariance[1, 1])):
         p_value = 1.0 if difference == 0 else math.nan
         return PairedTest(Interval(difference, math.nan, math.nan, "delong"), math.nan, p_value, "delong")
     error = math.sqrt(variance)
