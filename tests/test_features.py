@@ -166,7 +166,7 @@ class TestReuse:
         class Own(ImageDataGenerator):
             pass
 
-        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        hypermodel = TransferHyperModel(own_network(), input_shape=(SIDE, SIDE, 1))
         tune(hypermodel, spot_splits, generator=Own(), max_trials=1, epochs=1, run=tmp_path / "run")
         assert stored_features() == []
 
@@ -463,7 +463,7 @@ class TestPrecision:
         assert len(stored_features()) == 2
 
     def test_a_threshold_is_chosen_for_the_model_as_saved(self, cache, spot_splits, tmp_path):
-        hypermodel = TransferHyperModel("mobilenetv3small", weights="none", input_shape=(SIDE, SIDE, 1))
+        hypermodel = TransferHyperModel(own_network(), input_shape=(SIDE, SIDE, 1))
         result = tune(
             hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run", precision="bfloat16"
         )
