@@ -163,14 +163,18 @@ class TestCode:
         assert "code" not in self.recorded(ours)
         assert "code" in self.recorded(replaced)
 
-    def test_an_edited_layer_of_a_network_has_another_fingerprint(self):
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_an_edited_layer_of_a_network_has_another_fingerprint(self, nested):
         def network(factor):
             class Scale(keras.layers.Layer):
                 def call(self, inputs):
                     return inputs * factor
 
-            inputs = keras.Input((8, 8, 1))
-            return keras.Model(inputs, Scale()(inputs))
+            inputs = keras.Input((8, 8, 1), name="film")
+            layer = Scale(name="scale")
+            if nested:
+                layer = keras.Sequential([inputs, layer], name="nested")
+            return keras.Model(inputs, layer(inputs))
 
         assert fingerprint(network(2)) == fingerprint(network(2)) != fingerprint(network(3))
 

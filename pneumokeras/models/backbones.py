@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from pneumokeras.core.errors import SettingsError
+from pneumokeras.models.layers import all_layers
 from pneumokeras.models.resnet18 import resnet18
 from pneumokeras.models.saving import set_description
 
@@ -175,13 +176,13 @@ def acting_layers(network: keras.Model) -> list[keras.Layer]:
 
     A dropout of rate 0 does nothing.
     """
-    found = []
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            found += acting_layers(layer)
-        elif acts_in_training(layer) and getattr(layer, "rate", None) != 0:
-            found.append(layer)
-    return found
+    return [
+        layer
+        for layer in all_layers(network)
+        if not isinstance(layer, keras.Model)
+        and acts_in_training(layer)
+        and getattr(layer, "rate", None) != 0
+    ]
 
 
 class _StableNames:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 
 from pneumokeras.core.errors import ModelError, first_line
+from pneumokeras.models.layers import all_layers
 from pneumokeras.models.saving import load_model, own_name, save_model
 
 logger = logging.getLogger(__name__)
@@ -110,14 +110,6 @@ def require_same_model(extractor: keras.Model, head: keras.Model, full: keras.Mo
             "The head of build_head on feature_extractor gives other probabilities than the model of "
             "assemble. Expected the same layers and weights."
         )
-
-
-def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    """Yield the layers of a model and of the models nested in it."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from all_layers(layer)
 
 
 def _require_graph(model: keras.Model, name: str) -> None:

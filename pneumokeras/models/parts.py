@@ -20,9 +20,10 @@ import keras
 import numpy as np
 from keras import Operation
 
-from pneumokeras.core.code import hash_of_code, is_installed
+from pneumokeras.core.code import hash_of_code
 from pneumokeras.core.errors import ModelError
 from pneumokeras.models.backbones import acting_layers, acts_in_training, frozen
+from pneumokeras.models.layers import own_layer_classes
 from pneumokeras.models.saving import description_of, own_name
 from pneumokeras.models.weights import set_weights
 
@@ -214,8 +215,7 @@ def fingerprint(model: keras.Model) -> str:
         with_numbers([config["input_layers"], config["output_layers"]]),
     ]
     digest = blake2b(json.dumps(structure, sort_keys=True).encode(), digest_size=16)
-    kinds = dict.fromkeys(type(layer) for layer in model.layers)
-    if custom := [kind for kind in kinds if not is_installed(kind.__module__)]:
+    if custom := own_layer_classes(model):
         digest.update(hash_of_code(*custom).encode())  # a config does not hold a user's code
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).data)

@@ -16,7 +16,7 @@ from pneumokeras.core.errors import DataError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
 from pneumokeras.core.frames import frame_of
 from pneumokeras.core.html import table
-from pneumokeras.data.splits import Splits, require_splits
+from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import (
     DEFAULT_POINT,
     BalancedAccuracy,
@@ -190,10 +190,8 @@ def result_of_run(
         The run's result, from its folder if it was finished.
 
     Raises:
-        DataError: if these are no splits.
         RunError: if the folder holds a run with other settings or data, or something else.
     """
-    require_splits(splits)
     with begin_run(run, splits, settings=settings, seed=seed, check=check) as begun:
         if begun.finished():
             date = begun.record().get("finished", "an unknown date")

@@ -18,10 +18,11 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pneumokeras.core.code import hash_of_code, is_installed
+from pneumokeras.core.code import hash_of_code
 from pneumokeras.core.errors import ModelError, PneumokerasError, SettingsError, TuningError, first_line
 from pneumokeras.models.backbones import acting_layers
 from pneumokeras.models.contract import require_compiled, require_contract, require_same_model
+from pneumokeras.models.layers import own_layer_classes
 from pneumokeras.models.parts import cut
 from pneumokeras.models.saving import own_name
 from pneumokeras.training.callbacks import require_settable_rate
@@ -234,9 +235,7 @@ def _hash_of_graphs(models: Sequence[keras.Model], hp: keras_tuner.HyperParamete
 def _hash_of_code(hypermodel: Any, models: Sequence[keras.Model]) -> str:
     """Return a hash of the code that no config holds: the HyperModel's, and that of a user's layers."""
     own = hypermodel if isinstance(hypermodel, FunctionType) else type(hypermodel)
-    layers = dict.fromkeys(type(layer) for model in models for layer in model.layers)
-    custom = [kind for kind in layers if not is_installed(kind.__module__)]
-    return hash_of_code(own, _replaced_methods(hypermodel), custom)
+    return hash_of_code(own, _replaced_methods(hypermodel), *map(own_layer_classes, models))
 
 
 def _hash_of_weights(models: Sequence[keras.Model]) -> str:
