@@ -316,6 +316,15 @@ class RadiographSet:
         pixels = self.images[index]
         return pixels if size is None else resize(pixels, size, pad=pad)
 
+    def at_depth(self, bits: int | None) -> RadiographSet:
+        """Return the set as a model reads it that was trained on images of a depth.
+
+        Args:
+            bits: the depth that images of more than eight bits are reduced by, brighter ones by their own;
+                `None` leaves the set as it is.
+        """
+        return self if bits is None else replace(self, depth=Depth(self.depth.files, bits=bits))
+
     def frame_at(self, index: int) -> int | None:
         """Return the frame that is read of one file, 1 for the first; `None` if none is chosen."""
         return int(self.frames[index]) or None

@@ -54,7 +54,13 @@ def _files(paths: Sequence[str | PathLike[str]]) -> Iterator[Path]:
 
 
 def gray_levels(
-    images: Images, image_size: tuple[int, int], *, pad: bool = False, channels: int = 1, fit: bool = True
+    images: Images,
+    image_size: tuple[int, int],
+    *,
+    pad: bool = False,
+    bits: int | None = None,
+    channels: int = 1,
+    fit: bool = True,
 ) -> np.ndarray:
     """Read or resize radiographs: `(n, height, width)`, or `(n, height, width, channels)` from such arrays.
 
@@ -63,6 +69,7 @@ def gray_levels(
             `(n, height, width)` or `(n, height, width, 1 or 3)`; colors are RGB.
         image_size: wanted `(height, width)`.
         pad: keep the aspect ratio and pad with black, instead of stretching.
+        bits: depth that files of more than eight bits are reduced by, as for `RadiographSet.at_depth`.
         channels: number that a model takes: arrays of so many keep them, and for one, colors give their
             luminance.
         fit: resize arrays; otherwise they keep their size.
@@ -76,9 +83,11 @@ def gray_levels(
     if are_paths(images):
         images = radiographs_at(images)
     if isinstance(images, RadiographSet):
-        return images.pixels(image_size, pad=pad)
+        return images.at_depth(bits).pixels(image_size, pad=pad)
     if isinstance(images, list | tuple) and images:
-        parts = [gray_levels(one, image_size, pad=pad, channels=channels, fit=fit) for one in images]
+        parts = [
+            gray_levels(one, image_size, pad=pad, bits=bits, channels=channels, fit=fit) for one in images
+        ]
         return np.concatenate(parts)
     is_array = hasattr(images, "__array__") or hasattr(images, "__array_interface__")
     array = np.asarray(images if is_array else None)

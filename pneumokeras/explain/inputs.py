@@ -35,6 +35,7 @@ def model_images(model: keras.Model, images: Images) -> np.ndarray:
         images,
         shape[1:3] if fixed else description.image_size,
         pad=description.pad,
+        bits=description.bits,
         channels=shape[-1],
         fit=fixed,
     )

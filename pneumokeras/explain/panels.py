@@ -113,6 +113,7 @@ def write_heatmaps(
 def _panels(
     heatmaps_of: Callable[[np.ndarray], np.ndarray], description: ModelDescription, radiographs: RadiographSet
 ) -> Panels:
+    radiographs = radiographs.at_depth(description.bits)
     heatmaps = heatmaps_of(radiographs.pixels(description.image_size, pad=description.pad))
     images = read_panels(radiographs, description.image_size, pad=description.pad)
     resized = np.stack([np.clip(resize(heatmap, images.shape[1:3]), 0, 1) for heatmap in heatmaps])

@@ -188,7 +188,7 @@ def check_explanations(
     else:
         _require_shape(masks, (len(radiographs), *description.image_size))
         subset_masks = PhantomMasks(masks.opacities[chosen], masks.thoraxes[chosen])
-    pixels = subset.pixels(description.image_size, pad=description.pad)
+    pixels = subset.at_depth(description.bits).pixels(description.image_size, pad=description.pad)
     names, outputs = explained_layers(model, method=method, layer=layer), ModelGraph.of(model).outputs
     heatmaps = heatmap_function(model, method=method, layer=layer)(pixels)
     patients = subset.patients

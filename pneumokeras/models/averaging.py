@@ -67,6 +67,7 @@ def averaged(
         preprocessing=_shared_or_by_member([each.preprocessing for each in descriptions]),
         weights=_shared_or_by_member([each.weights for each in descriptions]),
         pad=descriptions[0].pad,
+        bits=next((each.bits for each in descriptions if each.bits is not None), None),
     )
     return ensemble
 
@@ -83,7 +84,7 @@ def require_alike(models: Mapping[str, keras.Model]) -> None:
     known = _what_must_agree(model)
     for other, another in others:
         for what, value in _what_must_agree(another).items():
-            if value != known[what]:
+            if value != known.get(what, value):
                 raise ModelError(
                     f"{first} and {other} cannot be averaged: they have {what} {known[what]} and {value}. "
                     "Expected models with equal inputs and classes."
@@ -185,7 +186,11 @@ def _what_must_agree(model: keras.Model) -> dict[str, Any]:
         "channels": model.input_shape[-1],
     }
     # Padding puts the black bars of other proportions elsewhere; a stretched image can be stretched again.
-    return agreeing | ({"height by width": height / width} if description.pad else {})
+    if description.pad:
+        agreeing["height by width"] = height / width
+    if description.bits is not None:
+        agreeing["images of so many bits"] = description.bits
+    return agreeing
 
 
 def _shared_or_by_member(facts: Sequence[str]) -> str:

@@ -67,6 +67,7 @@ class ModelDescription:
         known: false if the model carries no description; the rest is then defaults and the input's size.
         classes_known: false if nobody said what the classes are, as for a HyperModel's model that plain Keras
             trained; `classes` is then a default.
+        bits: depth that images of more than eight bits were reduced by in training; `None` without any.
     """
 
     classes: tuple[str, str] = ("NORMAL", "PNEUMONIA")
@@ -79,6 +80,7 @@ class ModelDescription:
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     known: bool = True
     classes_known: bool = True
+    bits: int | None = None
 
     @property
     def began_random(self) -> bool:
@@ -100,6 +102,7 @@ class ModelDescription:
     def json(self) -> dict[str, Any]:
         """Return the description as plain JSON, the content of `pneumokeras.json`."""
         left_out = {"known", "classes_known"} | (set() if self.classes_known else {"classes"})
+        left_out |= {"bits"} if self.bits is None else set()
         members = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {
             "schema": 1,
@@ -147,6 +150,7 @@ _MEMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "preprocessing": (_is_a(str), "text"),
     "weights": (_is_a(str), "text"),
     "pad": (_is_a(bool), "true or false"),
+    "bits": (lambda value: type(value) is int and 8 <= value <= 16, "a number from 8 to 16"),
     "frozen_dropout": (_is_mapping_to(int, float), "rates by layer name"),
     "operating_points": (_is_mapping_to(dict), "operating points by name"),
     "known": (lambda value: False, "no member"),

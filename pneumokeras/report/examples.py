@@ -112,6 +112,7 @@ def pictures(
         description: of the model, whose proportions the pictures have.
     """
     heatmaps_of = heatmap_function(model, method=METHOD)
+    radiographs = radiographs.at_depth(description.bits)
     heatmaps = [
         np.clip(shrunk(heatmap, HEATMAP_SIDE), 0, 1)
         for start in range(0, chosen.size, PANELS_AT_ONCE)
@@ -167,7 +168,8 @@ def examples(
         description: of the model, whose proportions the pictures have.
         chosen: `(k,)` indices of those to show.
     """
-    images = read_panels(radiographs.subset(chosen), description.image_size, pad=description.pad)
+    shown = radiographs.at_depth(description.bits).subset(chosen)
+    images = read_panels(shown, description.image_size, pad=description.pad)
     return Examples(
         names=[one_line(name.rpartition("/")[2]) for name in map(str, radiographs.names[chosen])],
         images=images,

@@ -208,6 +208,7 @@ def keep_run(
     *,
     history: Mapping[str, list[float]] | None = None,
     pad: bool = False,
+    bits: int | None = None,
     policy: ThresholdPolicy | None = None,
     trials: tuple[Trial, ...] = (),
     hyperparameters: Mapping[str, Any] | None = None,
@@ -221,6 +222,7 @@ def keep_run(
         predictions: of the validation radiographs, with labels.
         history: of the model's fit; by default none.
         pad: whether radiographs are padded to the square.
+        bits: the depth of the training images of more than eight bits, if there were any.
         policy: chooses the operating point; by default `BalancedAccuracy()`.
         trials: of a search.
         hyperparameters: of a search's winner.
@@ -240,6 +242,7 @@ def keep_run(
         model,
         classes=predictions.class_names,
         pad=pad,
+        bits=bits,
         operating_points=points_record["points"],
     )
     if described.architecture == ModelDescription.architecture:  # an own model, which the settings name

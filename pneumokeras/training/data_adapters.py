@@ -96,7 +96,9 @@ class ImageBatches:
             seed=settings.seed,
             **common,
         )
-        plain = RadiographLoader(val, batch_size=max(settings.batch_size, 64), **common)
+        plain = RadiographLoader(
+            val.at_depth(train.depth.bits), batch_size=max(settings.batch_size, 64), **common
+        )
         return cls(loader, plain, val.require_labels(), settings.class_weights_for(train))
 
     def preload(self) -> None:

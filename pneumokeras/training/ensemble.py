@@ -103,6 +103,7 @@ def ensemble(
             model,
             predictions,
             pad=description_of(model).pad,
+            bits=description_of(model).bits,
             members={
                 name: {"val_auc": roc_auc(labels, one), "temperature": temperature}
                 for name, one, temperature in zip(numbered, probabilities, temperatures, strict=True)

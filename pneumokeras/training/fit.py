@@ -140,7 +140,7 @@ def fit(
     require_parts(model, settings.stages)
     if not settings.stages and model.compiled:
         require_settable_rate(model, settings.schedule)
-    description = set_description(model, classes=train.class_names)
+    description = set_description(model, classes=train.class_names, bits=train.depth.bits)
     images = ImageBatches.of(
         train,
         val,

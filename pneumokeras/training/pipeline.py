@@ -160,6 +160,7 @@ class Training:
             predictions,
             history=history,
             pad=self.settings.batches.pad,
+            bits=self.images.train.radiographs.depth.bits,
             **facts,
             best_epoch=kept_epoch(history, self.settings) + 1,
         )

@@ -69,7 +69,7 @@ def predict(
             f"{' and '.join(radiographs.class_names)}. Load them with the model's classes, in its order."
         )
     loader = RadiographLoader(
-        radiographs,
+        radiographs.at_depth(description.bits),
         description.image_size,
         batch_size=whole("batch_size", batch_size),
         pad=description.pad,

@@ -219,12 +219,13 @@ class Depth:
 
     Args:
         files: the files of the collection.
+        bits: the depth, where it is known; `None` finds it in the files.
     """
 
-    def __init__(self, files: Iterable[Path] = ()):
+    def __init__(self, files: Iterable[Path] = (), *, bits: int | None = None):
         self.files = tuple(files)
-        self._bits: int | None = None
-        self._is_known = not self.files
+        self._bits = bits
+        self._is_known = bits is not None or not self.files
 
     @property
     def bits(self) -> int | None:
