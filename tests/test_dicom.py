@@ -458,6 +458,12 @@ def test_what_the_header_lacks_is_named(tmp_path, lacking):
         read_radiograph(write(tmp_path / "a.dcm", made))
 
 
+def test_a_folder_that_holds_nothing_else_says_so(tmp_path):
+    without_image((tmp_path / "NORMAL").joinpath("report.dcm"), BASIC_TEXT_SR)
+    with pytest.raises(DataError, match=r"No images under .*they hold no image .Basic Text SR Storage.: 1"):
+        load_splits(tmp_path)
+
+
 def test_in_a_folder_files_without_a_radiograph_are_left_out_with_a_notice(tmp_path):
     rng = np.random.default_rng(0)
     for label in ("NORMAL", "PNEUMONIA"):

@@ -14,7 +14,7 @@ from pneumokeras.core.arguments import flag, seed_number
 from pneumokeras.core.errors import DataError, SettingsError, one_line
 from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
 from pneumokeras.data.images.image import Depth
-from pneumokeras.data.readers.folder import Contents, read_folder
+from pneumokeras.data.readers.folder import Contents, read_folder, unread_notices
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.data.readers.npz import ARRAY_MARK, read_npz
 from pneumokeras.data.readers.synthetic import are_phantoms
@@ -232,8 +232,7 @@ def _notices_on_reading(found: Mapping[str, RadiographSet], contents: Contents) 
         yield skipped_notice(skipped)
     if contents.left_out:
         yield f"Left out, since they lie beside the folders of splits or classes: {contents.left_out} images."
-    for reason, files in contents.unread.items():
-        yield f"Left out, since {reason}: {len(files)}, such as {files[0].name}."
+    yield from unread_notices(contents.unread)
     if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         yield "These radiographs are synthetic drawings: their figures say nothing about patients."
 

@@ -163,7 +163,7 @@ def _read_split(
         labeled = [(file, label_of(file, classes)) for file in radiographs_under(listing.folder)]
     if not labeled:
         raise DataError(
-            f"No images under {listing.folder}. "
+            f"No images under {listing.folder}. {''.join(f'{line} ' for line in unread_notices(unread))}"
             f"Expected folders {classes[0]} and {classes[1]} holding JPEG, PNG, TIFF, BMP or DICOM files.",
             path=listing.folder,
         )
@@ -171,6 +171,14 @@ def _read_split(
     return RadiographSet.from_files(
         files, labels=labels, class_names=classes, patient_pattern=patient_pattern, root=root, split=split
     )
+
+
+def unread_notices(unread: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return a sentence for each reason why files were left out."""
+    return [
+        f"Left out, since {reason}: {len(files)}, such as {files[0].name}."
+        for reason, files in unread.items()
+    ]
 
 
 def _why_unread(file: Path) -> str:
