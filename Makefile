@@ -62,7 +62,7 @@ test-lowest: ## Install the oldest allowed version of each dependency into .venv
 	"$$python" -m venv --clear .venv-lowest; \
 	.venv-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv; \
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-	  --editable '.[dicom]' 'hypothesis>=6.100' 'pytest>=8.2'; \
+	  --editable '.[dicom,imagenet]' 'hypothesis>=6.100' 'pytest>=8.2'; \
 	.venv-lowest/bin/python -m pytest -p no:cacheprovider -m "not slow and not benchmark" $(LOWEST_TESTS) $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure speed and print the ratios
@@ -86,6 +86,6 @@ lock: ## Bring requirements.lock in line with pyproject.toml; LOCK_ARGS=--upgrad
 	scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	"$$python" -m venv "$$scratch"; \
 	"$$scratch/bin/python" -m pip install --quiet --quiet --disable-pip-version-check uv; \
-	"$$scratch/bin/uv" pip compile pyproject.toml --extra dev --extra dicom --extra docs --universal --python-version 3.11 \
+	"$$scratch/bin/uv" pip compile pyproject.toml --extra dev --extra dicom --extra docs --extra imagenet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet $(LOCK_ARGS) -o requirements.lock; \
 	echo "requirements.lock: $$(grep -c '==' requirements.lock) packages"

@@ -372,7 +372,7 @@ class TestRegistry:
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-LARGE = ("resnet50v2", "densenet121", "efficientnetb0")
+LARGE = ("resnet50v2", "densenet121", "efficientnetb0", "efficientnetlite1", "efficientnetlite2")
 
 
 @pytest.mark.parametrize(

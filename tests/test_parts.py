@@ -35,6 +35,9 @@ STAGE_ENDS = {
         "backbone_activation_18",
     ),
     "resnet18": ("relu", "layer1.1.out", "layer2.1.out", "layer3.1.out", "layer4.1.out"),
+    "efficientnetlite0": ("blocks.0.bn2", "blocks.2.add", "blocks.4.add", "blocks.10.add", "head_relu"),
+    "efficientnetlite1": ("blocks.0.bn2", "blocks.3.add", "blocks.6.add", "blocks.14.add", "head_relu"),
+    "efficientnetlite2": ("blocks.0.bn2", "blocks.3.add", "blocks.6.add", "blocks.14.add", "head_relu"),
 }
 
 
@@ -44,7 +47,7 @@ def built(name, **options):
     return hypermodel.build(keras_tuner.HyperParameters())
 
 
-LARGE = ("resnet50v2", "densenet121")
+LARGE = ("resnet50v2", "densenet121", "efficientnetlite1", "efficientnetlite2")
 
 
 @pytest.fixture(

@@ -186,11 +186,11 @@ class TestFilesThatDoNotFit:
         [
             ({"layer4.1.bn2.running_var": None}, "layer4.1.bn2.running_var is missing"),
             ({"layer1.2.conv1.weight": np.zeros(1, np.float32)}, "layer1.2.conv1.weight belongs to another"),
-            ({"bn1.bias": np.zeros(32, np.float32)}, "bn1.bias is F32 (32,), not floats (64,)"),
-            ({"bn1.bias": np.zeros(64, np.int8)}, "bn1.bias is I8 (64,), not floats (64,)"),
+            ({"bn1.bias": np.zeros(32, np.float32)}, "bn1.bias has shape (32,), not (64,)"),
+            ({"bn1.bias": np.zeros(64, np.int8)}, "bn1.bias holds I8, not floats"),
             (
                 {"conv1.weight": np.zeros((7, 7, 3, 64), np.float32)},
-                "conv1.weight is F32 (7, 7, 3, 64), not floats (64, 3, 7, 7)",
+                "conv1.weight has shape (7, 7, 3, 64), not (64, 3, 7, 7)",
             ),
         ],
     )

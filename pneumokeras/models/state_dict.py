@@ -175,8 +175,8 @@ def _next_pickle(stream: io.BytesIO) -> Any:
 
 def _numbers_of(storage: _Storage, stream: io.BytesIO) -> np.ndarray:
     """Return the numbers of the storage that comes next: their count, then the numbers."""
-    count = int.from_bytes(stream.read(8), "little")
-    data = stream.read(count * storage.dtype.itemsize) if count == storage.size else b""
-    if len(data) != count * storage.dtype.itemsize:
+    count = stream.read(8)
+    data = stream.read(storage.size * storage.dtype.itemsize)
+    if int.from_bytes(count, "little") != storage.size or len(data) != storage.size * storage.dtype.itemsize:
         raise ValueError("it is damaged or ends early")
     return np.frombuffer(data, storage.dtype)
