@@ -94,6 +94,14 @@ def test_a_dark_film_alone_is_predicted_and_explained_as_in_its_folder(described
     np.testing.assert_array_equal(explain(described, single).images[0], explain(described, test).images[0])
 
 
+def test_a_model_of_eight_bits_reduces_each_film_by_its_own_depth(folder):
+    model, test = network(), load_splits(folder, keep_val=True).test
+    set_description(model, pad=False)
+    alone = [float(predict(model, name)) for name in test.names]
+    np.testing.assert_allclose(predict(model, test).probabilities, alone, atol=1e-6)
+    np.testing.assert_allclose(predict(model, list(test.names)).probabilities, alone, atol=1e-6)
+
+
 def test_a_film_brighter_than_the_training_films_is_reduced_by_its_own_depth(described, tmp_path):
     cv2.imwrite(str(tmp_path / "bright.png"), np.full((SIDE, SIDE), 2**14 - 1, np.uint16))
     white = np.full((SIDE, SIDE), 255, np.uint8)

@@ -405,8 +405,8 @@ class TestPrecision:
             features_module, "_seconds", lambda function, images, size: 1.0 if function is fast else 2.0
         )
 
-    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_the_faster_one_is_taken(self, precision, probed, *, cache, extractor, spot_splits, monkeypatch):
+    @pytest.mark.parametrize("precision", ["float32", "folded", "bfloat16"])
+    def test_the_fastest_is_taken(self, precision, probed, *, cache, extractor, spot_splits, monkeypatch):
         self.prefer(monkeypatch, precision, extractor)
         assert self.features(extractor, spot_splits.val).precision == precision
 

@@ -118,11 +118,10 @@ class BatchSizes(click.ParamType):
 @click.option("--no-cache", is_flag=True, help="Train whole models on images, not heads on stored features.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "folded", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Precision of the frozen backbone; auto uses bfloat16 where it is faster and gives nearly the same "
-    "features.",
+    help="How the frozen backbone computes; auto takes the fastest way that gives nearly the same features.",
 )
 @click.option("--yes", is_flag=True, help="Store the feature maps that --fine-tune needs without asking.")
 @click.option("--pad", is_flag=True, help="Pad radiographs to a square instead of stretching them.")

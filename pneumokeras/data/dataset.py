@@ -321,9 +321,9 @@ class RadiographSet:
 
         Args:
             bits: the depth that images of more than eight bits are reduced by, brighter ones by their own;
-                `None` leaves the set as it is.
+                `None` if it was trained on eight bits alone: each image is then reduced by its own.
         """
-        return self if bits is None else replace(self, depth=Depth(self.depth.files, bits=bits))
+        return replace(self, depth=Depth(self.depth.files, bits=bits or 8))
 
     def frame_at(self, index: int) -> int | None:
         """Return the frame that is read of one file, 1 for the first; `None` if none is chosen."""

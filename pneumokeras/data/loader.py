@@ -248,7 +248,8 @@ class RadiographLoader(PyDataset):
         augmentation = [self._augmentation, self.seed, view] if self.generator and view else []
         depth = self.radiographs.depth.bits
         content = json.dumps(
-            [self.radiographs.digests[row], augmentation, *([depth] if depth else [])], sort_keys=True
+            [self.radiographs.digests[row], augmentation, *([depth] if depth and depth > 8 else [])],
+            sort_keys=True,
         )
         return blake2b(content.encode(), digest_size=16).digest()
 

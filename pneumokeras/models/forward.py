@@ -1,7 +1,7 @@
 """Run a model over batches, compiled once.
 
-`compiled` computes bit for bit what the saved model computes. `compiled_in_bfloat16` is for features that may
-differ a little; its variables are constants, which TensorFlow folds.
+`compiled` computes bit for bit what the saved model computes. `compiled_folded` and `compiled_in_bfloat16`
+are for features that may differ a little: BatchNorms are folded into convolutions, variables are constants.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from pneumokeras.models.folding import folded
 from pneumokeras.models.weights import set_weights
 
 _compiled: WeakKeyDictionary[keras.Model, tuple[keras.KerasTensor, Callable[[np.ndarray], tf.Tensor]]] = (
@@ -99,8 +100,14 @@ def compiled(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
     return known[1]
 
 
+def compiled_folded(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """Return a copy of the model as a function, its BatchNorms folded into its convolutions."""
+    return _constant(folded(model))
+
+
 def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    """Return a copy of the model as a function that multiplies in bfloat16 and returns `float32`."""
+    """Return a folded copy of the model as a function that multiplies in bfloat16 and returns `float32`."""
+    model = folded(model)
     first = next((i for i, layer in enumerate(model.layers) if hasattr(layer, "kernel")), 0)
     lowered = {layer.name for layer in model.layers[first:-1]}  # neither raw pixels nor the last mean
 
@@ -110,7 +117,12 @@ def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor
 
     copy = keras.models.clone_model(model, clone_function=copied)
     set_weights(copy, model.get_weights())
-    constant = convert_variables_to_constants_v2(_inference(copy))
+    return _constant(copy)
+
+
+def _constant(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """Return a model as a function whose variables are constants, which TensorFlow folds further."""
+    constant = convert_variables_to_constants_v2(_inference(model))
     return lambda images: constant(tf.constant(images, tf.float32))[0]
 
 

@@ -21,17 +21,25 @@ import tensorflow as tf
 from pneumokeras.core.clock import clock
 from pneumokeras.core.errors import DataError
 from pneumokeras.data.loader import RadiographLoader
-from pneumokeras.models.forward import InBatches, batch_by_batch, compiled, compiled_in_bfloat16
+from pneumokeras.models.forward import (
+    InBatches,
+    batch_by_batch,
+    compiled,
+    compiled_folded,
+    compiled_in_bfloat16,
+)
 from pneumokeras.models.parts import fingerprint
 from pneumokeras.models.saving import description_of
 from pneumokeras.training.feature_store import FeatureStore, Rows
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = {"float32": compiled, "folded": compiled_folded, "bfloat16": compiled_in_bfloat16}
+"""How a network is run, by the name of each precision; the first computes what the saved model computes."""
+
 VERSION = 1
 """Raise it when radiographs are decoded, resized or augmented differently, so that no old feature is used."""
 
 MIN_COSINE = 0.999
-"""Minimum cosine between an image's features in bfloat16 and in float32, for every image of the probe."""
+"""Minimum cosine between an image's features in a precision and in float32, for every image of the probe."""
 
 BATCH_SIZE = 32
 _PROBED_BATCH_SIZES = (16, 32, 64)
@@ -134,9 +142,10 @@ class Extractor:
         network: from `(n, height, width, channels)` raw pixels to features, vectors or maps.
         backbone: its name in `pneumokeras cache list`.
         weights: where its weights come from, for the same list.
-        precision: `"float32"`, what the saved model computes; `"bfloat16"`; or `"auto"`: bfloat16 where there
-            are many views and a short probe finds it faster and nearly the same. What a probe found is kept
-            in the cache, so that the same sets have the same precision again, whatever else is stored.
+        precision: `"float32"`, what the saved model computes; `"folded"`, the same to rounding; `"bfloat16"`;
+            or `"auto"`: where there are many views, the one that a short probe finds fastest among those with
+            nearly the same features. What a probe found is kept in the cache, so that the same sets have the
+            same precision again, whatever else is stored.
         cache_dir: the cache's folder; by default `cache_folder()`.
     """
 
@@ -157,7 +166,7 @@ class Extractor:
             "network": fingerprint(network),
             **_other_decoders(),
         }
-        self._precisions = PRECISIONS if precision == "auto" else (precision,)
+        self._precisions = tuple(PRECISIONS) if precision == "auto" else (precision,)
         self._cache_dir = cache_dir
         self._functions: dict[str, Callable[[np.ndarray], tf.Tensor]] = {}
 
@@ -236,6 +245,8 @@ class Extractor:
 
     def _store(self, sets: Sequence[Views], precision: str) -> FeatureStore:
         setting = self._setting | {"pad": sets[0].loader.pad, "precision": precision}
+        if precision == "bfloat16":
+            setting["folded"] = True  # the stores of 0.1 hold features of networks that were not
         shape = self._network.output_shape[1:]
         return FeatureStore(setting, shape, named=self._named, cache_dir=self._cache_dir)
 
@@ -252,8 +263,7 @@ class Extractor:
 
     def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
         if precision not in self._functions:
-            compile_ = compiled if precision == "float32" else compiled_in_bfloat16
-            self._functions[precision] = compile_(self._network)
+            self._functions[precision] = PRECISIONS[precision](self._network)
         return self._functions[precision]
 
     def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
@@ -264,12 +274,10 @@ class Extractor:
             first,
             *(p for p in precisions[1:] if _cosines(features[p], features[first]).min() >= MIN_COSINE),
         ]
-        seconds = {
-            (precision, size): _seconds(self._function(precision), sample, size)
-            for precision in alike
-            for size in _PROBED_BATCH_SIZES
-        }
-        return min(seconds, key=seconds.__getitem__)
+        of_precisions = {each: _seconds(self._function(each), sample, BATCH_SIZE) for each in alike}
+        fastest = min(of_precisions, key=of_precisions.__getitem__)
+        of_sizes = {size: _seconds(self._function(fastest), sample, size) for size in _PROBED_BATCH_SIZES}
+        return fastest, min(of_sizes, key=of_sizes.__getitem__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,7 +217,7 @@ class SearchSettings:
         fine_tune: stages that the winner goes through after its fit.
         seed: of search, initial weights, order and augmentation.
         pad: as in `BatchSettings`.
-        precision: of the frozen backbone: `"float32"`, `"bfloat16"` or `"auto"`.
+        precision: of the frozen backbone: `"float32"`, `"folded"`, `"bfloat16"` or `"auto"`.
         class_weights: as in `BatchSettings`.
         oversample: as in `BatchSettings`.
         schedule: of each trial, of the winner's fit and of its stages.

@@ -98,8 +98,9 @@ def tune(
         cache: run a frozen backbone once per radiograph and train on its stored features, see
             `pneumokeras.training.features`. Otherwise, and for a model without a frozen backbone, the full
             model is trained on images.
-        precision: of the frozen backbone: `"float32"`, which the saved model uses; `"bfloat16"`; or
-            `"auto"`: bfloat16 where a short probe finds it faster and nearly equal.
+        precision: of the frozen backbone: `"float32"`, which the saved model uses; `"folded"`, the same with
+            BatchNorms folded into convolutions; `"bfloat16"`; or `"auto"`: the one that a short probe finds
+            fastest among those with nearly equal features.
         confirm: called with bytes and folder before large feature maps for `fine_tune` are stored; False
             trains without storing. By default nothing is asked.
         progress: called after each batch of an extraction and after each epoch.
@@ -214,7 +215,7 @@ def _search_and_train(hypermodel: HyperModel, settings: SearchSettings, training
         before=winner,
         callbacks=copies_for(callbacks, "fit"),
     )
-    # Where a head learned from features in bfloat16, the threshold is chosen for the model as saved.
+    # Where a head learned from features of another precision, the threshold is chosen for the model as saved.
     exact = backend.precision == "float32" and not settings.fine_tune
     probabilities = forward(winner.model, backend.data.val) if exact else forward(fitted.model, images.val)
     return training.keep(
