@@ -35,12 +35,9 @@ def folded(model: keras.Model) -> keras.Model:
 
     copy = keras.models.clone_model(model, clone_function=copied, call_function=call)
     arrays: list[np.ndarray] = []
-    for layer in copy.layers:
-        original = model.get_layer(layer.name)
-        if norm := norms.get(layer.name):
-            arrays += _folded_weights(original, norm)
-        else:
-            arrays += original.get_weights()
+    for name in (layer.name for layer in copy.layers if layer.weights):
+        original = model.get_layer(name)
+        arrays += _folded_weights(original, norms[name]) if name in norms else original.get_weights()
     set_weights(copy, arrays)
     return copy
 
