@@ -20,6 +20,10 @@ from pneumokeras.recipes.configuration import Configuration
 from pneumokeras.recipes.from_toml import from_table, require_known, require_table
 
 AS_PUBLISHED, CORRECTED = VARIANTS = ("as published", "corrected")
+ON_LITE0 = "on lite0"
+"""Corrected, on EfficientNet-Lite0, whose ImageNet weights can be had wherever packages can."""
+
+ALL_VARIANTS = (*VARIANTS, ON_LITE0)
 
 FIGURES = (
     "accuracy",
@@ -32,7 +36,7 @@ FIGURES = (
 )
 """The scores that a document may report, in the order of the table."""
 
-_TABLES = ("as_published", "corrected", "published")
+_TABLES = ("as_published", "corrected", "on_lite0", "published")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Recipe:
         source: the document.
         about: one sentence of description.
         published: the figures its document reports; `None` where there is no document.
-        variants: configurations by name: `"as published"`, mistakes included, and `"corrected"`.
+        variants: configurations by name: `"as published"`, mistakes included; `"corrected"`; and, of some,
+            `"on lite0"`: corrected, on EfficientNet-Lite0.
         data: the data set it was published on.
         assumed: settings the document leaves open and we chose, a sentence each.
         corrections: what `"corrected"` changes and why, a sentence each.
@@ -143,7 +148,7 @@ def load_recipe(name: str | PathLike[str]) -> Recipe:
 
 
 def _recipe(name: str, content: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that a file describes; `corrected` holds only what differs from `as_published`."""
+    """Return the recipe that a file describes; each variant holds only what differs from the one before."""
     known = set(signature(Recipe).parameters) - {"name", "variants", "corrections"}
     require_known(content, {*known, *_TABLES}, "the file")
     tables = {name: dict(require_table(content[name], name)) for name in _TABLES if name in content}
@@ -153,8 +158,11 @@ def _recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     variants = {}
     if as_published is not None:
         variants[AS_PUBLISHED] = _configuration(as_published, "as_published")
-    if corrected or as_published is None:
-        variants[CORRECTED] = _configuration(_merged(as_published or {}, corrected), "corrected")
+    corrected = _merged(as_published or {}, corrected)
+    if tables.get("corrected") or as_published is None:
+        variants[CORRECTED] = _configuration(corrected, "corrected")
+    if "on_lite0" in tables:
+        variants[ON_LITE0] = _configuration(_merged(corrected, tables["on_lite0"]), "on_lite0")
     published = _published(tables["published"]) if "published" in tables else None
     rest = {key: value for key, value in content.items() if key not in _TABLES}
     made = {"name": name, "published": published, "variants": variants, "corrections": corrections}

@@ -22,7 +22,7 @@ from pneumokeras.evaluation.thresholds import ORACLE_WARNING
 from pneumokeras.models.backbones import BACKBONES
 from pneumokeras.models.saving import description_of
 from pneumokeras.recipes.configuration import Configuration, with_changes
-from pneumokeras.recipes.recipe import FIGURES, VARIANTS, Published, Recipe, load_recipe
+from pneumokeras.recipes.recipe import ALL_VARIANTS, FIGURES, VARIANTS, Published, Recipe, load_recipe
 from pneumokeras.recipes.rows import NORMALS, PNEUMONIAS, PUBLISHED, Row
 from pneumokeras.recipes.table import render_html, render_markdown
 from pneumokeras.recipes.train import parameters, train
@@ -49,7 +49,7 @@ class Reproduction:
     """Published systems with their results here.
 
     Attributes:
-        rows: three per recipe: published, as published, corrected.
+        rows: per recipe: published, then the variants that were run.
         recipes: the recipes, in the order of the table.
         data: where the radiographs are.
         test: number of NORMAL and of PNEUMONIA test radiographs that our figures refer to.
@@ -140,7 +140,7 @@ def reproduce(
         data: a folder, `.npz` or manifest with a test split.
         out: parent of the run folders.
         seeds: of training; the splits are the same for all seeds.
-        variants: any of `"as published"` and `"corrected"`.
+        variants: any of `"as published"`, `"corrected"` and `"on lite0"`, which few recipes have.
         weights: of all backbones, or by backbone, instead of the recipe's.
         epochs: of each stage or trial, instead of the recipe's.
         views: augmented versions of each radiograph, instead of the recipe's fixed number.
@@ -220,9 +220,9 @@ def _require_names(recipes: Sequence[Recipe]) -> None:
 
 def _require_variants(recipes: Sequence[Recipe], variants: Sequence[str]) -> None:
     for name in variants:
-        if name not in VARIANTS:
+        if name not in ALL_VARIANTS:
             raise SettingsError(
-                f"Unknown variant {name!r}. Expected {' or '.join(VARIANTS)}.", parameter="variants"
+                f"Unknown variant {name!r}. Expected {' or '.join(ALL_VARIANTS)}.", parameter="variants"
             )
     for recipe in recipes:
         if not any(name in recipe.variants for name in variants):

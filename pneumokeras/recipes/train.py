@@ -68,7 +68,7 @@ def train(
         recipe: a recipe's name or file, a recipe, or a configuration of your own.
         splits: radiographs; test is not touched. Where the configuration keeps a small val split, load them
             with `keep_val=True`.
-        variant: of a recipe: `"as published"` or `"corrected"`.
+        variant: of a recipe: `"as published"`, `"corrected"` or, of some, `"on lite0"`.
         seed: of initial weights, order, dropout and augmentation; not of the splits, which are given.
         run: the run folder; by default one under `tuner_runs/`, named after the settings and the data.
         cache: store the features of frozen layers.
