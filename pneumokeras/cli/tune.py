@@ -48,7 +48,7 @@ class BatchSizes(click.ParamType):
 @click.option(
     "--model",
     type=click.Choice([name for name, known in MODELS.items() if known.tunable]),
-    default="resnet50",
+    default="efficientnetlite0",
     show_default=True,
     help="Backbone under a tuned head, or compact-cnn, a small network trained from scratch.",
 )
@@ -57,8 +57,9 @@ class BatchSizes(click.ParamType):
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="Weights of the backbone: a download, random ones, or a file: a no-top .h5, a .safetensors for "
-    "resnet18, or a .keras with the same backbone.",
+    help="Weights of the backbone: ImageNet's (of an installed package for efficientnetlite, else a "
+    "download), random ones, or a file: a no-top .h5, a .safetensors for resnet18, a .pth for "
+    "efficientnetlite, or a .keras with the same backbone.",
 )
 @click.option(
     "--preprocessing",

