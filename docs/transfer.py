@@ -1,6 +1,6 @@
 """Train heads and whole networks from random, own and ImageNet weights, and print what transfer brings.
 
-python docs/transfer.py --data chest_xray --rows frozen fine-tuned
+python docs/transfer.py --data chest_xray --rows frozen fine-tuned own
 
 Rows are run folders below --out, so an interrupted table goes on where it stopped. Each is chosen on train
 and val; test is looked at once, when the row is printed.
@@ -27,16 +27,18 @@ OWN = "own"  # the backbone of the row that was trained from random weights
 ROWS = {
     "frozen": [
         ("efficientnetlite0", "none", "head", FROZEN, SEEDS),
-        ("efficientnetlite0", OWN, "head", FROZEN, SEEDS),
         ("efficientnetlite0", "imagenet", "head", FROZEN, SEEDS),
         ("efficientnetlite1", "imagenet", "head", FROZEN, SEEDS),
         ("efficientnetlite2", "imagenet", "head", FROZEN, SEEDS),
     ],
     "fine-tuned": [
-        ("efficientnetlite0", "none", "all, from scratch", FROM_SCRATCH, SEEDS[:1]),
         ("efficientnetlite0", "imagenet", "head, then stage 5", STAGE5, SEEDS[:1]),
         ("efficientnetlite0", "imagenet", "head, then stages 4 and 5", STAGE4, SEEDS[:1]),
         ("efficientnetlite0", "imagenet", "head, then all", ALL, SEEDS[:1]),
+    ],
+    "own": [
+        ("efficientnetlite0", "none", "all, from scratch", FROM_SCRATCH, SEEDS[:1]),
+        ("efficientnetlite0", OWN, "head", FROZEN, SEEDS),
     ],
     "larger": [
         ("efficientnetlite1", "imagenet", "head, then all", ALL, SEEDS[:1]),

