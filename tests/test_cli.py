@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import socket
 import subprocess
 import sys
@@ -136,6 +137,18 @@ class TestReport:
         assert report["images"] == len(list((phantom_folder / "train").rglob("*.jpeg")))
         assert "also used to train or choose" in result.stderr
         assert (tmp_path / "out" / "predictions.csv").exists()
+
+    def test_the_text_says_each_thing_once_and_has_the_comparison(self, run, tmp_path):
+        blind = shutil.copytree(run[0], tmp_path / "blind")
+        points = json.loads((blind / "threshold.json").read_text())
+        points["points"]["validation"]["threshold"] = 1.0
+        (blind / "threshold.json").write_text(json.dumps(points))
+        result = call("report", blind, "--compare", run[0], "--no-images", "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert result.output.count("every radiograph is predicted NORMAL") == 1
+        assert "Compared with run on the same radiographs; differences are blind minus run." in result.stdout
+        assert "ROC AUC differs by +0.000" in result.stdout
+        assert "radiographs are predicted differently: only blind is right on" in result.stdout
 
     def test_a_folder_that_is_no_run_is_one_line(self, tmp_path):
         assert "no run folder" in error_line(call("report", tmp_path))

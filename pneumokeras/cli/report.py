@@ -74,7 +74,9 @@ def report(
         cache=not no_cache,
         skip_bad=skip_bad,
     )
-    for notice in written.notices:
+    for notice in written.further_notices:
         talk.say(notice)
     talk.result(str(written.evaluation.report()))
+    if written.comparison is not None:
+        talk.result(f"\n{written.comparison.report()}\n")
     talk.result(f"Report: {written.folder / 'index.html'}")

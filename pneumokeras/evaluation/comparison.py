@@ -20,7 +20,7 @@ from pneumokeras.evaluation.bootstrap import REPLICATES, replicated_headline
 from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
-from pneumokeras.evaluation.presentation import comparison_html
+from pneumokeras.evaluation.presentation import TextReport, comparison_html, comparison_text
 from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
 from pneumokeras.evaluation.vocabulary import describe_point, some_names
 
@@ -85,11 +85,26 @@ class Comparison:
             "disagreements": self.first.predictions.names[self.disagreements].tolist(),
         }
 
+    def report(self) -> TextReport:
+        """Return both tests in three lines: the ROC AUCs', and the predicted classes'."""
+        runs = self.first.run, self.second.run
+        first, second = ("the first", "the second") if None in runs or runs[0] == runs[1] else map(str, runs)
+        return TextReport(
+            comparison_text(
+                first=first,
+                second=second,
+                images=len(self.first.predictions),
+                roc_auc=self.roc_auc,
+                mcnemar=self.mcnemar,
+                disagreements=self.disagreements.size,
+            )
+        )
+
     def __repr__(self) -> str:
         """Return one line with the number of radiographs and the difference of the ROC AUCs."""
         return (
             f"<Comparison on {len(self.first.predictions)} radiographs,"
-            f" difference of ROC AUC {self.roc_auc.difference}>"
+            f" difference of ROC AUC {self.roc_auc.difference} by DeLong>"
         )
 
     def _repr_html_(self) -> str:
