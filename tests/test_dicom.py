@@ -38,7 +38,7 @@ from pneumokeras.data.readers.manifest import read_manifest, write_sets
 from pneumokeras.data.splits import write_manifest
 from pneumokeras.models.saving import save_model
 from pneumokeras.training.predict import predict
-from tests.calling import call
+from tests import calling
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 VALUES = RAMP.astype(float)
@@ -516,14 +516,14 @@ def test_a_folder_is_predicted_without_files_that_hold_no_radiograph(brightness,
 
 def test_the_command_predicts_such_a_folder_and_says_what_it_left_out(brightness, study, tmp_path):
     save_model(brightness, tmp_path / "model.keras")
-    result = call("predict", tmp_path / "model.keras", study)
+    result = calling.call("predict", tmp_path / "model.keras", study)
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 1
     assert "Left out, since they hold no image (RT Plan Storage): 1, such as plan.dcm." in result.stderr
 
 
 def test_a_file_without_a_radiograph_that_is_named_itself_is_refused(brightness, study):
-    with pytest.raises(DataError, match="it holds no image .RT Plan Storage"):
+    with pytest.raises(DataError, match=r"it holds no image .RT Plan Storage"):
         predict(brightness, [study / "film.dcm", study / "plan.dcm"])
 
 

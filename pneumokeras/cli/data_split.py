@@ -9,6 +9,7 @@ import click
 
 from pneumokeras.cli.console import Talk, program, talking
 from pneumokeras.cli.options import PATH, OutputFile, reading_options, seed_option, skip_bad_option
+from pneumokeras.core.words import number_of
 
 if TYPE_CHECKING:
     from pneumokeras.data.dataset import RadiographSet
@@ -89,4 +90,5 @@ def split(
 def _contents(radiographs: RadiographSet) -> str:
     """Return such as "520 radiographs (134 NORMAL, 386 PNEUMONIA) of 310 patients"."""
     counts = ", ".join(f"{count} {name}" for name, count in radiographs.counts.items())
-    return f"{len(radiographs)} radiographs ({counts}) of {len(set(radiographs.patients))} patients"
+    patients = number_of(len(set(radiographs.patients)), "patient")
+    return f"{number_of(len(radiographs), 'radiograph')} ({counts}) of {patients}"

@@ -20,6 +20,7 @@ from pneumokeras.cli.options import (
     tensorboard_callbacks,
 )
 from pneumokeras.cli.reading import read_splits
+from pneumokeras.core.words import number_of
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _summary(result: TuningResult) -> str:
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
     lines = [
-        f"Best of {len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}"
+        f"Best of {number_of(len(result.trials), 'trial')}"
         + (f" ({failed} failed)" if failed else "")
         + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; "

@@ -15,6 +15,7 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.data.gallery import SIDE, Gallery
 from pneumokeras.data.images.image import (
     Depth,
@@ -279,7 +280,7 @@ class RadiographSet:
         return Gallery(
             [
                 (
-                    ", ".join(filter(None, [self.split, name, f"{len(members)} radiographs"])),
+                    ", ".join(filter(None, [self.split, name, number_of(len(members), "radiograph")])),
                     [(self._picture(i), Path(self.names[i]).name) for i in np.sort(members[:count])],
                 )
                 for name, members in groups.items()

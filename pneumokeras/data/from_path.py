@@ -12,6 +12,7 @@ from typing import Any
 
 from pneumokeras.core.arguments import flag, seed_number
 from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.core.words import number_of
 from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
 from pneumokeras.data.images.image import Depth
 from pneumokeras.data.readers.folder import Contents, read_folder, unread_notices
@@ -231,7 +232,8 @@ def _notices_on_reading(found: Mapping[str, RadiographSet], contents: Contents) 
     if skipped:
         yield skipped_notice(skipped)
     if contents.left_out:
-        yield f"Left out, since they lie beside the folders of splits or classes: {contents.left_out} images."
+        images = number_of(contents.left_out, "image")
+        yield f"Left out, since they lie beside the folders of splits or classes: {images}."
     yield from unread_notices(contents.unread)
     if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         yield "These radiographs are synthetic drawings: their figures say nothing about patients."

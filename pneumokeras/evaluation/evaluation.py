@@ -11,6 +11,7 @@ import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.frames import frame_of
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence, has_both_classes
 from pneumokeras.evaluation.bootstrap import (
@@ -147,8 +148,9 @@ class Evaluation:
         run = f"{self.run}, " if self.run else ""
         source = f" of {self.data}" if self.data else ""
         share = f"{format_share(self.prevalence)} {self.predictions.class_names[1]}"
-        images = f"{len(self.predictions)} radiographs of {self.patients} patients"
-        return f"{run}{self.split}{source}: {images} ({share})"
+        images = number_of(len(self.predictions), "radiograph")
+        patients = number_of(self.patients, "patient")
+        return f"{run}{self.split}{source}: {images} of {patients} ({share})"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -316,7 +318,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """Return one line with the set and its ROC AUC."""
-        return f"<Evaluation of {self.split}: {len(self.predictions)} radiographs, ROC AUC {self.roc_auc}>"
+        images = number_of(len(self.predictions), "radiograph")
+        return f"<Evaluation of {self.split}: {images}, ROC AUC {self.roc_auc}>"
 
     def _repr_html_(self) -> str:
         return evaluation_html(

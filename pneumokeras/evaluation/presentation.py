@@ -11,6 +11,7 @@ import numpy as np
 from sklearn import metrics
 
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation.calibration import Scaled
 from pneumokeras.evaluation.types import Interval, McNemar, OperatingPointResult, PairedTest, Subgroup
 from pneumokeras.evaluation.vocabulary import (
@@ -229,7 +230,7 @@ def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
         defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
         scores = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
         warning = f" ({FEW_PATIENTS})" if group.small else ""
-        counted = f"{group.images} radiographs of {group.patients} patients"
+        counted = f"{number_of(group.images, 'radiograph')} of {number_of(group.patients, 'patient')}"
         lines.append(f"{group.column} {group.value}: {counted}{warning}: {scores}")
     return [f"Subgroups at {point!r}:", *lines] if lines else []
 

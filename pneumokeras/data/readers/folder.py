@@ -132,7 +132,6 @@ def _read_split(
     unread: dict[str, list[Path]],
 ) -> RadiographSet:
     """Return the radiographs of a split, and add the other files to `unread` by the reason."""
-
     children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
     others = sorted(
