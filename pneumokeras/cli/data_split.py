@@ -47,8 +47,8 @@ def split(
     Patients and duplicates stay in one split; classes and subtypes keep their proportions. Existing splits
     of PATH are merged and split again. No file is moved or changed.
     """
-    from pneumokeras.data.dataset import skipped_notice, union
-    from pneumokeras.data.from_path import find_radiographs
+    from pneumokeras.data.dataset import skipped_notice
+    from pneumokeras.data.from_path import find_radiographs, whole_of
     from pneumokeras.data.splits import check_manifest_path, write_manifest
     from pneumokeras.data.splitting import films_of
     from pneumokeras.data.splitting import split as split_set
@@ -61,7 +61,7 @@ def split(
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split again.")
-    radiographs = union(found.values())
+    radiographs = whole_of(found)
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:

@@ -21,6 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
+from pneumokeras.core.arguments import path_of
 from pneumokeras.core.errors import PneumokerasError, RunError, first_line
 from pneumokeras.core.files import read_csv, read_json, write_json
 from pneumokeras.data.dataset import SPLITS
@@ -434,9 +435,10 @@ def open_run(path: str | PathLike[str]) -> Run:
     """Return the run in a folder.
 
     Raises:
+        SettingsError: if this is no path.
         RunError: if the folder holds none.
     """
-    run = Run(Path(path))
+    run = Run(path_of("run", path))
     run.record()
     return run
 
