@@ -224,6 +224,51 @@ class TestPredict:
         assert len(result.stdout.splitlines()) == 1
         assert "\x1b" not in result.stdout
 
+    def test_the_table_has_its_threshold_once(self, run, phantom_folder):
+        folder = phantom_folder / "test" / "NORMAL"
+        shown = call("predict", run[0], folder, "--threshold", "0.25")
+        assert shown.stderr.count("PNEUMONIA from the threshold 0.25 on") == 1
+        assert "threshold" not in shown.stdout
+        assert "threshold" not in call("predict", run[0], folder, "--format", "csv").stderr
+
+    def test_a_folder_without_a_model_is_named_as_what_it_is(self, run, tmp_path):
+        unfinished = tmp_path / "runs" / "begun"
+        unfinished.mkdir(parents=True)
+        shutil.copy(run[0] / "run.json", unfinished)
+        said = error_line(call("predict", unfinished, "x.png"))
+        assert f"{unfinished} is a run that is not finished, or lost its model." in said
+        for command in (["predict", tmp_path / "runs", "x.png"], ["report", tmp_path / "runs"]):
+            said = error_line(call(*command))
+            assert f"{tmp_path / 'runs'} is a folder of runs (begun). Name one of them." in said
+        assert "There is no model at" in error_line(call("predict", tmp_path, "x.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "absent", "--out", "afile/out"], "afile is not a folder"),
+        (["predict", "absent", "x.png", "--heatmaps", "afile"], "afile is not a folder"),
+        (["tune", "--data", "absent", "--run", "afile"], "afile is not a folder"),
+        (["train", "--data", "absent", "--recipe", "cnn-94", "--run", "afile"], "afile is not a folder"),
+        (["ensemble", "absent", "--run", "afile"], "afile is not a folder"),
+        (["tune", "--data", "absent", "--weights", "no.h5"], "--weights no.h5 does not exist"),
+        (
+            ["train", "--data", "absent", "--recipe", "resnet18", "--weights", "no.h5"],
+            "--weights no.h5 does not exist",
+        ),
+        (["tune", "--data", "absent", "--oversample", "0.5"], "finite number of at least 1"),
+        (
+            ["data", "split", "absent", "a.csv", "--val", "0.6", "--test", "0.6"],
+            "leave something to train on",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(arguments, said, in_tmp):
+    """There is no such data, model or run: nobody has looked for it yet."""
+    (in_tmp / "afile").write_text("mine")
+    assert said in error_line(call(*arguments))
+    assert [path.name for path in in_tmp.iterdir()] == ["afile"]
+
 
 class TestPhantoms:
     def test_they_are_written_as_counted(self, tmp_path):

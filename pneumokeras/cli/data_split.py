@@ -50,9 +50,10 @@ def split(
     from pneumokeras.data.dataset import skipped_notice
     from pneumokeras.data.from_path import find_radiographs, whole_of
     from pneumokeras.data.splits import check_manifest_path, write_manifest
-    from pneumokeras.data.splitting import films_of
+    from pneumokeras.data.splitting import checked_shares, films_of
     from pneumokeras.data.splitting import split as split_set
 
+    checked_shares(val, test)  # before the radiographs are read
     if out.is_file() and not force:
         raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
     check_manifest_path(out, overwrite=force)

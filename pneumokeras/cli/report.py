@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH, skip_bad_option
+from pneumokeras.cli.options import PATH, OutputFolder, skip_bad_option
 
 
 @click.command()
@@ -22,7 +22,7 @@ from pneumokeras.cli.options import PATH, skip_bad_option
     show_default=True,
     help="Split to evaluate.",
 )
-@click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
+@click.option("--out", type=OutputFolder(), help="Folder for the report.  [default: RUN/report]")
 @click.option(
     "--compare",
     "other",

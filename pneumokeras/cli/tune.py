@@ -15,6 +15,7 @@ from pneumokeras.cli.options import (
     data_option,
     fitting_options,
     reading_options,
+    require_weights,
     run_options,
     skip_bad_option,
     tensorboard_callbacks,
@@ -162,6 +163,7 @@ def tune(
 
         # Refuses what no fit takes, before the radiographs are read.
         BatchSettings(class_weights=class_weights or "balanced", oversample=settings["oversample"])
+    require_weights(weights)
     splits = read_splits(
         talk,
         path,

@@ -135,21 +135,33 @@ def gray_levels(
     return np.stack(resized) if resized else np.empty((0, *image_size, *array.shape[3:]), array.dtype)
 
 
-def require_gray_levels(array: np.ndarray) -> None:
-    """Refuse values that are no gray levels from 0 to 255, such as those scaled to [0, 1].
+def require_gray_levels(images: Images) -> None:
+    """Refuse arrays that hold no gray levels from 0 to 255, such as those scaled to [0, 1].
 
     Raises:
-        DataError: if they are not.
+        DataError: if they do not; it says what they hold as they were given.
     """
-    if not array.size:
+    arrays = [array for array in _arrays_in(images) if array.size]
+    if not arrays:
         return
-    low, high = float(array.min()), float(array.max())
-    scaled = 0 <= low <= high <= 1 and bool(np.any(array % 1))  # whole numbers may be the darkest gray levels
+    low, high = float(min(array.min() for array in arrays)), float(max(array.max() for array in arrays))
+    # Whole numbers may be the darkest gray levels.
+    scaled = 0 <= low <= high <= 1 and any(np.any(array % 1) for array in arrays)
     if not 0 <= low <= high <= 255 or scaled:
+        kinds = " and ".join(sorted({str(array.dtype) for array in arrays}))
         raise DataError(
-            f"Expected gray levels from 0 to 255. Received {array.dtype} from {low:g} to {high:g}. "
+            f"Expected gray levels from 0 to 255. Received {kinds} from {low:g} to {high:g}. "
             + ("Multiply them by 255." if scaled else "Scale them to this range, or give the file's path.")
         )
+
+
+def _arrays_in(images: Images) -> Iterator[np.ndarray]:
+    """Yield the arrays among images: sets and files are gray levels anyway."""
+    if isinstance(images, list | tuple):
+        for one in images:
+            yield from _arrays_in(one)
+    elif not are_paths(images) and not isinstance(images, RadiographSet):
+        yield np.asarray(images)
 
 
 def _plain(image: np.ndarray) -> np.ndarray:

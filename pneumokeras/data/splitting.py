@@ -248,13 +248,7 @@ def split(
     """
     require_set(radiographs)
     seed = seed_number(seed)
-    val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
-    if val + test >= 1:
-        raise SettingsError(
-            "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
-            f"Received {val} and {test}.",
-            parameter="val",
-        )
+    val, test = checked_shares(val, test)
     if folds is not None:
         folds = whole("folds", folds, minimum=2)
     labels, subtypes = radiographs.require_labels(), radiographs.subtypes
@@ -286,6 +280,22 @@ def split(
         _as_splits(radiographs, films, split_of, fractions, rule=FOLD_RULE, notice=part)
         for split_of in in_fold
     ]
+
+
+def checked_shares(val: float, test: float) -> tuple[float, float]:
+    """Return the shares of val and test.
+
+    Raises:
+        SettingsError: if one is no number of at least 0, or they leave nothing to train on.
+    """
+    val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
+    if val + test >= 1:
+        raise SettingsError(
+            "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
+            f"Received {val} and {test}.",
+            parameter="val",
+        )
+    return val, test
 
 
 def films_of(radiographs: RadiographSet) -> np.ndarray:

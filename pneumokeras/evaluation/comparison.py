@@ -14,6 +14,7 @@ from scipy.stats import binom
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.former_names import former_arguments
+from pneumokeras.core.words import some_names
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels, patients_or_images
 from pneumokeras.evaluation.bootstrap import REPLICATES, replicated_headline
@@ -22,7 +23,7 @@ from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
 from pneumokeras.evaluation.presentation import TextReport, comparison_html, comparison_text
 from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
-from pneumokeras.evaluation.vocabulary import describe_point, some_names
+from pneumokeras.evaluation.vocabulary import describe_point
 
 COMPARISON_SCHEMA = 1
 SCORES = {

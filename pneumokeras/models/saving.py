@@ -25,8 +25,10 @@ from weakref import WeakSet
 
 import keras
 
+from pneumokeras.core.arguments import path_of
 from pneumokeras.core.errors import ModelError, first_line
-from pneumokeras.core.files import replacing
+from pneumokeras.core.files import replacing, runs_in
+from pneumokeras.core.words import some_names
 
 logger = logging.getLogger(__name__)
 
@@ -288,6 +290,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         The model, uncompiled.
 
     Raises:
+        SettingsError: if this is no path.
         ModelError: if there is no such file or it cannot be loaded in safe mode.
 
     Example:
@@ -295,11 +298,11 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         >>> model.output_shape
         (None, 1)
     """
-    path = Path(path)
+    path = path_of("path", path)
     if path.is_dir():
         path /= IN_RUN_FOLDER
     if not path.is_file():
-        raise ModelError(f"There is no model at {path}. Expected a .keras file or a run folder.", path=path)
+        raise ModelError(_why_no_model(path), path=path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
@@ -311,6 +314,16 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
             f"Cannot load {path}: {first_line(error)}. Expected a .keras file saved by Keras 3.", path=path
         ) from error
     return model
+
+
+def _why_no_model(path: Path) -> str:
+    """Say what there is instead of a model at a path, which is that of `model.keras` in a folder."""
+    folder = path.parent
+    if path.name == IN_RUN_FOLDER and (folder / "run.json").exists():
+        return f"{folder} is a run that is not finished, or lost its model. Repeat its command to resume it."
+    if path.name == IN_RUN_FOLDER and (runs := runs_in(folder)):
+        return f"{folder} is a folder of runs ({some_names(runs)}). Name one of them."
+    return f"There is no model at {path}. Expected a .keras file or a run folder."
 
 
 def model_of(source: ModelSource) -> keras.Model:
