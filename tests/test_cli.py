@@ -234,9 +234,10 @@ class TestPredict:
     def test_a_folder_without_a_model_is_named_as_what_it_is(self, run, tmp_path):
         unfinished = tmp_path / "runs" / "begun"
         unfinished.mkdir(parents=True)
-        shutil.copy(run[0] / "run.json", unfinished)
+        record = json.loads((run[0] / "run.json").read_text()) | {"status": "running"}
+        (unfinished / "run.json").write_text(json.dumps(record))
         said = error_line(call("predict", unfinished, "x.png"))
-        assert f"{unfinished} is a run that is not finished, or lost its model." in said
+        assert f"no model at {unfinished / 'model.keras'}: the run is not finished (status running)." in said
         for command in (["predict", tmp_path / "runs", "x.png"], ["report", tmp_path / "runs"]):
             said = error_line(call(*command))
             assert f"{tmp_path / 'runs'} is a folder of runs (begun). Name one of them." in said

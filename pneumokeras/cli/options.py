@@ -151,7 +151,7 @@ class Threshold(click.ParamType):
         try:
             return policy_from_text(value)
         except SettingsError as error:
-            self.fail(f"{value!r}: {error}".replace("`threshold`", "it"), param, ctx)
+            self.fail(str(error).replace("`", ""), param, ctx)
 
 
 data_option = click.option(

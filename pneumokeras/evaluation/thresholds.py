@@ -219,7 +219,7 @@ def policy_from_text(text: str) -> ThresholdPolicy:
     try:
         return POLICIES[name](*([float(number)] if number else []))
     except SettingsError as error:
-        raise SettingsError(str(error), parameter="threshold") from error
+        raise SettingsError(f"Received {text!r} as `threshold`. {error}", parameter="threshold") from error
     except (KeyError, ValueError, TypeError) as error:
         raise SettingsError(
             f"Expected `threshold` as a number or one of {', '.join(sorted(POLICIES))}, as in 0.5, youden or "

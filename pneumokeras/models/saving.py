@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from os import PathLike
@@ -27,7 +28,7 @@ import keras
 
 from pneumokeras.core.arguments import path_of
 from pneumokeras.core.errors import ModelError, first_line
-from pneumokeras.core.files import replacing, runs_in
+from pneumokeras.core.files import read_json, replacing, runs_in
 from pneumokeras.core.words import some_names
 
 logger = logging.getLogger(__name__)
@@ -319,10 +320,15 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
 def _why_no_model(path: Path) -> str:
     """Say what there is instead of a model at a path, which is that of `model.keras` in a folder."""
     folder = path.parent
-    if path.name == IN_RUN_FOLDER and (folder / "run.json").exists():
-        return f"{folder} is a run that is not finished, or lost its model. Repeat its command to resume it."
-    if path.name == IN_RUN_FOLDER and (runs := runs_in(folder)):
-        return f"{folder} is a folder of runs ({some_names(runs)}). Name one of them."
+    if path.name == IN_RUN_FOLDER:
+        with suppress(OSError, ValueError, LookupError, TypeError):  # there is no run, or it is damaged
+            if (status := read_json(folder / "run.json")["status"]) != "finished":
+                return (
+                    f"There is no model at {path}: the run is not finished (status {status}). "
+                    "Repeat its command to resume it."
+                )
+        if runs := runs_in(folder):
+            return f"{folder} is a folder of runs ({some_names(runs)}). Name one of them."
     return f"There is no model at {path}. Expected a .keras file or a run folder."
 
 
