@@ -1,6 +1,8 @@
 import tomllib
 from pathlib import Path
 
+from pneumokeras import __version__
+
 _project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
@@ -8,7 +10,7 @@ _project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_tex
 project = _project["name"]
 author = _project["authors"][0]["name"]
 copyright = author
-release = version = _project["version"]
+release = version = __version__
 
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]

@@ -36,7 +36,7 @@ from .recipes.recipe import Recipe, load_recipe
 from .recipes.reproduce import Reproduction, reproduce
 from .recipes.train import train
 from .report.report_run import report_run
-from .runs.result import TuningResult, load_run
+from .runs.result import RunResult, TuningResult, load_run
 from .training.callbacks import Plateau, Schedule
 from .training.ensemble import ensemble
 from .training.evaluate import evaluate
@@ -71,6 +71,7 @@ __all__ = [
     "Reproduction",
     "ResNet50HyperModel",
     "RunError",
+    "RunResult",
     "Schedule",
     "SettingsError",
     "Splits",

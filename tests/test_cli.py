@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import socket
 import subprocess
 import sys
@@ -149,6 +150,18 @@ class TestReport:
         assert "also used to train or choose" in result.stderr
         assert (tmp_path / "out" / "predictions.csv").exists()
 
+    def test_the_text_says_each_thing_once_and_has_the_comparison(self, run, tmp_path):
+        blind = shutil.copytree(run[0], tmp_path / "blind")
+        points = json.loads((blind / "threshold.json").read_text())
+        points["points"]["validation"]["threshold"] = 1.0
+        (blind / "threshold.json").write_text(json.dumps(points))
+        result = call("report", blind, "--compare", run[0], "--no-images", "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert result.output.count("every radiograph is predicted NORMAL") == 1
+        assert "Compared with run on the same radiographs; differences are blind minus run." in result.stdout
+        assert "ROC AUC differs by +0.000" in result.stdout
+        assert "radiographs are predicted differently: only blind is right on" in result.stdout
+
     def test_a_folder_that_is_no_run_is_one_line(self, tmp_path):
         assert "no run folder" in error_line(call("report", tmp_path))
 
@@ -222,6 +235,52 @@ class TestPredict:
         result = call("predict", run[0], tmp_path)
         assert len(result.stdout.splitlines()) == 1
         assert "\x1b" not in result.stdout
+
+    def test_the_table_has_its_threshold_once(self, run, phantom_folder):
+        folder = phantom_folder / "test" / "NORMAL"
+        shown = call("predict", run[0], folder, "--threshold", "0.25")
+        assert shown.stderr.count("PNEUMONIA from the threshold 0.25 on") == 1
+        assert "threshold" not in shown.stdout
+        assert "threshold" not in call("predict", run[0], folder, "--format", "csv").stderr
+
+    def test_a_folder_without_a_model_is_named_as_what_it_is(self, run, tmp_path):
+        unfinished = tmp_path / "runs" / "begun"
+        unfinished.mkdir(parents=True)
+        record = json.loads((run[0] / "run.json").read_text()) | {"status": "running"}
+        (unfinished / "run.json").write_text(json.dumps(record))
+        said = error_line(call("predict", unfinished, "x.png"))
+        assert f"no model at {unfinished / 'model.keras'}: the run is not finished (status running)." in said
+        for command in (["predict", tmp_path / "runs", "x.png"], ["report", tmp_path / "runs"]):
+            said = error_line(call(*command))
+            assert f"{tmp_path / 'runs'} is a folder of runs (begun). Name one of them." in said
+        assert "There is no model at" in error_line(call("predict", tmp_path, "x.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "absent", "--out", "afile/out"], "afile is not a folder"),
+        (["predict", "absent", "x.png", "--heatmaps", "afile"], "afile is not a folder"),
+        (["tune", "--data", "absent", "--run", "afile"], "afile is not a folder"),
+        (["train", "--data", "absent", "--recipe", "cnn-94", "--run", "afile"], "afile is not a folder"),
+        (["ensemble", "absent", "--run", "afile"], "afile is not a folder"),
+        (["tune", "--data", "absent", "--weights", "no.h5"], "--weights no.h5 does not exist"),
+        (
+            ["train", "--data", "absent", "--recipe", "resnet18", "--weights", "no.h5"],
+            "--weights no.h5 does not exist",
+        ),
+        (["tune", "--data", "absent", "--oversample", "0.5"], "finite number of at least 1"),
+        (
+            ["data", "split", "absent", "a.csv", "--val", "0.6", "--test", "0.6"],
+            "leave something to train on",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(arguments, said, in_tmp):
+    """There is no such data, model or run: nobody has looked for it yet."""
+    (in_tmp / "afile").write_text("mine")
+    assert said in error_line(call(*arguments))
+    assert [path.name for path in in_tmp.iterdir()] == ["afile"]
 
 
 class TestPhantoms:

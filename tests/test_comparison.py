@@ -22,6 +22,7 @@ from pneumokeras.evaluation import (
     require_same_set,
 )
 from pneumokeras.evaluation.comparison import _sign_flip_p_value
+from pneumokeras.evaluation.vocabulary import format_p_value
 
 quick = settings(max_examples=60)
 
@@ -178,7 +179,33 @@ def test_a_comparison_shows_itself(comparison):
     assert f"<td>{specificity}</td><td>{comparison.differences['specificity']}</td>" in html
     assert f"<td>ROC AUC</td><td>{comparison.first.roc_auc}</td>" in html
     assert "McNemar" in html
-    assert repr(comparison).startswith("<Comparison on 100 radiographs, difference of ROC AUC 0.")
+    assert "second minus first (bootstrap)" in html
+
+
+def test_a_difference_with_two_intervals_names_the_method_of_each(comparison):
+    shown, differences = repr(comparison), comparison.differences["roc_auc"]
+    assert str(differences) != str(comparison.roc_auc.difference)
+    assert shown == (
+        f"<Comparison on 100 radiographs, difference of ROC AUC {comparison.roc_auc.difference} by DeLong>"
+    )
+    html = comparison._repr_html_()
+    assert f"paired DeLong, {comparison.roc_auc.difference}" in html
+    assert "Intervals of the differences: bootstrap over patients" in html
+
+
+def test_its_report_says_the_tests_in_three_lines(comparison):
+    area, calls = comparison.roc_auc, comparison.mcnemar
+    lines = str(comparison.report()).splitlines()
+    assert lines == [
+        "Compared with one on the same radiographs; differences are <two> minus one.",
+        f"ROC AUC differs by {area.difference.estimate:+.3f} ({area.difference.low:+.3f} to "
+        f"{area.difference.high:+.3f}), {format_p_value(area.p_value)}, DeLong.",
+        f"At the chosen thresholds {comparison.disagreements.size} of 100 radiographs are predicted "
+        f"differently: only <two> is right on {calls.only_second_right}, only one on "
+        f"{calls.only_first_right}, {format_p_value(calls.p_value)}, McNemar.",
+    ]
+    same = compare(sample(0, run="a"), sample(0, run="a"), replicates=5)
+    assert "differences are the second minus the first" in str(same.report())
 
 
 def test_its_json_is_plain(comparison):

@@ -146,6 +146,46 @@ def test_a_val_is_never_replaced_by_a_smaller_one(tmp_path, seed):
     )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_val_is_kept_where_another_would_be_no_larger(tmp_path, seed):
+    splits = load_splits(write_folder(tmp_path, train=(20, 30), val=(8, 8)), seed=seed)
+    assert all("/val/" in name for name in splits.val.names)
+    assert splits.rule == "as published"
+    assert splits.notices == (
+        "val holds 16 images (8 NORMAL, 8 PNEUMONIA): too few to rank trials reliably; another part of train "
+        "and val would be no larger.",
+    )
+
+
+def test_a_val_without_a_class_is_replaced_by_one_with_both(tmp_path):
+    assert min(load_splits(write_folder(tmp_path, train=(20, 30), val=(0, 16))).val.counts.values()) > 0
+
+
+def test_all_splits_load_as_one_set(tmp_path):
+    root = write_folder(tmp_path, train=(3, 4), val=(1, 2), test=(2, 2))
+    everything = load_radiographs(root, split="all")
+    assert everything.split == ""
+    assert sorted(everything.names) == sorted(str(file) for file in root.rglob("*.png"))
+    assert load_radiographs(root / "train", split="all").split == ""  # bare folders of classes
+    with pytest.raises(DataError, match=r"has no all-of-it split .*Choose one of these, or all"):
+        load_radiographs(root, split="all-of-it")
+
+
+@pytest.mark.parametrize("load", [load_splits, load_radiographs])
+def test_what_is_no_path_is_refused(spot_splits, load):
+    with pytest.raises(SettingsError, match=r"`path` as the path of a file or folder\. Received Splits"):
+        load(spot_splits)
+
+
+def test_an_index_past_the_end_is_one_line_and_a_loop_ends(spot_splits):
+    test = spot_splits.test
+    for wrong in (1000, -25, [0, 24], [True] * 3, 1.5):
+        with pytest.raises(SettingsError, match="below 24, the number of radiographs") as refused:
+            test[wrong]
+        assert refused.value.parameter == "indices"
+    assert [one.names[0] for one in test] == list(test.names)
+
+
 def test_images_that_are_not_read_are_named(tmp_path):
     write_folder(tmp_path, train=(30, 30), val=(50, 60))
     for name in ("a.gif", "b.GIF", "c.webp"):

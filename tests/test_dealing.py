@@ -16,7 +16,7 @@ from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.data.dataset import RadiographSet, union
 from pneumokeras.data.from_path import find_radiographs, load_radiographs, load_splits
 from pneumokeras.data.splits import write_manifest
-from pneumokeras.data.splitting import split
+from pneumokeras.data.splitting import duplicates_notice, split
 from tests.calling import call
 
 
@@ -230,6 +230,30 @@ def mixed_folder(class_folders, tmp_path_factory):
         kind = ("bacteria", "virus")[number % 2]
         cv2.imwrite(str(folder / "PNEUMONIA" / f"person{8000 + number}_{kind}_1.png"), copy)
     return folder
+
+
+def test_a_split_of_a_collection_that_is_split_alone_is_said(class_folders, tmp_path, caplog):
+    for name in ("train", "test"):
+        shutil.copytree(class_folders, tmp_path / "set" / name)
+    warning = "These are the test radiographs of a collection that has splits"
+    assert split(load_radiographs(tmp_path / "set")).notices[0].startswith(warning)
+    folds = split(load_radiographs(tmp_path / "set"), folds=2)
+    assert all(fold.notices[0].startswith(warning) for fold in folds)
+    assert warning in caplog.text
+    caplog.clear()
+    split(load_radiographs(tmp_path / "set", split="all"))
+    split(load_radiographs(tmp_path / "set", split="train"), test=0.0)  # keeps the published test
+    result = call("data", "split", tmp_path / "set", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    assert "of a collection that has splits" not in caplog.text + result.output
+
+
+def test_duplicates_are_counted_of_what_they_are_counted():
+    assert duplicates_notice(np.array(list("abcdef"))) == ""
+    stay = "duplicates stay in one split with all their patients."
+    several, one = (duplicates_notice(np.array(list(films))) for films in ("aaabbc", "aab"))
+    assert several == f"3 of 6 radiographs are duplicates of others (further copies of 2): {stay}"
+    assert one == f"1 of 3 radiographs is a duplicate of others (further copies of 1): {stay}"
 
 
 class TestOneSplitter:

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import keras
 import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from keras import layers
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -34,6 +36,9 @@ from pneumokeras.data.images.image import read_radiograph
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.data.readers.manifest import read_manifest, write_sets
 from pneumokeras.data.splits import write_manifest
+from pneumokeras.models.saving import save_model
+from pneumokeras.training.predict import predict
+from tests import calling
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 VALUES = RAMP.astype(float)
@@ -482,6 +487,53 @@ def test_in_a_folder_files_without_a_radiograph_are_left_out_with_a_notice(tmp_p
     )
     several = "they hold several frames, of which a manifest's column `frame` chooses one"
     assert f"Left out, since {several}: 1, such as film.dcm." in splits.notices
+
+
+@pytest.fixture(scope="module")
+def brightness():
+    """A model that gives an image's mean gray level, from 0 to 1."""
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, layers.Rescaling(1 / 255)(layers.GlobalAveragePooling2D()(inputs)))
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder with a film, and with what else a study holds."""
+    write(tmp_path / "study" / "film.dcm", dataset(PatientID="4711"))
+    without_image(tmp_path / "study" / "plan.dcm", RT_PLAN)
+    without_image(tmp_path / "study" / "more" / "report.dcm", BASIC_TEXT_SR)
+    return tmp_path / "study"
+
+
+def test_a_folder_is_predicted_without_files_that_hold_no_radiograph(brightness, study, caplog):
+    predictions = predict(brightness, study)
+    assert list(predictions.names) == [str(study / "film.dcm")]
+    assert "Left out, since they hold no image (RT Plan Storage): 1, such as plan.dcm." in caplog.messages
+    (study / "film.dcm").unlink()
+    with pytest.raises(DataError, match=r"No images under .*they hold no image .Basic Text SR Storage.: 1"):
+        predict(brightness, study)
+
+
+def test_the_command_predicts_such_a_folder_and_says_what_it_left_out(brightness, study, tmp_path):
+    save_model(brightness, tmp_path / "model.keras")
+    result = calling.call("predict", tmp_path / "model.keras", study)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 1
+    assert "Left out, since they hold no image (RT Plan Storage): 1, such as plan.dcm." in result.stderr
+
+
+def test_a_file_without_a_radiograph_that_is_named_itself_is_refused(brightness, study):
+    with pytest.raises(DataError, match=r"it holds no image .RT Plan Storage"):
+        predict(brightness, [study / "film.dcm", study / "plan.dcm"])
+
+
+def test_a_path_has_the_patient_that_its_set_has(brightness, study, monkeypatch, key):
+    film = study / "film.dcm"
+    (found,) = RadiographSet.from_files([film]).patients
+    assert found.startswith("patient-")
+    assert list(predict(brightness, film).patients) == [found]
+    monkeypatch.setenv(dicom.KEY_VARIABLE, str(film / "no" / "folder.key"))  # no key can be made
+    assert list(predict(brightness, film).patients) == [str(film)]
 
 
 def test_too_many_pixels_are_refused_from_the_header(tmp_path):

@@ -1,8 +1,10 @@
 """The documentation says what the commands say."""
 
 import importlib.util
+import runpy
 from pathlib import Path
 
+import pneumokeras
 from pneumokeras.cli import main
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -25,3 +27,9 @@ def test_the_help_in_the_docs_is_the_commands_own():
     """If this fails: python docs/help_blocks.py."""
     page = (DOCS / "commands.md").read_text()
     assert help_blocks().filled(page) == page
+
+
+def test_the_settings_of_the_documentation_can_be_read():
+    settings = runpy.run_path(str(DOCS / "conf.py"))
+    assert settings["project"] == "pneumokeras"
+    assert settings["release"] == settings["version"] == pneumokeras.__version__

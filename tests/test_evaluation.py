@@ -385,6 +385,23 @@ def test_the_classification_report_is_scikit_learns(evaluation):
         assert evaluation.classification_report(point) == expected
 
 
+@pytest.mark.parametrize("names", [("NORMAL", "PNEUMONIA"), ("macro avg", "a class with a very long name")])
+def test_an_average_over_an_undefined_score_is_undefined(names):
+    predictions = predictions_of([0, 0, 1, 1, 1], [0.6, 0.7, 0.8, 0.9, 0.7])
+    predictions = replace(predictions, class_names=names)
+    lines = evaluate_predictions(predictions, replicates=20).classification_report().splitlines()
+    rows = {line[:-40].strip(): line[-40:].split() for line in lines[-2:]}
+    assert lines[-2][:-40].strip() == "macro avg"
+    assert rows == {
+        "macro avg": ["nan", "0.50", "0.38", "5"],
+        "weighted avg": ["nan", "0.60", "0.45", "5"],
+    }
+    one_class = evaluate_predictions(predictions_of([1, 1, 1], [0.6, 0.7, 0.2]), replicates=20)
+    macro, weighted = (line.split()[2:] for line in one_class.classification_report().splitlines()[-2:])
+    assert macro == ["0.50", "nan", "0.40", "3"]
+    assert weighted == ["1.00", "0.67", "0.80", "3"]  # a class without radiographs has no weight
+
+
 def test_everything_at_an_operating_point_is_at_the_chosen_one_by_default(evaluation):
     assert evaluation.chosen == "validation"
     assert str(evaluation.report()) == str(evaluation.report("validation"))

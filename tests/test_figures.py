@@ -37,6 +37,7 @@ from pneumokeras.evaluation.displays import (
     save,
 )
 from pneumokeras.evaluation.displays.pictures import RIGHT_GREEN, WRONG_RED, heatmap_pixels
+from pneumokeras.evaluation.displays.style import picture_axes
 from tests.reporting import compared, scattered
 
 HISTORY = {
@@ -396,3 +397,12 @@ def test_heatmap_pixels_go_from_black_to_bright():
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, 2, 3)
     assert pixels[0, 0].sum() < 10 < 500 < pixels[0, 1].sum()
+
+
+@pytest.mark.parametrize("ax", [3, "axes", []])
+def test_what_are_no_axes_is_refused_in_one_line(ax):
+    with pytest.raises(SettingsError, match="`ax` as Matplotlib's axes") as refused:
+        EVALUATION.plot_roc(ax=ax)
+    assert refused.value.parameter == "ax"
+    with pytest.raises(SettingsError, match="Expected at least 1 `axes`"):
+        picture_axes([ax], 1, 1, row_height=1)

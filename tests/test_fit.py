@@ -8,12 +8,18 @@ from sklearn.metrics import roc_auc_score
 
 from pneumokeras.core.errors import ModelError
 from pneumokeras.data.splits import Splits
+from pneumokeras.evaluation import Fixed
+from pneumokeras.models.head import compile_classifier
 from pneumokeras.models.hypermodels import CompactCNNHyperModel
+from pneumokeras.runs.folder import begin_run
+from pneumokeras.runs.result import keep_run, load_run
 from pneumokeras.training.callbacks import Schedule, cross_entropy
 from pneumokeras.training.data_adapters import ImageBatches
+from pneumokeras.training.evaluate import evaluate
 from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import fit_on, set_seed
 from pneumokeras.training.objectives import best_epoch
+from pneumokeras.training.predict import predict
 from pneumokeras.training.settings import BatchSettings
 
 
@@ -123,6 +129,29 @@ def test_a_model_that_is_not_compiled_is_refused(spot_splits):
     model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
     with pytest.raises(ModelError, match="not compiled"):
         fit(model, spot_splits.train, spot_splits.val, epochs=1)
+
+
+def test_a_run_just_trained_and_the_same_run_found_are_fitted_alike(spot_splits, tmp_path):
+    """Both are uncompiled, and the error says how to go on; after a fit none shows the run's threshold."""
+    splits = Splits(spot_splits.train[:16], spot_splits.val[:8], spot_splits.test[:4])
+    inputs = keras.Input((32, 32, 1))
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.GlobalMaxPooling2D()(inputs)))
+    compile_classifier(model, learning_rate=1e-3)
+    settings = {"model": "tiny", "objective": "val_auc"}
+    with begin_run(tmp_path / "run", splits, settings=settings, seed=0) as begun:
+        trained = keep_run(begun, model, predict(model, splits.val), policy=Fixed(0.25))
+    for run in (trained, load_run(tmp_path / "run")):
+        with pytest.raises(ModelError, match=r"not compiled.*compile_classifier.*`stages`"):
+            fit(run.model, splits.train, splits.val, epochs=1)
+        assert "threshold 0.25>" in repr(run)
+        assert "validation point" in run._repr_html_()
+        assert evaluate(run, splits.test).chosen_result.point.threshold == 0.25
+        compile_classifier(run.model, learning_rate=1e-3)
+        fit(run.model, splits.train, splits.val, epochs=1)
+        assert evaluate(run, splits.test).chosen_result.point.threshold == 0.5
+        assert "threshold 0.5 (the model was fitted since" in repr(run)
+        assert "validation point" not in run._repr_html_()
+        assert "the model was fitted since" in run._repr_html_()
 
 
 def test_epochs_show_the_views_in_turn(model, spot_splits):

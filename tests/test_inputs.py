@@ -209,3 +209,16 @@ def test_a_set_brings_its_labels(model):
         class_activations(model, FULL)
     with pytest.raises(DataError, match="a label for each of 5 images"):
         class_activations(model, FULL, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.full((40, 24), 4095, np.uint16), "uint16 from 4095 to 4095"),
+        ([FULL[0], np.full((30, 20), 300, np.int32)], "int32 and uint8 from 0 to 300"),
+        (np.full((SIDE, SIDE, 1), -1.5), "float64 from -1.5 to -1.5"),
+    ],
+)
+def test_values_that_are_no_gray_levels_are_named_as_they_were_given(padding_model, images, received):
+    with pytest.raises(DataError, match=f"Received {received}"):
+        predict(padding_model, images)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 
 import pneumokeras as pk
 from pneumokeras.core.quiet import LEVEL, without_chatter
+from pneumokeras.evaluation import evaluate_predictions
 from pneumokeras.explain.activations import ClassActivations
 from pneumokeras.runs.folder import begin_run
 from pneumokeras.runs.result import keep_run
@@ -86,6 +88,24 @@ def test_a_run_shows_trials_history_and_points(result):
     assert fitted.plot_history().ax_.get_title(loc="left") == "Loss"
     with pytest.raises(pk.SettingsError, match=r"\['loss'\] in this history"):
         fitted.plot_history("accuracy")
+
+
+def test_one_is_not_spoken_of_as_several(result, spot_splits):
+    one = replace(result, trials=result.trials[:1])._repr_html_()
+    assert "1 trial" in one
+    assert "1 trials" not in one
+    predictions = pk.Predictions(["a"], ["p"], [0], [0.2])
+    assert "P(PNEUMONIA) of 1 radiograph<" in predictions._repr_html_()
+    evaluation = evaluate_predictions(predictions, replicates=5)
+    assert "1 radiograph of 1 patient (" in evaluation.description
+    assert "1 radiograph, ROC AUC" in repr(evaluation)
+    assert repr(spot_splits.test[:1].show()) == "<Gallery of 1 radiograph>"
+    assert repr(FitResult(result.model, {"loss": [0.1]})).endswith(", 1 epoch>")
+
+
+def test_a_run_is_of_the_class_that_its_repr_names(result):
+    assert pk.RunResult is pk.TuningResult
+    assert repr(result).startswith(f"<{pk.RunResult.__name__} ")
 
 
 def test_trials_are_a_frame_with_a_column_for_each_hyperparameter(result):

@@ -22,6 +22,7 @@ from pneumokeras.evaluation import OperatingPoint, Predictions, evaluate_predict
 from pneumokeras.report import Examples, Pictures, ReportContents, report_schema, write_report
 from pneumokeras.report.page import render_page
 from pneumokeras.report.page_data import encoded, shown_names
+from pneumokeras.report.report_run import Report
 from tests.reporting import EVIL, evaluation, examples, full_contents, pictures, scattered, trial
 
 FIGURES = {
@@ -127,6 +128,13 @@ def test_report_json_is_strict_and_is_the_evaluations(contents, folder):
     assert content == contents.json()
     assert content.items() >= contents.evaluation.json().items()
     assert content["comparison"]["second"]["run"] is None
+
+
+def test_a_report_shows_each_notice_once(contents):
+    blind = evaluate_predictions(contents.evaluation.predictions, operating_points={"validation": 0.0})
+    html = Report(blind, Path("out"), (*blind.warnings, "The weights are random."))._repr_html_()
+    assert len(blind.warnings) == 1
+    assert html.count("every radiograph is predicted") == html.count("The weights are random.") == 1
 
 
 def test_classification_reports_say_which_point_they_are_of(contents, folder):

@@ -110,7 +110,7 @@ def test_other_settings_are_refused_with_the_name_of_the_first(copied, radiograp
         searched(radiographs, run=copied / FINISHED, epochs=4)
 
 
-def test_the_interrupted_run_is_resumed_after_its_first_trial(copied, radiographs):
+def test_the_interrupted_run_is_resumed_after_its_first_trial(copied, radiographs, caplog):
     run = copied / INTERRUPTED
     with pytest.raises(pk.RunError, match="not finished"):
         pk.load_run(run)
@@ -118,6 +118,7 @@ def test_the_interrupted_run_is_resumed_after_its_first_trial(copied, radiograph
     trained = []
     result = searched(radiographs, run=run, progress=trained.append)
     assert {progress.trial for progress in trained if progress.stage == "search"} == {2}
+    assert "Resumed: 1 of 2 trials were finished." in caplog.messages
     assert rows(run / "trials.csv")[:1] == first
     finished = pk.load_run(WRITTEN / FINISHED)
     proposed = [trial.hyperparameters for trial in finished.trials]

@@ -143,7 +143,7 @@ def test_names_that_keras_tuner_cannot_find_again_are_refused(name, tmp_path):
 
 def test_a_file_is_no_run_folder(tmp_path):
     (tmp_path / "thesis").write_text("mine")
-    with pytest.raises(RunError, match="something other than a run"):
+    with pytest.raises(RunError, match=r"thesis is a file\. Expected a folder"):
         opened(tmp_path / "thesis")
     assert (tmp_path / "thesis").read_text() == "mine"
 

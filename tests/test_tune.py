@@ -203,6 +203,21 @@ class TestFailures:
         with pytest.raises(ModelError, match="no weights"):
             tune(Offline(), spot_splits, max_trials=2, epochs=1, run=tmp_path / "run")
 
+    @pytest.mark.parametrize("existed", [False, True])
+    def test_a_run_that_computed_nothing_leaves_nothing(self, spot_splits, tmp_path, monkeypatch, existed):
+        """As where the weights cannot be downloaded."""
+
+        class Offline(TransferHyperModel):
+            def feature_extractor(self):
+                raise ModelError("no weights")
+
+        if existed:
+            (tmp_path / "run").mkdir()
+        hypermodel = Offline("mobilenetv3small", weights="imagenet", input_shape=(32, 32, 1))
+        with pytest.raises(ModelError, match="no weights"):
+            tune(hypermodel, spot_splits, max_trials=1, epochs=1, run=tmp_path / "run")
+        assert [path.name for path in tmp_path.rglob("*")] == ["run"] * existed
+
     def test_a_failing_trial_prints_no_traceback_and_no_warning(self, spot_splits, tmp_path, capfd):
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)

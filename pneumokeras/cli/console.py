@@ -240,12 +240,12 @@ def talking(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _saying_warnings(talk: Talk) -> Iterator[None]:
-    """Say what runs and training warn of, such as that a run was finished before."""
+    """Say what runs, training and files to predict warn of, such as that a run was finished before."""
     if talk.verbose:  # it shows all that is logged
         yield
         return
     handler = _Saying(talk)
-    loggers = [logging.getLogger(f"pneumokeras.{room}") for room in ("runs", "training")]
+    loggers = [logging.getLogger(f"pneumokeras.{room}") for room in ("runs", "training", "data.inputs")]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)

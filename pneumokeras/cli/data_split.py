@@ -9,6 +9,7 @@ import click
 
 from pneumokeras.cli.console import Talk, program, talking
 from pneumokeras.cli.options import PATH, OutputFile, reading_options, seed_option, skip_bad_option
+from pneumokeras.core.words import number_of
 
 if TYPE_CHECKING:
     from pneumokeras.data.dataset import RadiographSet
@@ -46,12 +47,13 @@ def split(
     Patients and duplicates stay in one split; classes and subtypes keep their proportions. Existing splits
     of PATH are merged and split again. No file is moved or changed.
     """
-    from pneumokeras.data.dataset import skipped_notice, union
-    from pneumokeras.data.from_path import find_radiographs
+    from pneumokeras.data.dataset import skipped_notice
+    from pneumokeras.data.from_path import find_radiographs, whole_of
     from pneumokeras.data.splits import check_manifest_path, write_manifest
-    from pneumokeras.data.splitting import films_of
+    from pneumokeras.data.splitting import checked_shares, films_of
     from pneumokeras.data.splitting import split as split_set
 
+    checked_shares(val, test)  # before the radiographs are read
     if out.is_file() and not force:
         raise click.UsageError(f"{out} already exists. Name another file, or replace it with --force.")
     check_manifest_path(out, overwrite=force)
@@ -60,7 +62,7 @@ def split(
     found = find_radiographs(path, classes=classes, patient_pattern=patient_pattern)
     if "" not in found:
         talk.say(f"{path} has splits of its own ({', '.join(found)}): they are merged and split again.")
-    radiographs = union(found.values())
+    radiographs = whole_of(found)
     if skip_bad:
         radiographs = radiographs.without_bad()
     if radiographs.skipped:
@@ -89,4 +91,5 @@ def split(
 def _contents(radiographs: RadiographSet) -> str:
     """Return such as "520 radiographs (134 NORMAL, 386 PNEUMONIA) of 310 patients"."""
     counts = ", ".join(f"{count} {name}" for name, count in radiographs.counts.items())
-    return f"{len(radiographs)} radiographs ({counts}) of {len(set(radiographs.patients))} patients"
+    patients = number_of(len(set(radiographs.patients)), "patient")
+    return f"{number_of(len(radiographs), 'radiograph')} ({counts}) of {patients}"

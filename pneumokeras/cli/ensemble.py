@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pneumokeras.cli.console import Talk, after_run, load_tensorflow, talking, warnings_of
-from pneumokeras.cli.options import PATH
+from pneumokeras.cli.options import PATH, OutputFolder
 
 if TYPE_CHECKING:
     from pneumokeras.runs.result import TuningResult
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/ensemble-<hash>]")
+@click.option("--run", type=OutputFolder(), help="Run folder.  [default: tuner_runs/ensemble-<hash>]")
 @click.option(
     "--calibrate", is_flag=True, help="Calibrate each member's temperature on validation before averaging."
 )

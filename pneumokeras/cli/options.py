@@ -146,22 +146,12 @@ class Threshold(click.ParamType):
         """Convert `"sensitivity:0.98"` to `Sensitivity(0.98)`."""
         if not isinstance(value, str):
             return value
-        from pneumokeras.evaluation import POLICIES
+        from pneumokeras.evaluation import policy_from_text
 
-        name, _, number = value.partition(":")
-        if re.fullmatch(r"\d*\.?\d+", value):
-            name, number = "fixed", value
         try:
-            return POLICIES[name](*([float(number)] if number else []))
+            return policy_from_text(value)
         except SettingsError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
-        except (KeyError, ValueError, TypeError):
-            known = ", ".join(sorted(POLICIES))
-            self.fail(
-                f"{value!r}: expected a number or one of {known}, as in 0.5, youden or sensitivity:0.98.",
-                param,
-                ctx,
-            )
+            self.fail(str(error).replace("`", ""), param, ctx)
 
 
 data_option = click.option(
@@ -182,9 +172,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--keep-val", is_flag=True, help="Keep the val split even if it is small.")(
         command
     )
-    command = click.option("--run", type=PATH, help="Run folder.  [default: tuner_runs/<model>-<hash>]")(
-        command
-    )
+    command = click.option(
+        "--run", type=OutputFolder(), help="Run folder.  [default: tuner_runs/<model>-<hash>]"
+    )(command)
     return seed_option("Seed of the splits and of training.")(command)
 
 
@@ -228,6 +218,12 @@ def fitting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def require_weights(weights: str) -> None:
+    """Refuse a file of weights that does not exist, before the radiographs are read."""
+    if Path(weights).suffix and not Path(weights).is_file():
+        raise click.UsageError(f"--weights {weights} does not exist. Expected imagenet, none or a file.")
 
 
 def tensorboard_callbacks(folder: Path | None) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH, skip_bad_option
+from pneumokeras.cli.options import PATH, OutputFolder, skip_bad_option
 from pneumokeras.core.errors import one_line
 from pneumokeras.core.files import csv_text
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Predict PNEUMONIA from this probability on.  [default: the one chosen on validation, or 0.5]",
 )
-@click.option("--heatmaps", type=PATH, help="Folder for Grad-CAM overlays, one PNG for each radiograph.")
+@click.option(
+    "--heatmaps", type=OutputFolder(), help="Folder for Grad-CAM overlays, one PNG for each radiograph."
+)
 @click.option(
     "--format",
     "style",
@@ -58,6 +60,7 @@ def predict(
     from pneumokeras.data.dataset import skipped_notice
     from pneumokeras.data.inputs import radiographs_at
     from pneumokeras.evaluation import DEFAULT_POINT
+    from pneumokeras.evaluation.vocabulary import format_threshold
     from pneumokeras.models.saving import description_of, load_model
     from pneumokeras.training.evaluate import operating_points_of
     from pneumokeras.training.predict import predict as predict_set
@@ -87,6 +90,8 @@ def predict(
     if heatmaps is not None:
         written = _write_heatmaps(talk, loaded, radiographs, heatmaps)
         rows = [row | {"heatmap": str(path)} for row, path in zip(rows, written, strict=True)]
+    if style == "table":  # the others have it in each row
+        talk.say(f"{classes[1]} from the threshold {format_threshold(threshold)} on")
     talk.result(_formatted(rows, style))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pneumokeras.cli.console import Talk, load_tensorflow, talking
-from pneumokeras.cli.options import PATH, skip_bad_option
+from pneumokeras.cli.options import PATH, OutputFolder, skip_bad_option
 
 
 @click.command()
@@ -22,7 +22,7 @@ from pneumokeras.cli.options import PATH, skip_bad_option
     show_default=True,
     help="Split to evaluate.",
 )
-@click.option("--out", type=PATH, help="Folder for the report.  [default: RUN/report]")
+@click.option("--out", type=OutputFolder(), help="Folder for the report.  [default: RUN/report]")
 @click.option(
     "--compare",
     "other",
@@ -74,7 +74,9 @@ def report(
         cache=not no_cache,
         skip_bad=skip_bad,
     )
-    for notice in written.notices:
+    for notice in written.further_notices:
         talk.say(notice)
     talk.result(str(written.evaluation.report()))
+    if written.comparison is not None:
+        talk.result(f"\n{written.comparison.report()}\n")
     talk.result(f"Report: {written.folder / 'index.html'}")

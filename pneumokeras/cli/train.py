@@ -14,6 +14,7 @@ from pneumokeras.cli.options import (
     data_option,
     fitting_options,
     reading_options,
+    require_weights,
     run_options,
     skip_bad_option,
     tensorboard_callbacks,
@@ -119,6 +120,8 @@ def train(
         class_weights=class_weights or configuration.class_weights,
         oversample=configuration.oversample if oversample is None else oversample,
     )
+    if weights is not None:
+        require_weights(weights)
     splits = read_splits(talk, path, seed=seed, keep_val=configuration.keep_val, **reading)
     _say_weights(talk, configuration)
     with talk.searching() as progress:

@@ -15,11 +15,13 @@ from pneumokeras.cli.options import (
     data_option,
     fitting_options,
     reading_options,
+    require_weights,
     run_options,
     skip_bad_option,
     tensorboard_callbacks,
 )
 from pneumokeras.cli.reading import read_splits
+from pneumokeras.core.words import number_of
 from pneumokeras.models.registry import COMPACT_CNN, MODELS
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ def tune(
 
         # Refuses what no fit takes, before the radiographs are read.
         BatchSettings(class_weights=class_weights or "balanced", oversample=settings["oversample"])
+    require_weights(weights)
     splits = read_splits(
         talk,
         path,
@@ -227,7 +230,7 @@ def _summary(result: TuningResult) -> str:
     scored = [trial for trial in result.trials if trial.score is not None]
     failed = len(result.trials) - len(scored)
     lines = [
-        f"Best of {len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}"
+        f"Best of {number_of(len(result.trials), 'trial')}"
         + (f" ({failed} failed)" if failed else "")
         + f": {format_hyperparameters(result.best_hyperparameters)}",
         f"Validation AUC {result.history['val_auc'][kept]:.4f}; "

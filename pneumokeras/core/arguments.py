@@ -1,9 +1,11 @@
-"""Checks of numbers that callers pass: each returns Python's own number, or names the parameter."""
+"""Checks of numbers and paths that callers pass: each returns Python's own, or names the parameter."""
 
 from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,20 @@ def finite(parameter: str, value: Any, *, minimum: float, above: bool = False) -
             f"Expected `{parameter}` as a finite number {limit}. Received {value!r}.", parameter=parameter
         )
     return value if type(value) is int else float(value)
+
+
+def path_of(parameter: str, value: Any) -> Path:
+    """Return a path, a text or an object that stands for one as a `Path`.
+
+    Raises:
+        SettingsError: if it is nothing of the kind.
+    """
+    if not isinstance(value, str | PathLike):
+        raise SettingsError(
+            f"Expected `{parameter}` as the path of a file or folder. Received {type(value).__name__}.",
+            parameter=parameter,
+        )
+    return Path(value)
 
 
 def flag(parameter: str, value: Any) -> bool:

@@ -150,3 +150,8 @@ def _new_file_beside(target: Path) -> Path:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def runs_in(folder: Path) -> list[str]:
+    """Return the names of the run folders in a folder, sorted."""
+    return sorted(path.parent.name for path in folder.glob("*/run.json"))

@@ -14,7 +14,7 @@ _CHATTER = re.compile(rb"(I\d{4} |WARNING: All log messages before absl::Initial
 
 
 def quiet_tensorflow() -> None:
-    """Ask TensorFlow to log fatal errors only, unless it is imported already or the user chose a level."""
+    """Ask TensorFlow to log fatal errors only, unless it, or Keras with it, is imported or a level is set."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault(LEVEL, "3")
 
@@ -24,7 +24,7 @@ def without_chatter() -> Iterator[None]:
     """Hold back what the block writes to standard error, and then write it without TensorFlow's chatter.
 
     TensorFlow's C++ side writes some messages before it reads its log level. Nothing is held back if
-    TensorFlow is imported already, or the user chose a level that shows them.
+    TensorFlow is imported already, by Keras too, or the user chose a level that shows them.
     """
     if "tensorflow" in sys.modules or os.environ.get(LEVEL) != "3":
         yield

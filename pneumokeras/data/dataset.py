@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.data.gallery import SIDE, Gallery
 from pneumokeras.data.images.image import (
     Depth,
@@ -41,6 +42,10 @@ _TRIAL_SIZE = (32, 32)  # small radiographs are decoded faster
 _REASONS_SHOWN = 5
 
 Result = TypeVar("Result")
+
+
+class _NoSuchRadiograph(SettingsError, IndexError):
+    """A set has no such radiographs; an `IndexError`, too, at which loops over a set end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +211,11 @@ class RadiographSet:
         Args:
             indices: integers or a boolean mask.
             split: the subset's split; `None` keeps that of the set.
+
+        Raises:
+            SettingsError: if there are no such radiographs.
         """
-        chosen = np.arange(len(self))[list(indices)]
+        chosen = self._rows(list(indices))
         images = (
             self.images[chosen]
             if isinstance(self.images, np.ndarray)
@@ -254,8 +262,22 @@ class RadiographSet:
         return None
 
     def __getitem__(self, indices: int | slice | Sequence[int] | np.ndarray) -> RadiographSet:
-        """Return a subset: one radiograph, a slice, or as for `subset`."""
-        return self.subset(np.atleast_1d(np.arange(len(self))[indices]))
+        """Return a subset: one radiograph, a slice, or as for `subset`.
+
+        Raises:
+            SettingsError: if there are no such radiographs.
+        """
+        return self.subset(np.atleast_1d(self._rows(indices)))
+
+    def _rows(self, indices: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        try:
+            return np.arange(len(self))[indices]
+        except IndexError as error:
+            raise _NoSuchRadiograph(
+                f"Expected `indices` as whole numbers below {len(self)}, the number of radiographs, or as a "
+                f"mask of {len(self)}. Received {repr(indices)[:60]}.",
+                parameter="indices",
+            ) from error
 
     def show(self, count: int = 6, *, seed: int = 0) -> Gallery:
         """Show some radiographs, drawn at random, a row for each class.
@@ -279,7 +301,7 @@ class RadiographSet:
         return Gallery(
             [
                 (
-                    ", ".join(filter(None, [self.split, name, f"{len(members)} radiographs"])),
+                    ", ".join(filter(None, [self.split, name, number_of(len(members), "radiograph")])),
                     [(self._picture(i), Path(self.names[i]).name) for i in np.sort(members[:count])],
                 )
                 for name, members in groups.items()

@@ -10,9 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pneumokeras.core.arguments import flag, seed_number
+from pneumokeras.core.arguments import flag, path_of, seed_number
 from pneumokeras.core.errors import DataError, SettingsError, one_line
-from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, RadiographSet, skipped_notice, union
+from pneumokeras.core.words import number_of
+from pneumokeras.data.dataset import CLASS_NAMES, SPLITS, WHOLE, RadiographSet, skipped_notice, union
 from pneumokeras.data.images.image import Depth
 from pneumokeras.data.readers.folder import Contents, read_folder, unread_notices
 from pneumokeras.data.readers.manifest import read_manifest
@@ -56,8 +57,9 @@ def load_splits(
     PneumoniaMNIST-style `.npz` holds `train_images`, `train_labels` and so on. A CSV manifest has the columns
     path and label, and may have patient, split and subtype. A val that is missing or too small (under 100
     images, or 20 of a class) is replaced by a tenth of train and val, or by as much as it held if
-    that is more. New splits are those that `split` makes for the same seed: patients and duplicates stay
-    together, classes and subtypes keep their proportions, and each radiograph concerned is decoded once.
+    that is more; it is kept if that would be no larger and give no more of the smaller class. New splits are
+    those that `split` makes for the same seed: patients and duplicates stay together, classes and subtypes
+    keep their proportions, and each radiograph concerned is decoded once.
 
     Args:
         path: folder, `.npz` file or `.csv` manifest.
@@ -100,7 +102,7 @@ def load_splits(
             f"{path} has no train split ({_listing(found)} found). Expected train/ or bare class folders.",
             path=path,
         )
-    rule = AS_PUBLISHED
+    rule, kept = AS_PUBLISHED, ""
     if "" in found:
         notices.append("The data had no splits: patients were split 80/10/10 into train, val and test.")
         found, of_duplicates = _split(found[""], val=0.1, test=0.1, seed=seed)
@@ -111,21 +113,24 @@ def load_splits(
         reason = f"had {before} images, too few to choose on" if before else "was missing"
         both = union(found[name] for name in ("train", "val") if name in found)
         drawn, of_duplicates = _with_val_of(both, at_least=before, seed=seed)
-        found = found | {name: drawn[name] for name in ("train", "val")}
-        of_test = f"test {AS_PUBLISHED}; " if "test" in found else ""
-        rule = f"{of_test}train and val by {SPLIT_RULE}"
-        notices.append(
-            f"val {reason}: it is now {'a tenth' if before <= 0.1 * len(both) else 'another part'} of the "
-            f"patients of train and val, {len(found['val'])} images."
-        )
-        notices += of_duplicates
+        if "val" in found and not _is_better(drawn["val"], found["val"]):
+            kept = "; another part of train and val would be no larger"
+        else:
+            found = found | {name: drawn[name] for name in ("train", "val")}
+            of_test = f"test {AS_PUBLISHED}; " if "test" in found else ""
+            rule = f"{of_test}train and val by {SPLIT_RULE}"
+            notices.append(
+                f"val {reason}: it is now {'a tenth' if before <= 0.1 * len(both) else 'another part'} of "
+                f"the patients of train and val, {len(found['val'])} images."
+            )
+            notices += of_duplicates
     train, val, test = (
         found[name] if name in found else found["train"].subset((), split=name) for name in SPLITS
     )
     splits = Splits(train, val, test, source=str(path), skipped=skipped, rule=rule)
     _require_both_classes(splits.train, "train")
     _require_both_classes(splits.val, "val")
-    notices += _warnings_about(splits)
+    notices += _warnings_about(splits, kept)
     notices = [one_line(notice) for notice in notices]
     for notice in notices:
         logger.warning(notice)
@@ -145,7 +150,7 @@ def load_radiographs(
     Args:
         path: a folder, `.npz` or `.csv` as in `load_splits`. Bare class folders and a manifest without
             `split` are the whole set.
-        split: the split to take if there are several.
+        split: the split to take if there are several; `"all"` takes all of them as one set, to split it anew.
         classes: names of class 0 and class 1.
         patient_pattern: as in `load_splits`.
         skip_bad: as in `load_splits`; the set's `skipped` lists what was left out.
@@ -161,16 +166,27 @@ def load_radiographs(
         >>> radiographs = pk.load_radiographs("chest_xray")
         >>> radiographs.split, list(radiographs.counts)
         ('test', ['NORMAL', 'PNEUMONIA'])
+        >>> everything = pk.load_radiographs("chest_xray", split="all")
+        >>> len(everything) > len(radiographs)
+        True
     """
     found = _read(path, classes=classes, patient_pattern=patient_pattern).sets
-    if "" in found:
-        split = ""
-    if split not in found:
+    if split == WHOLE:
+        chosen = whole_of(found)
+    elif (split := "" if "" in found else split) in found:
+        chosen = found[split]
+    else:
         raise DataError(
-            f"{path} has no {split} split ({_listing(found)} found). Choose one of these with `split`.",
+            f"{path} has no {split} split ({_listing(found)} found). "
+            "Choose one of these, or all, with `split`.",
             path=path,
         )
-    return found[split].without_bad() if skip_bad else found[split]
+    return chosen.without_bad() if skip_bad else chosen
+
+
+def whole_of(found: Mapping[str, RadiographSet]) -> RadiographSet:
+    """Return all radiographs that `find_radiographs` found as one set that is no split."""
+    return replace(union(found.values()), split="")
 
 
 def is_too_small(val: Mapping[str, int]) -> bool:
@@ -178,9 +194,18 @@ def is_too_small(val: Mapping[str, int]) -> bool:
     return sum(val.values()) < MIN_VAL or min(val.values()) < MIN_VAL_CLASS
 
 
+def _is_better(new: RadiographSet, old: RadiographSet) -> bool:
+    """Return whether a new val is large enough, or at least larger, in all or in its smaller class."""
+    return (
+        not is_too_small(new.counts)
+        or len(new) > len(old)
+        or min(new.counts.values()) > min(old.counts.values())
+    )
+
+
 def _read(path: str | PathLike[str], *, classes: tuple[str, str], patient_pattern: str | None) -> Contents:
     classes = _two_names(classes)
-    path = Path(path)
+    path = path_of("path", path)
     try:
         exists = path.exists()
     except OSError as error:  # an outer folder that cannot be searched, a name that is too long
@@ -231,7 +256,8 @@ def _notices_on_reading(found: Mapping[str, RadiographSet], contents: Contents) 
     if skipped:
         yield skipped_notice(skipped)
     if contents.left_out:
-        yield f"Left out, since they lie beside the folders of splits or classes: {contents.left_out} images."
+        images = number_of(contents.left_out, "image")
+        yield f"Left out, since they lie beside the folders of splits or classes: {images}."
     yield from unread_notices(contents.unread)
     if any(are_phantoms(radiographs.images) for radiographs in found.values()):
         yield "These radiographs are synthetic drawings: their figures say nothing about patients."
@@ -268,10 +294,11 @@ def _require_both_classes(radiographs: RadiographSet, name: str) -> None:
         )
 
 
-def _warnings_about(splits: Splits) -> Iterator[str]:
+def _warnings_about(splits: Splits, kept: str) -> Iterator[str]:
+    """Yield what is wrong with splits; `kept` says why a val that is too small was not replaced."""
     if is_too_small(splits.val.counts):
         counts = ", ".join(f"{count} {name}" for name, count in splits.val.counts.items())
-        yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably."
+        yield f"val holds {len(splits.val)} images ({counts}): too few to rank trials reliably{kept}."
     pairs = list(combinations(splits.by_name().items(), 2))
     for (one, radiographs), (other, others) in pairs:
         patients = radiographs.known_patients & others.known_patients

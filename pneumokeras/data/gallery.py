@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from pneumokeras.core.html import data_uri
+from pneumokeras.core.words import number_of
 
 SIDE = 160
 """Longer side of a picture, in pixels."""
@@ -27,7 +28,7 @@ class Gallery:
 
     def __repr__(self) -> str:
         """Return the number of pictures."""
-        return f"<Gallery of {sum(len(pictures) for _, pictures in self.rows)} radiographs>"
+        return f"<Gallery of {number_of(sum(len(pictures) for _, pictures in self.rows), 'radiograph')}>"
 
     def _repr_html_(self) -> str:
         return "".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any, TypeGuard
 import cv2
 import numpy as np
 
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, one_line
 from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
 from pneumokeras.data.images.image import resize
-from pneumokeras.data.readers.folder import images_under
+from pneumokeras.data.images.patients import patients_of
+from pneumokeras.data.readers.folder import radiographs_under, unread_notices
 from pneumokeras.data.splits import Splits
+
+logger = logging.getLogger(__name__)
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 Images = RadiographSet | Paths | np.ndarray | Sequence[np.ndarray]
@@ -30,26 +34,45 @@ def are_paths(images: Any) -> TypeGuard[Paths]:
 
 
 def radiographs_at(paths: Paths, *, class_names: tuple[str, str] = CLASS_NAMES) -> RadiographSet:
-    """Return the radiographs in files and folders, unlabeled, in order, each its own patient.
+    """Return the radiographs in files and folders, unlabeled, in order.
 
     Args:
-        paths: image files, and folders whose image files are all taken.
+        paths: image files, and folders whose radiographs are all taken. Other files in a folder that look
+            like radiographs, such as DICOM files without an image, are left out, and a warning is logged.
         class_names: names of class 0 and class 1.
 
     Raises:
-        DataError: if a folder holds no image or cannot be read.
+        DataError: if a folder holds no radiograph or cannot be read.
     """
-    files = list(_files([paths] if isinstance(paths, str | PathLike) else paths))
-    return RadiographSet.from_files(files, class_names=class_names, patients=[str(file) for file in files])
+    unread: dict[str, list[Path]] = {}
+    files = list(_files([paths] if isinstance(paths, str | PathLike) else paths, unread))
+    for notice in unread_notices(unread):
+        logger.warning("%s", one_line(notice))
+    return RadiographSet.from_files(files, class_names=class_names, patients=_patients_of(files))
 
 
-def _files(paths: Sequence[str | PathLike[str]]) -> Iterator[Path]:
+def _patients_of(files: Sequence[Path]) -> Sequence[str]:
+    """Return the patients that `load_radiographs` finds, or each file's own path if they cannot be told.
+
+    A prediction needs no patient, so it does not stop where no key for those of DICOM files can be made.
+    """
+    try:
+        return patients_of(files).tolist()
+    except DataError:
+        return [str(file) for file in files]
+
+
+def _files(paths: Sequence[str | PathLike[str]], unread: dict[str, list[Path]]) -> Iterator[Path]:
     for path in map(Path, paths):
-        found = sorted(images_under(path)) if path.is_dir() else [path]
+        left_out: dict[str, list[Path]] = {}
+        found = list(radiographs_under(path, left_out)) if path.is_dir() else [path]
         if not found:
+            reasons = "".join(f"{line} " for line in unread_notices(left_out))
             raise DataError(
-                f"No images under {path}. Expected JPEG, PNG, TIFF, BMP or DICOM files.", path=path
+                f"No images under {path}. {reasons}Expected JPEG, PNG, TIFF, BMP or DICOM files.", path=path
             )
+        for reason, others in left_out.items():
+            unread.setdefault(reason, []).extend(others)
         yield from found
 
 
@@ -112,21 +135,33 @@ def gray_levels(
     return np.stack(resized) if resized else np.empty((0, *image_size, *array.shape[3:]), array.dtype)
 
 
-def require_gray_levels(array: np.ndarray) -> None:
-    """Refuse values that are no gray levels from 0 to 255, such as those scaled to [0, 1].
+def require_gray_levels(images: Images) -> None:
+    """Refuse arrays that hold no gray levels from 0 to 255, such as those scaled to [0, 1].
 
     Raises:
-        DataError: if they are not.
+        DataError: if they do not; it says what they hold as they were given.
     """
-    if not array.size:
+    arrays = [array for array in _arrays_in(images) if array.size]
+    if not arrays:
         return
-    low, high = float(array.min()), float(array.max())
-    scaled = 0 <= low <= high <= 1 and bool(np.any(array % 1))  # whole numbers may be the darkest gray levels
+    low, high = float(min(array.min() for array in arrays)), float(max(array.max() for array in arrays))
+    # Whole numbers may be the darkest gray levels.
+    scaled = 0 <= low <= high <= 1 and any(np.any(array % 1) for array in arrays)
     if not 0 <= low <= high <= 255 or scaled:
+        kinds = " and ".join(sorted({str(array.dtype) for array in arrays}))
         raise DataError(
-            f"Expected gray levels from 0 to 255. Received {array.dtype} from {low:g} to {high:g}. "
+            f"Expected gray levels from 0 to 255. Received {kinds} from {low:g} to {high:g}. "
             + ("Multiply them by 255." if scaled else "Scale them to this range, or give the file's path.")
         )
+
+
+def _arrays_in(images: Images) -> Iterator[np.ndarray]:
+    """Yield the arrays among images: sets and files are gray levels anyway."""
+    if isinstance(images, list | tuple):
+        for one in images:
+            yield from _arrays_in(one)
+    elif not are_paths(images) and not isinstance(images, RadiographSet):
+        yield np.asarray(images)
 
 
 def _plain(image: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import overload
@@ -12,14 +14,22 @@ from scipy.sparse.csgraph import connected_components
 
 from pneumokeras.core.arguments import finite, seed_number, whole
 from pneumokeras.core.errors import DataError, SettingsError
+from pneumokeras.core.words import number_of
 from pneumokeras.data.dataset import SPLITS, RadiographSet, in_threads, require_set
 from pneumokeras.data.duplicates import merge_near_duplicates, pixel_digest, thumbnail_of
 from pneumokeras.data.splits import Splits
+
+logger = logging.getLogger(__name__)
 
 SPLIT_RULE = "version 2: patients and duplicates kept together; test drawn first, then val"
 """The rule of `split`. A rule that gives other sets for the same seed needs another version."""
 
 FOLD_RULE = "version 2: patients and duplicates kept together; test drawn first, then folds"
+
+_ONE_SPLIT = (
+    "These are the {split} radiographs of a collection that has splits; its others are left out. "
+    'load_radiographs(path, split="all") loads all of it.'
+)
 
 TOLERANCE = 0.01
 """A notice is given where the size or class rate of a split is off by more than this."""
@@ -219,6 +229,10 @@ def split(
         The splits, with a sentence in `notices` on everything a reader has to know about them. With `folds`,
         one `Splits` per fold in a list, all with the same test: in number k, val is fold k, train the rest.
 
+    A set that is one split of a collection is split without the others, which is logged and said in a notice,
+    unless it is train and keeps the published test with `test=0`; `load_radiographs(path, split="all")` loads
+    a whole collection.
+
     Raises:
         SettingsError: if the shares leave nothing to train on, or there are fewer than 2 folds.
         DataError: if there are no labels, a radiograph cannot be decoded, or there are too few patients to
@@ -234,13 +248,7 @@ def split(
     """
     require_set(radiographs)
     seed = seed_number(seed)
-    val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
-    if val + test >= 1:
-        raise SettingsError(
-            "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
-            f"Received {val} and {test}.",
-            parameter="val",
-        )
+    val, test = checked_shares(val, test)
     if folds is not None:
         folds = whole("folds", folds, minimum=2)
     labels, subtypes = radiographs.require_labels(), radiographs.subtypes
@@ -250,13 +258,17 @@ def split(
                 f"There are no {class_name} radiographs to split ({len(radiographs)} in all). Expected both "
                 "classes; add images of the missing one."
             )
+    keeps_test = radiographs.split == "train" and not test
+    part = "" if keeps_test or not radiographs.split else _ONE_SPLIT.format(split=radiographs.split)
+    if part:
+        logger.warning("%s", part)
     films = films_of(radiographs) if films is None else films
     groups = tie_duplicates(radiographs.patients, films)
     shares = {"train": 1 - val - test, "test": test, "val": val}
     fractions = {name: share for name, share in shares.items() if share}
     split_of = split_by_patient(labels, groups, fractions=fractions, seed=seed, subtypes=subtypes)
     if folds is None:
-        return _as_splits(radiographs, films, split_of, fractions, rule=SPLIT_RULE)
+        return _as_splits(radiographs, films, split_of, fractions, rule=SPLIT_RULE, notice=part)
     rest = split_of != "test"
     fold_of = np.full(len(labels), -1)
     fold_of[rest] = fold_by_patient(
@@ -264,7 +276,26 @@ def split(
     )
     fractions |= {"train": (1 - test) * (folds - 1) / folds, "val": (1 - test) / folds}
     in_fold = [np.where(rest, np.where(fold_of == fold, "val", "train"), "test") for fold in range(folds)]
-    return [_as_splits(radiographs, films, split_of, fractions, rule=FOLD_RULE) for split_of in in_fold]
+    return [
+        _as_splits(radiographs, films, split_of, fractions, rule=FOLD_RULE, notice=part)
+        for split_of in in_fold
+    ]
+
+
+def checked_shares(val: float, test: float) -> tuple[float, float]:
+    """Return the shares of val and test.
+
+    Raises:
+        SettingsError: if one is no number of at least 0, or they leave nothing to train on.
+    """
+    val, test = finite("val", val, minimum=0), finite("test", test, minimum=0)
+    if val + test >= 1:
+        raise SettingsError(
+            "Expected `val` and `test` as shares of 0 or more that leave something to train on. "
+            f"Received {val} and {test}.",
+            parameter="val",
+        )
+    return val, test
 
 
 def films_of(radiographs: RadiographSet) -> np.ndarray:
@@ -293,11 +324,15 @@ def duplicates_notice(films: np.ndarray) -> str:
     Args:
         films: `(n,)` strings, equal for duplicates.
     """
-    count = len(films) - len(set(films))
+    copies = [times for times in Counter(films).values() if times > 1]
+    count = sum(copies) - len(copies)
     if not count:
         return ""
-    subject = "1 radiograph is a duplicate" if count == 1 else f"{count} radiographs are duplicates"
-    return f"{subject} of others: duplicates stay in one split with all their patients."
+    verb = "is a duplicate" if count == 1 else "are duplicates"
+    return (
+        f"{count} of {number_of(len(films), 'radiograph')} {verb} of others "
+        f"(further copies of {len(copies)}): duplicates stay in one split with all their patients."
+    )
 
 
 def _as_splits(
@@ -307,11 +342,12 @@ def _as_splits(
     fractions: dict[str, float],
     *,
     rule: str,
+    notice: str,
 ) -> Splits:
     parts = {name: radiographs.subset(split_of == name, split=name) for name in SPLITS}
     for name in fractions:
         _require_both_classes(parts[name], radiographs, films)
-    notices = tuple(_notices(radiographs, films, parts, fractions))
+    notices = tuple(filter(None, [notice, *_notices(radiographs, films, parts, fractions)]))
     return Splits(parts["train"], parts["val"], parts["test"], notices=notices, rule=rule)
 
 

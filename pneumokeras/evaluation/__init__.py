@@ -69,6 +69,7 @@ from pneumokeras.evaluation.thresholds import (
     operating_points_from_json,
     operating_points_to_json,
     oracle_point,
+    policy_from_text,
     sweep,
 )
 from pneumokeras.evaluation.types import (
@@ -149,6 +150,7 @@ __all__ = [
     "patient_bootstrap",
     "patient_weights",
     "percentile_interval",
+    "policy_from_text",
     "precision_recall_curve",
     "predictive_values",
     "proportion_interval",

@@ -14,15 +14,16 @@ from scipy.stats import binom
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.former_names import former_arguments
+from pneumokeras.core.words import some_names
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labels, patients_or_images
 from pneumokeras.evaluation.bootstrap import REPLICATES, replicated_headline
 from pneumokeras.evaluation.delong import delong_test
 from pneumokeras.evaluation.evaluation import Evaluation
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval
-from pneumokeras.evaluation.presentation import comparison_html
+from pneumokeras.evaluation.presentation import TextReport, comparison_html, comparison_text
 from pneumokeras.evaluation.types import Interval, McNemar, PairedTest, Predictions, plain
-from pneumokeras.evaluation.vocabulary import describe_point, some_names
+from pneumokeras.evaluation.vocabulary import describe_point
 
 COMPARISON_SCHEMA = 1
 SCORES = {
@@ -85,11 +86,26 @@ class Comparison:
             "disagreements": self.first.predictions.names[self.disagreements].tolist(),
         }
 
+    def report(self) -> TextReport:
+        """Return both tests in three lines: the ROC AUCs', and the predicted classes'."""
+        runs = self.first.run, self.second.run
+        first, second = ("the first", "the second") if None in runs or runs[0] == runs[1] else map(str, runs)
+        return TextReport(
+            comparison_text(
+                first=first,
+                second=second,
+                images=len(self.first.predictions),
+                roc_auc=self.roc_auc,
+                mcnemar=self.mcnemar,
+                disagreements=self.disagreements.size,
+            )
+        )
+
     def __repr__(self) -> str:
         """Return one line with the number of radiographs and the difference of the ROC AUCs."""
         return (
             f"<Comparison on {len(self.first.predictions)} radiographs,"
-            f" difference of ROC AUC {self.roc_auc.difference}>"
+            f" difference of ROC AUC {self.roc_auc.difference} by DeLong>"
         )
 
     def _repr_html_(self) -> str:

@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn import metrics as sklearn_metrics
 
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.frames import frame_of
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_columns, check_prevalence, has_both_classes
 from pneumokeras.evaluation.bootstrap import (
@@ -24,7 +24,13 @@ from pneumokeras.evaluation.calibration import Calibration, calibration_of, fit_
 from pneumokeras.evaluation.delong import delong_interval
 from pneumokeras.evaluation.intervals import patient_bootstrap, percentile_interval, proportion_interval
 from pneumokeras.evaluation.net_benefit import net_benefit, predictive_values
-from pneumokeras.evaluation.presentation import TextReport, evaluation_html, report_text, subgroup_lines
+from pneumokeras.evaluation.presentation import (
+    TextReport,
+    classification_text,
+    evaluation_html,
+    report_text,
+    subgroup_lines,
+)
 from pneumokeras.evaluation.subgroups import results_by_subgroup
 from pneumokeras.evaluation.thresholds import (
     DEFAULT_POINT,
@@ -142,8 +148,9 @@ class Evaluation:
         run = f"{self.run}, " if self.run else ""
         source = f" of {self.data}" if self.data else ""
         share = f"{format_share(self.prevalence)} {self.predictions.class_names[1]}"
-        images = f"{len(self.predictions)} radiographs of {self.patients} patients"
-        return f"{run}{self.split}{source}: {images} ({share})"
+        images = number_of(len(self.predictions), "radiograph")
+        patients = number_of(self.patients, "patient")
+        return f"{run}{self.split}{source}: {images} of {patients} ({share})"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -197,7 +204,9 @@ class Evaluation:
         )
 
     def classification_report(self, point: Point | None = None) -> str:
-        """Return scikit-learn's classification report at one operating point; undefined scores are `nan`.
+        """Return scikit-learn's classification report at one operating point.
+
+        Undefined scores are `nan`, and so are averages over them.
 
         Args:
             point: name of the operating point, or a threshold in [0, 1]; by default `chosen`.
@@ -206,13 +215,8 @@ class Evaluation:
             SettingsError: if there is no such operating point, or the threshold lies outside [0, 1].
         """
         predicted = self._named(point)[1].predicted_positive(self.predictions.probabilities)
-        return sklearn_metrics.classification_report(
-            self.predictions.labels,
-            predicted.astype(int),
-            labels=[0, 1],
-            target_names=self.predictions.class_names,
-            zero_division=np.nan,
-        )
+        labels = self.predictions.require_labels()
+        return classification_text(labels, predicted, self.predictions.class_names)
 
     def misclassified(self, point: Point | None = None) -> Misclassified:
         """Return the misclassified radiographs at one operating point, the most confident mistake first.
@@ -314,7 +318,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         """Return one line with the set and its ROC AUC."""
-        return f"<Evaluation of {self.split}: {len(self.predictions)} radiographs, ROC AUC {self.roc_auc}>"
+        images = number_of(len(self.predictions), "radiograph")
+        return f"<Evaluation of {self.split}: {images}, ROC AUC {self.roc_auc}>"
 
     def _repr_html_(self) -> str:
         return evaluation_html(

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+from sklearn import metrics
+
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation.calibration import Scaled
 from pneumokeras.evaluation.types import Interval, McNemar, OperatingPointResult, PairedTest, Subgroup
 from pneumokeras.evaluation.vocabulary import (
@@ -15,7 +19,9 @@ from pneumokeras.evaluation.vocabulary import (
     SCALING_NAMES,
     capitalized,
     describe_point,
+    format_estimate,
     format_p_value,
+    format_range,
     format_threshold,
     score_name,
 )
@@ -23,6 +29,10 @@ from pneumokeras.evaluation.vocabulary import (
 INTERVALS_NOTE = (
     "Brackets hold 95% intervals that account for patients with several radiographs: Wilson for proportions,"
     " bootstrap over patients for the rest."
+)
+DIFFERENCES_NOTE = (
+    "Intervals of the differences: bootstrap over patients, both models on the same resamples; paired DeLong"
+    " has an interval of its own for ROC AUC."
 )
 STATED_NOTE = "Predictive values at the stated prevalence: MOVER-R from both intervals."
 SUBGROUPS_NOTE = "ROC AUC of subgroups: DeLong."
@@ -128,6 +138,38 @@ def stated_values(result: OperatingPointResult) -> list[tuple[str, Interval]]:
     return [(f"PPV at {stated.prevalence:.3g}", stated.ppv), (f"NPV at {stated.prevalence:.3g}", stated.npv)]
 
 
+def comparison_text(
+    *,
+    first: str,
+    second: str,
+    images: int,
+    roc_auc: PairedTest,
+    mcnemar: McNemar,
+    disagreements: int,
+) -> str:
+    """Write the two tests of a comparison in three lines.
+
+    Args:
+        first: name of the reference.
+        second: name of the model that is compared with it.
+        images: number of radiographs.
+        roc_auc: the test of both areas.
+        mcnemar: the test of both models' predicted classes.
+        disagreements: number of radiographs whose predicted classes differ.
+    """
+    difference = roc_auc.difference
+    return "\n".join(
+        [
+            f"Compared with {first} on the same radiographs; differences are {second} minus {first}.",
+            f"ROC AUC differs by {format_estimate(difference, signed=True)}"
+            f" ({format_range(difference, signed=True)}), {format_p_value(roc_auc.p_value)}, DeLong.",
+            f"At the chosen thresholds {disagreements} of {images} radiographs are predicted differently:"
+            f" only {second} is right on {mcnemar.only_second_right}, only {first} on"
+            f" {mcnemar.only_first_right}, {format_p_value(mcnemar.p_value)}, McNemar.",
+        ]
+    )
+
+
 def comparison_html(
     *,
     sides: Mapping[str, str],
@@ -151,8 +193,33 @@ def comparison_html(
         f" McNemar, exact over patients, {format_p_value(mcnemar.p_value)}."
     )
     caption = "\n".join(f"{side}: {line}" for side, line in sides.items())
-    header = ["figure", *sides, "second minus first"]
-    return f"{table(header, rows, caption=caption)}{_paragraphs([tests, INTERVALS_NOTE])}"
+    header = ["figure", *sides, "second minus first (bootstrap)"]
+    return f"{table(header, rows, caption=caption)}{_paragraphs([tests, DIFFERENCES_NOTE, INTERVALS_NOTE])}"
+
+
+def classification_text(labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, str]) -> str:
+    """Write scikit-learn's classification report, in which an average over an undefined score is undefined.
+
+    scikit-learn averages what is left, as if a class that is never predicted had the other's precision.
+
+    Args:
+        labels: `(n,)` integers, 1 = PNEUMONIA.
+        predicted: `(n,)` booleans, which radiographs are predicted PNEUMONIA.
+        class_names: names of class 0 and class 1.
+    """
+    truth, classes = [labels, predicted.astype(int)], {"labels": [0, 1], "zero_division": np.nan}
+    scores = np.array(metrics.precision_recall_fscore_support(*truth, **classes))
+    text = metrics.classification_report(*truth, **classes, target_names=class_names)
+    *lines, macro, weighted, end = text.split("\n")
+    for line, counts in ((macro, True), (weighted, scores[3] > 0)):
+        undefined = (np.isnan(scores[:3]) & counts).any(axis=1)
+        title, cells, support = line[:-40], line[-40:-10], line[-10:]  # each column has ten characters
+        shown = [
+            f"{'nan':>10}" if undefined[column] else cells[10 * column : 10 * column + 10]
+            for column in range(3)
+        ]
+        lines.append(f"{title}{''.join(shown)}{support}")
+    return "\n".join([*lines, end])
 
 
 def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
@@ -163,7 +230,7 @@ def subgroup_lines(subgroups: Iterable[Subgroup], point: str) -> list[str]:
         defined = {key: figure for key, figure in figures.items() if not math.isnan(figure.estimate)}
         scores = ", ".join(f"{score_name(key)} {figure}" for key, figure in defined.items())
         warning = f" ({FEW_PATIENTS})" if group.small else ""
-        counted = f"{group.images} radiographs of {group.patients} patients"
+        counted = f"{number_of(group.images, 'radiograph')} of {number_of(group.patients, 'patient')}"
         lines.append(f"{group.column} {group.value}: {counted}{warning}: {scores}")
     return [f"Subgroups at {point!r}:", *lines] if lines else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -204,6 +205,27 @@ class Youden:
 POLICIES: Mapping[str, type[ThresholdPolicy]] = {
     policy.name: policy for policy in (Fixed, BalancedAccuracy, Sensitivity, Youden)
 }
+
+
+def policy_from_text(text: str) -> ThresholdPolicy:
+    """Return the policy that a text names, with its number: `"youden"`, `"sensitivity:0.98"` or `"0.5"`.
+
+    Raises:
+        SettingsError: if there is no such policy, or its number is none that it takes.
+    """
+    name, _, number = text.partition(":")
+    if re.fullmatch(r"\d*\.?\d+", text):
+        name, number = "fixed", text
+    try:
+        return POLICIES[name](*([float(number)] if number else []))
+    except SettingsError as error:
+        raise SettingsError(f"Received {text!r} as `threshold`. {error}", parameter="threshold") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"Expected `threshold` as a number or one of {', '.join(sorted(POLICIES))}, as in 0.5, youden or "
+            f"sensitivity:0.98. Received {text!r}.",
+            parameter="threshold",
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

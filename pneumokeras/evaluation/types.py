@@ -14,6 +14,7 @@ from pneumokeras.core.errors import DataError
 from pneumokeras.core.former_names import former_attribute
 from pneumokeras.core.frames import frame_of
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation.arguments import check_labels, check_probabilities, check_unit_interval
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Predictions:
         cells = [[*row.values()] for row in self.rows()[:_ROWS_SHOWN]]
         for row in cells:
             row[-1] = f"{row[-1]:.4f}"
-        caption = f"P({self.class_names[1]}) of {len(self)} radiographs"
+        caption = f"P({self.class_names[1]}) of {number_of(len(self), 'radiograph')}"
         if len(self) > _ROWS_SHOWN:
             caption += f", the first {_ROWS_SHOWN}"
         return table(("path", "patient", "label", "probability"), cells, caption=caption)

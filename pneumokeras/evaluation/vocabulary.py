@@ -30,7 +30,6 @@ POINT_LABELS = {
 SCALING_NAMES = {"none": "unscaled", "temperature": "temperature scaling", "platt": "Platt scaling"}
 POLICY_AIMS = {"sensitivity": "specificity", "youden": "Youden index"}
 SHORT_NAMES = {"roc_auc": "ROC AUC", "brier": "Brier score", "npv": "NPV", "f1": "F1", "mcc": "MCC"}
-NAMES_SHOWN = 3  # radiographs named in an error
 
 
 def score_name(key: str) -> str:
@@ -113,12 +112,6 @@ def format_threshold(threshold: float) -> str:
 def format_count(count: int) -> str:
     """Return a number of images or patients, such as `1,214`."""
     return f"{count:,}"
-
-
-def some_names(names: Sequence[str]) -> str:
-    """Return the first three names and the number of others, such as `a, b, c and 2 more`."""
-    rest = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def format_share(share: float) -> str:

@@ -40,7 +40,7 @@ def model_images(model: keras.Model, images: Images) -> np.ndarray:
         fit=fixed,
     )
     if description.known:
-        require_gray_levels(pixels)
+        require_gray_levels(images)
     return pixels
 
 

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from os import PathLike
@@ -25,8 +26,10 @@ from weakref import WeakSet
 
 import keras
 
+from pneumokeras.core.arguments import path_of
 from pneumokeras.core.errors import ModelError, first_line
-from pneumokeras.core.files import replacing
+from pneumokeras.core.files import read_json, replacing, runs_in
+from pneumokeras.core.words import some_names
 
 logger = logging.getLogger(__name__)
 
@@ -288,6 +291,7 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         The model, uncompiled.
 
     Raises:
+        SettingsError: if this is no path.
         ModelError: if there is no such file or it cannot be loaded in safe mode.
 
     Example:
@@ -295,11 +299,11 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
         >>> model.output_shape
         (None, 1)
     """
-    path = Path(path)
+    path = path_of("path", path)
     if path.is_dir():
         path /= IN_RUN_FOLDER
     if not path.is_file():
-        raise ModelError(f"There is no model at {path}. Expected a .keras file or a run folder.", path=path)
+        raise ModelError(_why_no_model(path), path=path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
@@ -311,6 +315,21 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
             f"Cannot load {path}: {first_line(error)}. Expected a .keras file saved by Keras 3.", path=path
         ) from error
     return model
+
+
+def _why_no_model(path: Path) -> str:
+    """Say what there is instead of a model at a path, which is that of `model.keras` in a folder."""
+    folder = path.parent
+    if path.name == IN_RUN_FOLDER:
+        with suppress(OSError, ValueError, LookupError, TypeError):  # there is no run, or it is damaged
+            if (status := read_json(folder / "run.json")["status"]) != "finished":
+                return (
+                    f"There is no model at {path}: the run is not finished (status {status}). "
+                    "Repeat its command to resume it."
+                )
+        if runs := runs_in(folder):
+            return f"{folder} is a folder of runs ({some_names(runs)}). Name one of them."
+    return f"There is no model at {path}. Expected a .keras file or a run folder."
 
 
 def model_of(source: ModelSource) -> keras.Model:

@@ -54,7 +54,7 @@ def train(
     schedule: Schedule | None = None,
     class_weights: ClassWeights = None,
     oversample: float | None = None,
-    threshold: ThresholdPolicy | float | None = None,
+    threshold: ThresholdPolicy | float | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     workers: int = 2,
     verbose: bool | str = "auto",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from pneumokeras.core.errors import DataError, SettingsError, one_line
+from pneumokeras.core.words import some_names
 from pneumokeras.data.dataset import WHOLE, RadiographSet
 from pneumokeras.data.from_path import load_radiographs
 from pneumokeras.data.readers.manifest import read_manifest
 from pneumokeras.evaluation import Comparison, Evaluation, Predictions, compare, evaluate_predictions
 from pneumokeras.evaluation.arguments import check_prevalence, has_both_classes
-from pneumokeras.evaluation.vocabulary import some_names
 from pneumokeras.models.saving import ModelDescription, description_of
 from pneumokeras.runs.folder import Run, open_run
 from pneumokeras.runs.result import RunResult, load_run, read_predictions

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumokeras.core.errors import one_line
+from pneumokeras.core.words import number_of
 from pneumokeras.data.dataset import RadiographSet, skipped_notice
 from pneumokeras.data.readers.synthetic import are_phantoms
 from pneumokeras.explain.gradcam import METHOD
@@ -106,7 +107,7 @@ def _search(settings: Mapping[str, Any], *, precision: str | None) -> str:
     if "max_trials" not in settings:
         return ""
     return (
-        f"{settings['max_trials']} trials of at most {settings['epochs']} epochs, "
+        f"{number_of(settings['max_trials'], 'trial')} of at most {number_of(settings['epochs'], 'epoch')}, "
         f"ranked by {settings['objective']}" + ("; features in bfloat16" if precision == "bfloat16" else "")
     )
 
@@ -114,7 +115,7 @@ def _search(settings: Mapping[str, Any], *, precision: str | None) -> str:
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
     """Describe what was trained, a clause for each stage."""
     return "; ".join(
-        f"{stage['trainable']}, at most {stage['epochs']} epochs"
+        f"{stage['trainable']}, at most {number_of(stage['epochs'], 'epoch')}"
         f" at learning rate {_rate(stage['learning_rate'])}"
         for stage in stages
     )

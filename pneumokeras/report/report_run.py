@@ -11,7 +11,7 @@ from typing import Any
 from pneumokeras.core.errors import one_line
 from pneumokeras.data.audit import Audit, audit
 from pneumokeras.data.dataset import WHOLE
-from pneumokeras.evaluation import Evaluation
+from pneumokeras.evaluation import Comparison, Evaluation
 from pneumokeras.evaluation.arguments import check_prevalence
 from pneumokeras.explain.sanity_checks import check_explanations as checked_explanations
 from pneumokeras.report.contents import ComparedRuns, ReportContents
@@ -36,19 +36,28 @@ class Report:
         evaluation: its scores, curves and operating points.
         folder: the folder with `index.html`, `report.json` and the figures.
         notices: what a reader must know, a sentence each.
+        comparison: of another run, the first, with this one, the second; `None` if there is no other.
     """
 
     evaluation: Evaluation
     folder: Path
     notices: tuple[str, ...]
+    comparison: Comparison | None = None
+
+    @property
+    def further_notices(self) -> tuple[str, ...]:
+        """The notices that the evaluation does not give by itself."""
+        return tuple(notice for notice in self.notices if notice not in self.evaluation.warnings)
 
     def __repr__(self) -> str:
         """Return one line with the folder."""
         return f"<Report in {self.folder}: {self.evaluation!r}>"
 
     def _repr_html_(self) -> str:
-        notices = "".join(f"<p>{escape(notice)}</p>" for notice in self.notices)
-        return f"<p>{escape(str(self.folder / 'index.html'))}</p>{notices}{self.evaluation._repr_html_()}"
+        notices = "".join(f"<p>{escape(notice)}</p>" for notice in self.further_notices)
+        compared = "" if self.comparison is None else self.comparison._repr_html_()
+        page = f"<p>{escape(str(self.folder / 'index.html'))}</p>"
+        return f"{page}{notices}{self.evaluation._repr_html_()}{compared}"
 
 
 def report_run(
@@ -113,7 +122,7 @@ def report_run(
     if data is None and out is None:
         write_predictions(predictions, subject.folder.predictions_path(subject.split))
     write_predictions(predictions, folder / "predictions.csv")
-    return Report(evaluated.evaluation, folder, tuple(contents.notices))
+    return Report(evaluated.evaluation, folder, tuple(contents.notices), evaluated.comparison)
 
 
 def report_contents(

@@ -21,8 +21,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
+from pneumokeras.core.arguments import path_of
 from pneumokeras.core.errors import PneumokerasError, RunError, first_line
-from pneumokeras.core.files import read_csv, read_json, write_json
+from pneumokeras.core.files import read_csv, read_json, runs_in, write_json
+from pneumokeras.core.words import some_names
 from pneumokeras.data.dataset import SPLITS
 from pneumokeras.data.splits import Splits
 
@@ -136,8 +138,11 @@ class Run:
             RunError: if the folder holds no run, or `run.json` is damaged.
         """
         if not os.path.exists(self.record_path):
+            inner = runs_in(self.folder)
             raise RunError(
-                f"{self.folder} is no run folder (no readable run.json). "
+                f"{self.folder} is a folder of runs ({some_names(inner)}). Name one of them."
+                if inner
+                else f"{self.folder} is no run folder (no readable run.json). "
                 "Make one with pneumokeras tune or pneumokeras train.",
                 path=self.folder,
             )
@@ -226,9 +231,9 @@ class Run:
             return
         if self.record_path.exists():
             self._require_same(settings, data)
-        elif self.folder.exists() and (
-            not self.folder.is_dir() or any(path.name != _LOCK for path in self.folder.iterdir())
-        ):
+        elif self.folder.exists() and not self.folder.is_dir():
+            raise self._taken("is a file. Expected a folder; choose another with `run`.")
+        elif self.folder.exists() and any(path.name != _LOCK for path in self.folder.iterdir()):
             raise self._taken(
                 "holds something other than a run (no run.json). Choose another folder with `run`."
             )
@@ -292,11 +297,19 @@ class Run:
 
     @contextmanager
     def noting_failure(self) -> Iterator[None]:
-        """Write to `run.json` that the run failed, and why, if the block raises one of our errors."""
+        """Write to `run.json` that the run failed, and why, if the block raises one of our errors.
+
+        A run that has computed nothing, as without the weights that it needs, leaves nothing behind.
+        """
         try:
             yield
         except PneumokerasError as error:
-            self.note(status="failed", reason=str(error))
+            begun = (self.record_path, self.splits_path)
+            if set(self.folder.iterdir()) <= {*begun, self.folder / _LOCK}:
+                for path in begun:
+                    path.unlink(missing_ok=True)
+            else:
+                self.note(status="failed", reason=str(error))
             raise
 
     def finish(self, **facts: Any) -> None:
@@ -415,10 +428,17 @@ def begin_run(
     folder.require_free(settings, data)
     if check is not None and not folder.finished():
         check()
-    with folder.locked():
-        folder.open(settings=settings, data=data, command=_command(), seed=seed)
-        splits.write_csv(folder.splits_path)
-        yield folder
+    is_new = not folder.folder.exists()
+    try:
+        with folder.locked():
+            folder.open(settings=settings, data=data, command=_command(), seed=seed)
+            splits.write_csv(folder.splits_path)
+            yield folder
+    except PneumokerasError:
+        if is_new:
+            with suppress(OSError):  # it holds something, or was never made
+                folder.folder.rmdir()
+        raise
 
 
 def default_run(settings: Mapping[str, Any], fingerprint: str) -> Run:
@@ -434,9 +454,10 @@ def open_run(path: str | PathLike[str]) -> Run:
     """Return the run in a folder.
 
     Raises:
+        SettingsError: if this is no path.
         RunError: if the folder holds none.
     """
-    run = Run(Path(path))
+    run = Run(path_of("run", path))
     run.record()
     return run
 

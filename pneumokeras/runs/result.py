@@ -16,6 +16,7 @@ from pneumokeras.core.errors import DataError, RunError
 from pneumokeras.core.files import read_csv, read_json, write_csv, write_json
 from pneumokeras.core.frames import frame_of
 from pneumokeras.core.html import table
+from pneumokeras.core.words import number_of
 from pneumokeras.data.splits import Splits
 from pneumokeras.evaluation import (
     DEFAULT_POINT,
@@ -51,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 _TRIALS_SHOWN = 20
 
+_FITTED_SINCE = "the model was fitted since, and has no threshold of its own"
+
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
@@ -60,11 +63,12 @@ class RunResult:
     model is, as in `evaluate(result, splits.test)`.
 
     Attributes:
-        model: the trained model; uncompiled when loaded from disk.
+        model: the trained model, uncompiled as in its file, whether it was just trained or is found again.
         best_hyperparameters: the search's winner; empty without a search.
         trials: every configuration tried, in order; empty without a search.
         history: one float per epoch for each figure of the model's fit; empty without a fit.
-        operating_points: `default` (0.5) and `validation`.
+        operating_points: `default` (0.5) and `validation`, chosen for the run's weights. If `fit` changes
+            those of `model`, `evaluate` has `default` only; `load_run` returns the run as it was.
         run: the run folder.
 
     Example:
@@ -130,18 +134,29 @@ class RunResult:
 
     def __repr__(self) -> str:
         """Return one line with the run folder, the model and the threshold."""
-        threshold = format_threshold(self.operating_points["validation"].threshold)
-        return f"<RunResult {self.run}: {description_of(self.model).architecture}, threshold {threshold}>"
+        points, described = self._valid_points, description_of(self.model)
+        threshold = format_threshold(points.get("validation", points["default"]).threshold)
+        since = "" if points == self.operating_points else f" ({_FITTED_SINCE})"
+        return f"<RunResult {self.run}: {described.architecture}, threshold {threshold}{since}>"
+
+    @property
+    def _valid_points(self) -> Mapping[str, OperatingPoint]:
+        """The operating points that hold for the model as it is: none was chosen for weights fitted since."""
+        if description_of(self.model).operating_points:
+            return self.operating_points
+        return {"default": self.operating_points["default"]}
 
     def _repr_html_(self) -> str:
-        points = ((f"{name} point", describe_point(point)) for name, point in self.operating_points.items())
+        valid = self._valid_points
+        points = ((f"{name} point", describe_point(point)) for name, point in valid.items())
         facts = [
             ("run", self.run),
             ("model", description_of(self.model).architecture),
             ("best hyperparameters", format_hyperparameters(self.best_hyperparameters)),
             ("epoch kept", self.best_epoch),
             *points,
-            ("warning", self.warning),
+            ("note", "" if valid == self.operating_points else _FITTED_SINCE),
+            ("warning", self.warning if "validation" in valid else ""),
         ]
         shown = table(("", ""), [(name, fact) for name, fact in facts if fact not in ("", None)])
         if not self.trials:
@@ -150,7 +165,7 @@ class RunResult:
         names = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[_short(row.get(name)) for name in names] for row in rows[:_TRIALS_SHOWN]]
         more = f", the first {_TRIALS_SHOWN}" if len(rows) > _TRIALS_SHOWN else ""
-        return shown + table(names, cells, caption=f"{len(rows)} trials{more}")
+        return shown + table(names, cells, caption=f"{number_of(len(rows), 'trial')}{more}")
 
 
 def _short(value: Any) -> Any:
@@ -164,7 +179,7 @@ def _warning(point: OperatingPoint, predictions: Predictions) -> str:
 
 
 TuningResult = RunResult
-"""The public name of `RunResult`."""
+"""The name of `RunResult` in version 0.1, which had no other runs than those of `tune`."""
 
 
 def result_of_run(
@@ -257,7 +272,8 @@ def keep_run(
     save_model(model, run.model_path)
     run.checkpoint_path.unlink(missing_ok=True)
     run.finish(model=description_of(model).json(), **facts)
-    return RunResult(model, dict(hyperparameters or {}), trials, history, points, run.folder)
+    uncompiled = keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # as in its file
+    return RunResult(uncompiled, dict(hyperparameters or {}), trials, history, points, run.folder)
 
 
 def load_run(path: str | PathLike[str]) -> RunResult:

@@ -13,7 +13,7 @@ from pneumokeras.data.dataset import RadiographSet, require_set
 from pneumokeras.models.saving import set_description
 from pneumokeras.training.callbacks import Schedule, require_settable_rate
 from pneumokeras.training.data_adapters import ImageBatches, require_both_classes
-from pneumokeras.training.loop import FitResult, fit_on
+from pneumokeras.training.loop import FitResult, fit_on, require_fittable
 from pneumokeras.training.objectives import kept_epoch_of
 from pneumokeras.training.progress import AfterEpoch, Progress, Reporter, progress_or_line
 from pneumokeras.training.settings import (
@@ -63,7 +63,8 @@ def fit(
     the upper part only.
 
     Args:
-        model: a model on raw gray pixels as a HyperModel builds it; compiled, unless there are stages.
+        model: a model on raw gray pixels as a HyperModel builds it; compiled, unless there are stages. It is
+            changed in place, and loses the operating points that were chosen for the weights it had.
         train: radiographs to learn from.
         val: radiographs to choose the best epoch on.
         epochs: maximum number of passes over `train`, if there are no stages.
@@ -138,7 +139,8 @@ def fit(
     )
     require_both_classes(train, val, objective=settings.objective)
     require_parts(model, settings.stages)
-    if not settings.stages and model.compiled:
+    if not settings.stages:
+        require_fittable(model)
         require_settable_rate(model, settings.schedule)
     description = set_description(model, classes=train.class_names, bits=train.depth.bits)
     images = ImageBatches.of(

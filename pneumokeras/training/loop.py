@@ -11,6 +11,7 @@ import keras
 
 from pneumokeras.core.arguments import seed_number
 from pneumokeras.core.errors import ModelError
+from pneumokeras.core.words import number_of
 from pneumokeras.models.saving import own_name
 from pneumokeras.training.callbacks import Schedule, ValidationScores
 from pneumokeras.training.data_adapters import TrainingData
@@ -50,7 +51,7 @@ class FitResult:
 
     def __repr__(self) -> str:
         """Return one line with the model and the number of epochs."""
-        return f"<FitResult: {own_name(self.model)}, {len(self.history['loss'])} epochs>"
+        return f"<FitResult: {own_name(self.model)}, {number_of(len(self.history['loss']), 'epoch')}>"
 
 
 def set_seed(seed: int) -> None:
@@ -67,6 +68,20 @@ def set_seed(seed: int) -> None:
         SettingsError: if the seed is no whole number from 0 to 2**32 - 1.
     """
     keras.utils.set_random_seed(seed_number(seed))
+
+
+def require_fittable(model: keras.Model) -> None:
+    """Refuse a model that is not compiled.
+
+    Raises:
+        ModelError: if it is not.
+    """
+    if not model.compiled:
+        raise ModelError(
+            "The model is not compiled; one of a finished run or a file never is. Choose a learning rate "
+            "with pneumokeras.models.head.compile_classifier(model, learning_rate=1e-4) or "
+            "model.compile(...), or fit it in `stages`."
+        )
 
 
 def fit_on(
@@ -97,8 +112,7 @@ def fit_on(
     Raises:
         ModelError: if the model is not compiled.
     """
-    if not model.compiled:
-        raise ModelError("The model is not compiled. Call model.compile(...), or build it with a HyperModel.")
+    require_fittable(model)
     watching = (schedule or Schedule()).callbacks(objective, OBJECTIVES[objective], checkpoint=checkpoint)
     scores = ValidationScores(data.val, data.val_labels)
     model.steps_per_execution = data.steps_per_call()

@@ -20,7 +20,7 @@ from pneumokeras.data.augmentation import (
     augmentation_settings,
 )
 from pneumokeras.data.dataset import CLASS_NAMES, RadiographSet
-from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy
+from pneumokeras.evaluation import BalancedAccuracy, Fixed, ThresholdPolicy, policy_from_text
 from pneumokeras.runs.folder import UNRECORDED
 from pneumokeras.training.callbacks import Schedule
 from pneumokeras.training.features import PRECISIONS
@@ -240,7 +240,7 @@ class SearchSettings:
     class_weights: ClassWeights = "balanced"
     oversample: float | None = None
     schedule: Schedule = field(default_factory=Schedule)
-    threshold: ThresholdPolicy | float = field(default_factory=BalancedAccuracy)
+    threshold: ThresholdPolicy | float | str = field(default_factory=BalancedAccuracy)
 
     def __post_init__(self) -> None:
         _set(self, "max_trials", whole("max_trials", self.max_trials))
@@ -405,7 +405,7 @@ def class_weights_by_name(weights: Mapping[Any, float]) -> dict[str, float]:
 
 
 def policy_of(threshold: Any) -> ThresholdPolicy:
-    """Return the policy that chooses an operating point; a number is a fixed threshold.
+    """Return the policy that chooses an operating point: one by its name, or a fixed threshold by its number.
 
     Raises:
         SettingsError: if it is neither a number in [0, 1] nor a policy that a run can record.
@@ -413,11 +413,13 @@ def policy_of(threshold: Any) -> ThresholdPolicy:
     if is_number(threshold):
         # NumPy's 0.3 in single precision is 0.3, too, not 0.30000001192092896.
         return Fixed(float(str(threshold) if isinstance(threshold, np.floating) else threshold))
+    if isinstance(threshold, str):
+        return policy_from_text(threshold)
     is_object = is_dataclass(threshold) and not isinstance(threshold, type)
     if not (is_object and hasattr(threshold, "choose") and hasattr(threshold, "name")):
         raise SettingsError(
             "Expected `threshold` as a number in [0, 1] or a policy of pneumokeras.evaluation, such as "
-            f"Sensitivity(0.95). Received {threshold!r}.",
+            f"Sensitivity(0.95), or its name, such as sensitivity:0.95. Received {threshold!r}.",
             parameter="threshold",
         )
     return threshold

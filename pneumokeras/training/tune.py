@@ -51,7 +51,7 @@ def tune(
     class_weights: ClassWeights = "balanced",
     oversample: float | None = None,
     schedule: Schedule | None = None,
-    threshold: ThresholdPolicy | float | None = None,
+    threshold: ThresholdPolicy | float | str | None = None,
     seed: int = 0,
     pad: bool = False,
     run: str | PathLike[str] | None = None,
@@ -89,8 +89,8 @@ def tune(
         oversample: instead of balanced class weights, as for `pneumokeras.fit`.
         schedule: when the learning rate of each trial and fit falls, when it stops, which weights are kept;
             by default `Schedule()`.
-        threshold: the rule that chooses the operating point on val, such as `Sensitivity(0.98)`, or a fixed
-            threshold; by default `BalancedAccuracy()`.
+        threshold: the rule that chooses the operating point on val, such as `Sensitivity(0.98)` or
+            `"sensitivity:0.98"`, or a fixed threshold; by default `BalancedAccuracy()`.
         seed: of search, initial weights, order and augmentation. Keras' initializers follow global states
             only, so `set_seed` sets these before each trial.
         pad: keep the proportions of radiographs and fill up with black, instead of stretching them.

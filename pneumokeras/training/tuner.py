@@ -74,6 +74,9 @@ def search(
                 f"The HyperModel cannot be built: {type(error).__name__}: {first_line(error)}"
             ) from error
     tuner.save()  # otherwise a search killed in its first trial is not found again
+    before = [trial for trial in trials_of(tuner.oracle) if trial.status in ("completed", "failed")]
+    if before:
+        logger.warning("Resumed: %d of %d trials were finished.", len(before), settings.max_trials)
     reporter.begin_search(trial.score for trial in trials_of(tuner.oracle) if trial.score is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # the scores of a failed trial

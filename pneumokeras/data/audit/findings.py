@@ -105,7 +105,9 @@ def duplicate_findings(
         if repeated:
             what = f"{_have(len(repeated), 'radiograph')} duplicates in the same split ({meaning})"
             (split, _), *_ = Counter(repeated[0].splits).most_common(1)
-            text = f"{what}, such as {_pair(repeated[0], repeated[0].splits, split, split)}."
+            files = _count(sum(len(group.splits) for group in repeated), "file")
+            pair = _pair(repeated[0], repeated[0].splits, split, split)
+            text = f"{what}, {files} in all, such as {pair}."
             yield Finding("worth knowing", "duplicates-within-split", text)
 
 

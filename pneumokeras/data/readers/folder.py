@@ -132,14 +132,6 @@ def _read_split(
     unread: dict[str, list[Path]],
 ) -> RadiographSet:
     """Return the radiographs of a split, and add the other files to `unread` by the reason."""
-
-    def radiographs_under(folder: Path) -> Iterator[Path]:
-        for file in sorted(files_under(folder)):
-            if reason := _why_unread(file):
-                unread.setdefault(reason, []).append(file)
-            elif file.suffix.lower() in SUFFIXES:
-                yield file
-
     children = listing.by_meaning(str.upper)
     wanted = [name.upper() for name in classes]
     others = sorted(
@@ -157,10 +149,10 @@ def _read_split(
             (file, label)
             for label, name in enumerate(wanted)
             if name in children
-            for file in radiographs_under(children[name])
+            for file in radiographs_under(children[name], unread)
         ]
     else:
-        labeled = [(file, label_of(file, classes)) for file in radiographs_under(listing.folder)]
+        labeled = [(file, label_of(file, classes)) for file in radiographs_under(listing.folder, unread)]
     if not labeled:
         raise DataError(
             f"No images under {listing.folder}. {''.join(f'{line} ' for line in unread_notices(unread))}"
@@ -171,6 +163,21 @@ def _read_split(
     return RadiographSet.from_files(
         files, labels=labels, class_names=classes, patient_pattern=patient_pattern, root=root, split=split
     )
+
+
+def radiographs_under(folder: Path, unread: dict[str, list[Path]]) -> Iterator[Path]:
+    """Yield the files in a folder that should hold a radiograph, sorted; others go to `unread` by the reason.
+
+    Files that are no image at all are in neither.
+
+    Raises:
+        DataError: if a folder cannot be read.
+    """
+    for file in sorted(files_under(folder)):
+        if reason := _why_unread(file):
+            unread.setdefault(reason, []).append(file)
+        elif file.suffix.lower() in SUFFIXES:
+            yield file
 
 
 def unread_notices(unread: Mapping[str, Sequence[Path]]) -> list[str]:

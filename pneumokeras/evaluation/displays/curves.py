@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from pneumokeras.core.errors import DataError
+from pneumokeras.core.words import number_of
 from pneumokeras.evaluation import metrics
 from pneumokeras.evaluation.arguments import check_labeled, has_both_classes
 from pneumokeras.evaluation.bootstrap import headline_interval
@@ -338,7 +339,10 @@ class SubgroupsDisplay(Display):
                     "zorder": 3,
                 }
                 self.ax_.plot([interval.estimate], [row + offset], **options | kwargs)
-        names = [f"{group.column}: {group.value}\n{group.images} radiographs" for group in self.subgroups]
+        names = [
+            f"{group.column}: {group.value}\n{number_of(group.images, 'radiograph')}"
+            for group in self.subgroups
+        ]
         self.ax_.set_yticks(range(len(names)), [without_mathtext(name) for name in names])
         self.ax_.set_ylim(len(names) - 0.5, -0.5)
         self.ax_.set_xlim(-0.02, 1.02)

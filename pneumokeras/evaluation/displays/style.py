@@ -91,9 +91,18 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def chart_axes(ax: Axes | None, title: str, *, size: tuple[float, float] = CHART_SIZE) -> tuple[Axes, Figure]:
-    """Return the given axes, or those of a new figure of this size in inches, in the style of all charts."""
+    """Return the given axes, or those of a new figure of this size in inches, in the style of all charts.
+
+    Raises:
+        SettingsError: if they are no axes.
+    """
     if ax is None:
         ax = new_figure(*size).add_subplot()
+    elif not isinstance(ax, Axes):
+        raise SettingsError(
+            f"Expected `ax` as Matplotlib's axes, such as plt.gca(). Received {type(ax).__name__}.",
+            parameter="ax",
+        )
     ax.set_title(without_mathtext(title), loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GRAY)
@@ -115,16 +124,17 @@ def picture_axes(
         row_height: of a new figure, in inches.
 
     Raises:
-        SettingsError: if there are too few axes.
+        SettingsError: if there are too few axes, or one is none.
     """
     if axes is None:
         figure = new_figure(columns * PICTURE_SIZE + 0.3, rows * row_height)
         grid = figure.subplots(rows, columns, squeeze=False)
     else:
         grid = np.asarray(axes, dtype=object)
-        if grid.size < rows * columns:
+        if grid.size < rows * columns or not all(isinstance(ax, Axes) for ax in grid.flat):
+            received = grid.size if all(isinstance(ax, Axes) for ax in grid.flat) else repr(axes)
             raise SettingsError(
-                f"Expected at least {rows * columns} `axes`, received {grid.size}.", parameter="axes"
+                f"Expected at least {rows * columns} `axes`, received {received}.", parameter="axes"
             )
         grid = grid.reshape(rows, -1)
         figure = grid[0, 0].get_figure()
