@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from pneumokeras.core.errors import ModelError
+from pneumokeras.core.errors import ModelError, SettingsError
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.data.from_path import load_splits
 from pneumokeras.explain.gradcam import grad_cam
@@ -100,6 +100,12 @@ def test_a_model_of_eight_bits_reduces_each_film_by_its_own_depth(folder):
     alone = [float(predict(model, name)) for name in test.names]
     np.testing.assert_allclose(predict(model, test).probabilities, alone, atol=1e-6)
     np.testing.assert_allclose(predict(model, list(test.names)).probabilities, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [0, 7, 17, -1, "12", True, 12.5])
+def test_what_is_no_depth_is_refused(bits, spot_splits):
+    with pytest.raises(SettingsError, match="from 8 to 16"):
+        spot_splits.val.at_depth(bits)
 
 
 def test_a_film_brighter_than_the_training_films_is_reduced_by_its_own_depth(described, tmp_path):

@@ -8,6 +8,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 from pneumokeras.core.errors import DataError, SettingsError
@@ -22,7 +23,7 @@ from pneumokeras.training import feature_store
 from pneumokeras.training import features as features_module
 from pneumokeras.training.data_adapters import FeatureBatches, ImageBatches
 from pneumokeras.training.feature_store import cache_folder, clear_cache, stored_features
-from pneumokeras.training.features import Extractor, Views
+from pneumokeras.training.features import PRECISIONS, Extractor, Views
 from pneumokeras.training.fit import fit
 from pneumokeras.training.loop import fit_on
 from pneumokeras.training.predict import predict
@@ -414,8 +415,34 @@ class TestPrecision:
         self, probed, cache, extractor, spot_splits, monkeypatch
     ):
         self.prefer(monkeypatch, "bfloat16", extractor)
-        monkeypatch.setattr(features_module, "MIN_COSINE", 1.1)
+        monkeypatch.setattr(features_module, "MIN_COSINE", {"folded": 1.1, "bfloat16": 1.1})
         assert self.features(extractor, spot_splits.val).precision == "float32"
+
+    def test_a_network_that_runs_in_float32_only_does_so(self, probed, cache, spot_splits, monkeypatch):
+        @keras.saving.register_keras_serializable("tests")
+        class Doubled(keras.layers.Layer):
+            def call(self, inputs):
+                return inputs * tf.constant(2.0)
+
+        inputs = keras.Input((SIDE, SIDE, 1))
+        maps = Doubled()(keras.layers.Conv2D(4, 3)(inputs))
+        network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(maps))
+        named = {"backbone": "own", "weights": "own"}
+        found = self.features(Extractor(network, **named), spot_splits.val)
+        assert found.precision in ("float32", "folded")
+        with pytest.raises(SettingsError, match="cannot be run in bfloat16"):
+            self.features(Extractor(network, **named, precision="bfloat16"), spot_splits.val)
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_a_sequential_network_has_features(self, precision, cache, spot_splits):
+        layers = keras.layers
+        network = keras.Sequential(
+            [keras.Input((SIDE, SIDE, 1)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()]
+        )
+        extractor = Extractor(network, backbone="own", weights="own", precision=precision)
+        rows = self.features(extractor, spot_splits.val).rows[0][:]
+        expected = network.predict(spot_splits.val.pixels(SIDE)[..., np.newaxis], verbose=0)
+        np.testing.assert_allclose(rows, expected, atol=0.02 * np.abs(expected).max())
 
     def test_few_images_are_not_worth_a_probe(self, cache, extractor, spot_splits, monkeypatch):
         self.prefer(monkeypatch, "bfloat16", extractor)
@@ -585,7 +612,7 @@ def test_a_search_goes_on_in_the_precision_it_was_begun_in(cache, spot_splits, t
         raise Killed
 
     monkeypatch.setattr(features_module, "_PROBE_FROM", 1)
-    monkeypatch.setattr(features_module, "MIN_COSINE", 0.0)
+    monkeypatch.setattr(features_module, "MIN_COSINE", {"folded": 0.0, "bfloat16": 0.0})
     monkeypatch.setattr(Extractor, "_probe", lambda self, precisions, sample: (precisions[-1], 32))
     with monkeypatch.context() as search, pytest.raises(Killed):
         search.setattr("pneumokeras.training.tune.search", killed)

@@ -131,6 +131,13 @@ def test_a_model_that_is_not_compiled_is_refused(spot_splits):
         fit(model, spot_splits.train, spot_splits.val, epochs=1)
 
 
+def test_a_model_without_a_known_input_is_refused_in_one_line(spot_splits):
+    unbuilt = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")])
+    unbuilt.compile("adam", "binary_crossentropy")
+    with pytest.raises(ModelError, match="no graph from one image to one output"):
+        fit(unbuilt, spot_splits.train, spot_splits.val, epochs=1)
+
+
 def test_a_run_just_trained_and_the_same_run_found_are_fitted_alike(spot_splits, tmp_path):
     """Both are uncompiled, and the error says how to go on; after a fit none shows the run's threshold."""
     splits = Splits(spot_splits.train[:16], spot_splits.val[:8], spot_splits.test[:4])

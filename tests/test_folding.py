@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pneumokeras.models.folding import folded
+from pneumokeras.models.folding import _norms_after_convolutions, folded
 from pneumokeras.models.forward import compiled, compiled_folded, compiled_in_bfloat16
 from pneumokeras.models.hypermodels import TransferHyperModel
 
@@ -73,6 +73,28 @@ def test_a_convolution_whose_output_is_used_elsewhere_stays():
     )
     assert norms_of(folded(model))
     np.testing.assert_allclose(folded(model)(IMAGES), model(IMAGES, training=False), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        lambda norm, maps: keras.ops.relu(norm + maps),
+        lambda norm, maps: keras.ops.concatenate([norm, maps], axis=-1),
+        lambda norm, maps: layers.Conv2D(4, 3)(norm * keras.ops.sigmoid(maps)),
+    ],
+)
+def test_a_convolution_whose_output_an_operation_uses_stays(joined):
+    inputs = keras.Input((16, 16, 3))
+    maps = layers.Conv2D(8, 3, padding="same")(layers.Rescaling(1 / 255)(inputs))
+    model = with_drawn_statistics(keras.Model(inputs, joined(layers.BatchNormalization()(maps), maps)))
+    assert norms_of(folded(model))
+    np.testing.assert_allclose(folded(model)(IMAGES), model(IMAGES, training=False), rtol=1e-5, atol=1e-4)
+
+
+def test_a_convolution_with_further_weights_stays():
+    model = network(layers.Conv2D(4, 3))
+    next(layer for layer in model.layers if isinstance(layer, layers.Conv2D)).enable_lora(2)
+    assert not _norms_after_convolutions(model)
 
 
 def test_a_convolution_that_is_called_twice_stays():

@@ -166,19 +166,26 @@ WRONG = {
     "a negative side": (state_of(0, (-2,), (1,)), "no proper shape"),
     "a negative offset": (state_of(-1, (2,), (1,)), "no proper shape"),
     "one number shown a billion times": (state_of(0, (10**9,), (0,)), "beyond its storage"),
-    "sides beyond any number": (state_of(0, (2**62, 2**62), (0, 0)), "beyond its storage"),
+    "sides beyond any number": (state_of(0, (2**62, 2**62), (0, 0)), "no proper shape"),
     "too many axes": (state_of(0, (1,) * 40, (1,) * 40), "no proper shape"),
-    "fewer strides than axes": (state_of(0, (2, 2), (1,)), "shorter"),
+    "fewer strides than axes": (state_of(0, (2, 2), (1,)), "no proper shape"),
     "text for a shape": (state_of(0, "22", "11"), "no proper shape"),
-    "a number for a shape": (state_of(0, 4, 1), "damaged"),
+    "a number for a shape": (state_of(0, 4, 1), "no proper shape"),
+    "lists for a shape": (state_of(0, [1], [1]), "no proper shape"),
     "true for a side": (state_of(0, (True,), (1,)), "no proper shape"),
     "no storage": (OrderedDict(kernel=Call(REBUILD, 3, 0, (1,), (1,))), "no proper shape"),
     "too few arguments": (OrderedDict(kernel=Call(REBUILD, 3)), "damaged"),
     "a number": (OrderedDict(kernel=3), "no state dict"),
     "a list": ([1, 2], "no state dict"),
-    "an object that is called": (
-        OrderedDict(kernel=Call(Call(Global("collections", "OrderedDict")), 1)),
-        "damaged",
+    "a call of what was made": (Call(Call(Global("collections", "OrderedDict")), 1), "calls something"),
+    "a dict made of another": (Call(Global("collections", "OrderedDict"), {"a": 1}), "calls something"),
+    "numbers as keys": ({3: 4}, "keys that are no texts"),
+    "two storages of one name": (
+        OrderedDict(
+            a=tensor(Stored("1", FLOATS, 10**9), 0, (1, 2), (1, 9 * 10**8)),
+            b=tensor(Stored("1", FLOATS, 24), 0, (1,), (1,)),
+        ),
+        "two of its storages have one name",
     ),
     "a view of another storage": (
         OrderedDict(kernel=tensor(Stored("1", FLOATS, 24, ("0", 0, 4)), 0, (4,), (1,))),
@@ -206,7 +213,7 @@ def test_what_is_no_state_dict_is_refused(state, words, file):
 def test_keys_of_no_tensor_and_tensors_of_no_key_are_refused(file):
     state, numbers = whole()
     for keys in (["1", "3"], ["1"], [], 3, [["1"]]):
-        with pytest.raises(ValueError, match="damaged"):
+        with pytest.raises(ValueError, match="does not hold the storages"):
             read_state_dict(file(legacy(state, numbers, keys=keys)))
 
 
@@ -219,7 +226,15 @@ def test_a_big_endian_file_is_refused(file):
 @pytest.mark.parametrize(
     ("pickle_of_bytes", "words"),
     [
-        (b"\x80\x02r\xff\xff\xff\x7f.", "numbers more objects"),  # a memo of 16 GB
+        (b"\x80\x02r\xff\xff\xff\x7f.", "damaged"),  # Python's own machine reserves 16 GB for its memo
+        (b"\x80\x02})" + b"\x85" * 200_000 + b"Ns.", "keys that are no texts"),  # deep, which hashing follows
+        (b"\x80\x02})" + b"q\x00h\x00\x86" * 40 + b"Ns.", "keys that are no texts"),  # as a tree 2**40 large
+        (b"\x80\x02" + b"}" * 1_000_000 + b".", "more objects than any network"),
+        (b"\x80\x02NR.", "early"),
+        (b"\x80\x02a.", "early"),
+        (b"\x80\x02NNa.", "no list"),
+        (b"\x80\x02.", "early"),
+        (b"\x80\x02h\x07.", "early"),
         (b"\x80\x02\x96\x01\x00\x00\x00\x00\x00\x00\x00a.", "opcode BYTEARRAY8"),
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.", "opcode FRAME"),
         (b"\x80\x02p999999999\n.", "opcode PUT"),
@@ -235,6 +250,19 @@ def test_opcodes_that_pytorch_does_not_write_are_refused(pickle_of_bytes, words,
     start = b"".join(pickled(part) for part in (MAGIC, 1001, SYSTEM))
     with pytest.raises(ValueError, match=words):
         read_state_dict(file(start + pickle_of_bytes))
+
+
+def test_a_shape_cannot_be_changed_after_it_was_checked(file):
+    """Lists could: the pickle appends to what it has numbered. Read on, this would end the process."""
+    lists = b"]q\x01K\x01aq\x01]q\x02K\x01aq\x02"
+    rebuild = (
+        pickled(REBUILD)[2:-1] + b"(" + pickled(Stored("1", FLOATS, 24))[2:-1] + b"K\x00h\x01h\x02\x89}tR"
+    )
+    changed = b"h\x02\x8a\x04\x00\xe9\xa4\x35a0"
+    start = b"".join(pickled(part) for part in (MAGIC, 1001, SYSTEM))
+    state = b"\x80\x02" + lists + b"}(X\x01\x00\x00\x00a" + rebuild + b"u" + changed + b"."
+    with pytest.raises(ValueError, match="no proper shape"):
+        read_state_dict(file(start + state + pickled(["1"])))
 
 
 def test_a_file_cut_anywhere_is_refused(file):

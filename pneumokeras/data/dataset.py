@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from pneumokeras.core.arguments import whole
 from pneumokeras.core.errors import DataError, SettingsError
 from pneumokeras.core.html import table
 from pneumokeras.core.words import number_of
@@ -344,8 +345,12 @@ class RadiographSet:
         Args:
             bits: the depth that images of more than eight bits are reduced by, brighter ones by their own;
                 `None` if it was trained on eight bits alone: each image is then reduced by its own.
+
+        Raises:
+            SettingsError: if it is no number of bits from 8 to 16.
         """
-        return replace(self, depth=Depth(self.depth.files, bits=bits or 8))
+        bits = 8 if bits is None else whole("bits", bits, minimum=8, maximum=16)
+        return replace(self, depth=Depth(self.depth.files, bits=bits))
 
     def frame_at(self, index: int) -> int | None:
         """Return the frame that is read of one file, 1 for the first; `None` if none is chosen."""

@@ -37,7 +37,7 @@ def require_contract(model: Any, *, input_shape: tuple[int, ...] | None = None) 
             parameter="hypermodel",
         )
     name = own_name(model)
-    _require_graph(model, name)
+    require_graph(model, name)
     shape = tuple(model.inputs[0].shape)[1:]
     if len(shape) != 3 or shape[-1] not in (1, 3) or None in shape:
         raise _refused(
@@ -112,7 +112,12 @@ def require_same_model(extractor: keras.Model, head: keras.Model, full: keras.Mo
         )
 
 
-def _require_graph(model: keras.Model, name: str) -> None:
+def require_graph(model: keras.Model, name: str) -> None:
+    """Refuse a model that is no graph from one image to one output.
+
+    Raises:
+        ModelError: if it is none.
+    """
     try:
         (_,), (_,) = model.inputs, model.outputs
     except (AttributeError, TypeError, ValueError) as error:

@@ -44,11 +44,11 @@ def folded(model: keras.Model) -> keras.Model:
 
 def _norms_after_convolutions(model: keras.Model) -> dict[str, keras.Layer]:
     """Return the BatchNorm that alone takes a convolution's output, by the convolution's name."""
-    consumers: dict[str, list[keras.Layer]] = {}
-    for layer in model.layers:
-        for node in layer._inbound_nodes:
+    consumers: dict[str, list[keras.Operation]] = {}
+    for operation in model.operations:  # also those that are no layers
+        for node in operation._inbound_nodes:
             for tensor in node.input_tensors:
-                consumers.setdefault(tensor._keras_history.operation.name, []).append(layer)
+                consumers.setdefault(tensor._keras_history.operation.name, []).append(operation)
     outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
     found = {}
     for layer in model.layers:
@@ -59,12 +59,13 @@ def _norms_after_convolutions(model: keras.Model) -> dict[str, keras.Layer]:
     return found
 
 
-def _can_fold(convolution: keras.Layer, norm: keras.Layer) -> bool:
+def _can_fold(convolution: keras.Layer, norm: keras.Operation) -> bool:
     return (
         type(norm) is layers.BatchNormalization
         and norm.axis in (-1, 3)
         and convolution.activation is keras.activations.linear
         and convolution.data_format == "channels_last"
+        and len(convolution.weights) == 1 + convolution.use_bias  # no others, such as those of LoRA
         and len(convolution._inbound_nodes) == len(norm._inbound_nodes) == 1
     )
 

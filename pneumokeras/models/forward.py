@@ -112,7 +112,8 @@ def compiled_in_bfloat16(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor
     lowered = {layer.name for layer in model.layers[first:-1]}  # neither raw pixels nor the last mean
 
     def copied(layer: keras.Layer) -> keras.Layer:
-        policy = {"dtype": "mixed_bfloat16"} if layer.name in lowered else {}
+        is_lowered = layer.name in lowered and layer.dtype_policy.name == "float32"
+        policy = {"dtype": "mixed_bfloat16"} if is_lowered else {}
         return type(layer).from_config(layer.get_config() | policy)
 
     copy = keras.models.clone_model(model, clone_function=copied)

@@ -1,9 +1,9 @@
 """Read the weights in a file of PyTorch's legacy format, without PyTorch and without running anything.
 
-Such a file is a row of pickles, then the numbers of each storage. A pickle can name any function of any
-installed package and call it, so these are read by an unpickler that knows the three names that a state dict
-needs. Before that, every opcode is looked at: others than PyTorch writes are refused, since the pickle
-machine itself can be made to ask for any amount of memory.
+Such a file is a row of pickles, then the numbers of each storage. A pickle is a program: Python's own machine
+lets it call any function of any installed package, and take any amount of memory and time. The machine here
+knows the thirty opcodes that PyTorch writes for a state dict. It makes numbers, texts, tuples, lists, dicts
+with texts as keys, storages and tensors, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import io
 import math
 import pickle
 import pickletools
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,23 +26,22 @@ MAX_BYTES = 2**30
 _START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _PROTOCOL = 1001
 _ZIP = b"PK\x03\x04"
-_TYPES: Mapping[str, np.dtype] = {
-    "HalfStorage": np.dtype("<f2"),
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "LongStorage": np.dtype("<i8"),
-}
-_OPCODES = """
-    PROTO STOP GLOBAL REDUCE BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1
-    BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS
-    BINPUT LONG_BINPUT BINGET LONG_BINGET
-"""
-"""Names of the opcodes that a pickle may hold."""
-
-_MOST_NAMES = 100_000
-"""Most objects that a pickle may refer to again; the machine keeps a table of this length."""
+_MOST_OPCODES = 1_000_000
+"""Most opcodes in a pickle; that of EfficientNet-Lite0 has 11,000."""
 
 _MOST_AXES = 8
+
+
+class _Name(str):
+    """The name of something that a pickle asks for, such as `torch.FloatStorage`."""
+
+
+_TYPES: Mapping[str, np.dtype] = {
+    "torch.HalfStorage": np.dtype("<f2"),
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.DoubleStorage": np.dtype("<f8"),
+    "torch.LongStorage": np.dtype("<i8"),
+}
 
 
 class _Storage(NamedTuple):
@@ -63,10 +61,15 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     @classmethod
-    def rebuilt(cls, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> _Tensor:
+    def rebuilt(cls, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
         """Return a tensor, if all of it lies inside its storage."""
-        whole = all(type(extent) is int and extent >= 0 for extent in (*shape, *strides, offset))
-        if not whole or len(shape) > _MOST_AXES or not isinstance(storage, _Storage):
+        is_whole = (
+            isinstance(storage, _Storage)
+            and type(shape) is type(strides) is tuple
+            and len(shape) == len(strides) <= _MOST_AXES
+            and all(type(extent) is int and 0 <= extent <= MAX_BYTES for extent in (*shape, *strides, offset))
+        )
+        if not is_whole:
             raise ValueError("one of its tensors has no proper shape")
         steps = [(side - 1) * step for side, step in zip(shape, strides, strict=True)]
         if offset + sum(steps) >= storage.size or math.prod(shape) > storage.size:
@@ -84,32 +87,127 @@ class _Tensor(NamedTuple):
         return as_strided(numbers[self.offset :], self.shape, strides).copy()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows what a state dict is made of, and nothing else.
+class _Machine:
+    """Runs a pickle of the few opcodes that a state dict needs."""
 
-    What it hands to the pickle is made for this pickle alone, so a pickle that changes it changes nothing.
-    """
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
 
-    def __init__(self, content: bytes):
-        super().__init__(io.BytesIO(content))
-        self._known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): lambda *parts: _Tensor.rebuilt(*parts),
-            **{("torch", name): name for name in _TYPES},
-        }
+    def run(self, stream: io.BytesIO) -> Any:
+        """Return what the next pickle of a stream holds, and stop behind it.
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """Return one of the known names; any other means a file that wants to run something."""
-        if (module_name, global_name) not in self._known:
-            raise ValueError(f"it asks for {module_name}.{global_name}, which no state dict of floats needs")
-        return self._known[module_name, global_name]
+        Raises:
+            ValueError: if it holds an opcode or asks for a name that no state dict needs.
+        """
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if number == _MOST_OPCODES:
+                raise ValueError("it holds more objects than any network has")
+            if opcode.name == "STOP":
+                break
+            if opcode.name not in _ACTIONS:
+                raise ValueError(f"it holds the opcode {opcode.name}, which PyTorch does not write")
+            _ACTIONS[opcode.name](self, argument)
+        return self._stack.pop()
 
-    def persistent_load(self, pid: Any, /) -> _Storage:
-        """Return a storage: its kind, type, key, device, number of numbers, and the view it is of another."""
-        kind, dtype, key, _, size, view = pid
-        if kind != "storage" or dtype not in _TYPES or type(key) is not str or type(size) is not int or view:
+    def push(self, value: Any) -> None:
+        """Put a value on the stack."""
+        self._stack.append(value)
+
+    def mark(self, _: Any) -> None:
+        """Note where a tuple, or a row of items, begins."""
+        self._marks.append(len(self._stack))
+
+    def above_mark(self) -> list[Any]:
+        """Take the values above the last mark from the stack."""
+        return self.top(len(self._stack) - self._marks.pop())
+
+    def top(self, count: int) -> list[Any]:
+        """Take so many values from the stack."""
+        if count > len(self._stack):
+            raise IndexError("the stack is empty")
+        values = self._stack[len(self._stack) - count :]
+        del self._stack[len(self._stack) - count :]
+        return values
+
+    def drop(self, _: Any) -> None:
+        """Take a state from the stack, which the dict below it would get; PyTorch keeps versions in it."""
+        self.top(1)
+
+    def put(self, number: int) -> None:
+        """Give the value on top a number."""
+        self._memo[number] = self._stack[-1]
+
+    def get(self, number: int) -> None:
+        """Put the value with a number on the stack once more."""
+        self.push(self._memo[number])
+
+    def name(self, argument: str) -> None:
+        """Put the name of something on the stack, and look nothing up."""
+        name = _Name(argument.replace(" ", "."))
+        if name not in (*_TYPES, _NEW_DICT, _REBUILD):
+            raise ValueError(f"it asks for {name}, which no state dict of floats needs")
+        self.push(name)
+
+    def call(self, _: Any) -> None:
+        """Do what the two names stand for that a state dict calls."""
+        name, arguments = self.top(2)
+        if not isinstance(name, _Name) or type(arguments) is not tuple or (name == _NEW_DICT and arguments):
+            raise ValueError("it calls something that no state dict calls")
+        self.push({} if name == _NEW_DICT else _Tensor.rebuilt(*arguments))
+
+    def set_items(self, pairs: list[Any]) -> None:
+        """Put keys and values that follow each other into the dict on top."""
+        target, keys = self._stack[-1], pairs[::2]
+        if type(target) is not dict or any(type(key) is not str for key in keys):
+            raise ValueError("it has keys that are no texts")
+        target.update(zip(keys, pairs[1::2], strict=True))
+
+    def append(self, values: list[Any]) -> None:
+        """Put values at the end of the list on top."""
+        if type(self._stack[-1]) is not list:
+            raise ValueError("it appends to something that is no list")
+        self._stack[-1].extend(values)
+
+    def storage(self, _: Any) -> None:
+        """Put a storage on the stack: its kind, type, key, device, size, and the view it is of another."""
+        (parts,) = self.top(1)
+        kind, dtype, key, _, size, view = parts
+        if not isinstance(dtype, _Name) or dtype not in _TYPES or (type(kind), kind) != (str, "storage"):
             raise ValueError("it refers to something that is no storage")
-        return _Storage(key, _TYPES[dtype], size)
+        if type(key) is not str or type(size) is not int or view is not None:
+            raise ValueError("it refers to something that is no storage")
+        self.push(_Storage(key, _TYPES[dtype], size))
+
+
+_NEW_DICT, _REBUILD = "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"
+_ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda machine, version: None,
+    "NONE": _Machine.push,
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE"), _Machine.push),
+    "MARK": _Machine.mark,
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.above_mark())),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.top(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.top(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.top(3))),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "SETITEM": lambda machine, _: machine.set_items(machine.top(2)),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.above_mark()),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "APPEND": lambda machine, _: machine.append(machine.top(1)),
+    "APPENDS": lambda machine, _: machine.append(machine.above_mark()),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.get),
+    "GLOBAL": _Machine.name,
+    "REDUCE": _Machine.call,
+    "BINPERSID": _Machine.storage,
+    "BUILD": _Machine.drop,
+}
+"""What each opcode does with its argument."""
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
@@ -140,37 +238,29 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError("it is in PyTorch's newer format, an archive; save it as .safetensors")
     try:
         return _state(content)
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError) as error:
-        raise ValueError(f"it is damaged ({type(error).__name__})") from error
-    except (EOFError, pickle.UnpicklingError) as error:
+    except (LookupError, MemoryError, OverflowError, TypeError) as error:
         raise ValueError("it is damaged or ends early") from error
 
 
 def _state(content: bytes) -> dict[str, np.ndarray]:
     stream = io.BytesIO(content)
-    if stream.read(len(_START)) != _START or _next_pickle(stream) != _PROTOCOL:
+    if stream.read(len(_START)) != _START or _Machine().run(stream) != _PROTOCOL:
         raise ValueError("it is not in PyTorch's format")
-    if _next_pickle(stream).get("little_endian") is not True:
+    system = _Machine().run(stream)
+    if type(system) is not dict or system.get("little_endian") is not True:
         raise ValueError("its numbers are big-endian")
-    tensors, keys = _next_pickle(stream), _next_pickle(stream)
-    if not isinstance(tensors, OrderedDict) or not all(isinstance(one, _Tensor) for one in tensors.values()):
+    tensors, keys = _Machine().run(stream), _Machine().run(stream)
+    if type(tensors) is not dict or not all(isinstance(one, _Tensor) for one in tensors.values()):
         raise ValueError("it holds no state dict")
     storages = {one.storage.key: one.storage for one in tensors.values()}
+    if any(one.storage != storages[one.storage.key] for one in tensors.values()):
+        raise ValueError("two of its storages have one name")
     if sum(one.size for one in tensors.values()) > sum(one.size for one in storages.values()):
         raise ValueError("its tensors share numbers, which would multiply them")
+    if type(keys) is not list or any(type(key) is not str for key in keys) or set(keys) != set(storages):
+        raise ValueError("it does not hold the storages that it names")
     numbers = {key: _numbers_of(storages[key], stream) for key in keys}
-    return {str(name): one.of(numbers[one.storage.key]) for name, one in tensors.items()}
-
-
-def _next_pickle(stream: io.BytesIO) -> Any:
-    """Return what the next pickle of a stream holds, and stop behind it."""
-    start = stream.tell()
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name not in _OPCODES.split():
-            raise ValueError(f"it holds the opcode {opcode.name}, which PyTorch does not write")
-        if opcode.name == "LONG_BINPUT" and int(argument or 0) > _MOST_NAMES:
-            raise ValueError("it numbers more objects than any network has")
-    return _Unpickler(stream.getvalue()[start : stream.tell()]).load()
+    return {name: one.of(numbers[one.storage.key]) for name, one in tensors.items()}
 
 
 def _numbers_of(storage: _Storage, stream: io.BytesIO) -> np.ndarray:

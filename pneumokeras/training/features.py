@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from pneumokeras.core.clock import clock
-from pneumokeras.core.errors import DataError
+from pneumokeras.core.errors import DataError, SettingsError, first_line
 from pneumokeras.data.loader import RadiographLoader
 from pneumokeras.models.forward import (
     InBatches,
@@ -38,10 +38,10 @@ PRECISIONS = {"float32": compiled, "folded": compiled_folded, "bfloat16": compil
 VERSION = 1
 """Raise it when radiographs are decoded, resized or augmented differently, so that no old feature is used."""
 
-MIN_COSINE = 0.99
+MIN_COSINE = {"folded": 0.9999, "bfloat16": 0.99}
 """Minimum cosine between an image's features in a precision and in float32, for every image of the probe.
 
-EfficientNet-Lite0 is just above it in bfloat16, which costs a head .0001 of validation AUC; see
+EfficientNet-Lite0 is just above that of bfloat16, which costs a head .0001 of validation AUC; see
 `tests/benchmarks/bench_precision.py`.
 """
 
@@ -162,6 +162,8 @@ class Extractor:
         precision: str = "auto",
         cache_dir: Path | None = None,
     ):
+        if isinstance(network, keras.Sequential):
+            network = keras.Model(network.inputs, network.outputs)
         self._network = network
         self._named = {"backbone": backbone, "weights": weights}
         self._setting = {
@@ -267,17 +269,25 @@ class Extractor:
 
     def _function(self, precision: str) -> Callable[[np.ndarray], tf.Tensor]:
         if precision not in self._functions:
-            self._functions[precision] = PRECISIONS[precision](self._network)
+            try:
+                self._functions[precision] = PRECISIONS[precision](self._network)
+            except Exception as error:  # own layers and quantized ones fail in many ways
+                raise SettingsError(
+                    f"The frozen network cannot be run in {precision} ({first_line(error)}). "
+                    "Expected `precision` as float32, or as auto.",
+                    parameter="precision",
+                ) from error
         return self._functions[precision]
 
     def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
         """Return the fastest precision and batch size whose features nearly equal the first precision's."""
-        features = {precision: self._function(precision)(sample).numpy() for precision in precisions}
-        first = precisions[0]
-        alike = [
-            first,
-            *(p for p in precisions[1:] if _cosines(features[p], features[first]).min() >= MIN_COSINE),
-        ]
+        first, *others = precisions
+        alike, expected = [first], self._function(first)(sample).numpy()
+        for precision in others:
+            with contextlib.suppress(SettingsError):  # a network that runs in float32 only
+                features = self._function(precision)(sample).numpy()
+                if _cosines(features, expected).min() >= MIN_COSINE[precision]:
+                    alike.append(precision)
         of_precisions = {each: _seconds(self._function(each), sample, BATCH_SIZE) for each in alike}
         fastest = min(of_precisions, key=of_precisions.__getitem__)
         of_sizes = {size: _seconds(self._function(fastest), sample, size) for size in _PROBED_BATCH_SIZES}

@@ -10,7 +10,8 @@ import keras
 
 from pneumokeras.data.augmentation import Generator, as_generator
 from pneumokeras.data.dataset import RadiographSet, require_set
-from pneumokeras.models.saving import set_description
+from pneumokeras.models.contract import require_graph
+from pneumokeras.models.saving import own_name, set_description
 from pneumokeras.training.callbacks import Schedule, require_settable_rate
 from pneumokeras.training.data_adapters import ImageBatches, require_both_classes
 from pneumokeras.training.loop import FitResult, fit_on, require_fittable
@@ -114,6 +115,7 @@ def fit(
         [1.0]
     """
     require_kind("model", model, keras.Model)
+    require_graph(model, own_name(model))
     require_set(train, "train")
     require_set(val, "val")
     settings = FitSettings(
