@@ -72,7 +72,7 @@ def explain(model: keras.Model, radiographs: RadiographSet, *, method: str = MET
         SettingsError: if there is no such method.
         ModelError: if the model cannot be explained.
     """
-    return _panels(heatmap_function(model, method=method), description_of(model), radiographs)
+    return panels_of(heatmap_function(model, method=method), description_of(model), radiographs)
 
 
 def write_heatmaps(
@@ -104,15 +104,22 @@ def write_heatmaps(
     paths = _overlay_paths(radiographs.names, Path(folder))
     for start in range(0, len(radiographs), PANELS_AT_ONCE):
         chosen = np.arange(start, min(start + PANELS_AT_ONCE, len(radiographs)))
-        panels = _panels(heatmaps_of, description, radiographs.subset(chosen))
+        panels = panels_of(heatmaps_of, description, radiographs.subset(chosen))
         _write_overlays(panels, paths[start : start + len(chosen)])
         progress(start + len(chosen))
     return paths
 
 
-def _panels(
+def panels_of(
     heatmaps_of: Callable[[np.ndarray], np.ndarray], description: ModelDescription, radiographs: RadiographSet
 ) -> Panels:
+    """Return panels with heatmaps of a function that `heatmap_function` made, once for several sets.
+
+    Args:
+        heatmaps_of: the function.
+        description: of its model.
+        radiographs: the set.
+    """
     radiographs = radiographs.at_depth(description.bits)
     heatmaps = heatmaps_of(radiographs.pixels(description.image_size, pad=description.pad))
     images = read_panels(radiographs, description.image_size, pad=description.pad)

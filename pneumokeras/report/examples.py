@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from pneumokeras.core.errors import one_line
 from pneumokeras.data.dataset import RadiographSet
 from pneumokeras.evaluation import Evaluation, Predictions
 from pneumokeras.explain.gradcam import METHOD, heatmap_function
-from pneumokeras.explain.panels import PANELS_AT_ONCE, explain, read_panels
+from pneumokeras.explain.panels import PANELS_AT_ONCE, panels_of, read_panels
 from pneumokeras.models.saving import ModelDescription
 from pneumokeras.report.contents import Examples, Pictures
 from pneumokeras.report.page_data import PICTURE_SIDES, shrunk
@@ -41,12 +42,13 @@ def shown_examples(
         DataError: if a radiograph cannot be read.
         ModelError: if the model cannot be explained.
     """
+    heatmaps_of = heatmap_function(model, method=METHOD)
 
     def shown(chosen: np.ndarray) -> Examples:
         return examples(radiographs, evaluation.predictions, description, chosen)
 
     def explained(chosen: np.ndarray) -> Examples:
-        panels = explain(model, radiographs.subset(chosen))
+        panels = panels_of(heatmaps_of, description, radiographs.subset(chosen))
         return replace(
             shown(chosen), images=panels.images, heatmaps=panels.heatmaps, overlays=panels.overlays
         )
@@ -57,7 +59,7 @@ def shown_examples(
         "predictions": shown(random_radiographs(evaluation)),
         "mistakes": explained(mistakes) if mistakes.size else None,
         "explanations": explained(most_confident_by_outcome(evaluation)),
-        "pictures": pictures(model, radiographs, most_informative(evaluation, PICTURES), description),
+        "pictures": pictures(heatmaps_of, radiographs, most_informative(evaluation, PICTURES), description),
     }
 
 
@@ -101,17 +103,19 @@ def most_confident_by_outcome(evaluation: Evaluation) -> np.ndarray:
 
 
 def pictures(
-    model: keras.Model, radiographs: RadiographSet, chosen: np.ndarray, description: ModelDescription
+    heatmaps_of: Callable[[np.ndarray], np.ndarray],
+    radiographs: RadiographSet,
+    chosen: np.ndarray,
+    description: ModelDescription,
 ) -> Pictures:
     """Make small pictures of some radiographs, with their heatmaps.
 
     Args:
-        model: what the heatmaps explain.
+        heatmaps_of: makes the heatmaps, as `heatmap_function` returns it.
         radiographs: the whole set.
         chosen: `(k,)` indices of those to show, at least one.
         description: of the model, whose proportions the pictures have.
     """
-    heatmaps_of = heatmap_function(model, method=METHOD)
     radiographs = radiographs.at_depth(description.bits)
     heatmaps = [
         np.clip(shrunk(heatmap, HEATMAP_SIDE), 0, 1)
