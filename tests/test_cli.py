@@ -534,7 +534,8 @@ def test_a_terminal_sees_how_an_extraction_goes():
 
 
 def test_tensorflow_says_nothing_on_stderr(run, phantom_folder):
-    command = [sys.executable, "-m", "pneumokeras", "predict", run[0], phantom_folder / "test" / "NORMAL"]
+    films = phantom_folder / "test" / "NORMAL"
+    command = [sys.executable, "-m", "pneumokeras", "predict", run[0], films, "--format", "csv"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
 

@@ -115,9 +115,9 @@ def fit(
         [1.0]
     """
     require_kind("model", model, keras.Model)
-    require_graph(model, own_name(model))
     require_set(train, "train")
     require_set(val, "val")
+    require_graph(model, own_name(model))
     settings = FitSettings(
         batches=BatchSettings(
             batch_size=batch_size,
