@@ -56,8 +56,9 @@ def test_all_of_a_network_trains_nearly_as_fast_as_bare_steps_on_ready_arrays(ch
     hypermodel = TransferHyperModel("efficientnetlite0")
     hp = keras_tuner.HyperParameters()
     pixels = train.pixels((224, 224))[..., np.newaxis].astype(np.float32)
-    ready = [(pixels[i : i + 32], train.labels[i : i + 32]) for i in range(0, len(pixels), 32)]
-    bare = cut(hypermodel.build(hp), "all").upper
+    parts = cut(hypermodel.build(hp), "all")
+    bare, prepared = parts.upper, parts.lower.predict(pixels, verbose=0)
+    ready = [(prepared[i : i + 32], train.labels[i : i + 32]) for i in range(0, len(prepared), 32)]
     bare.compile("adam", "binary_crossentropy", metrics=["accuracy", keras.metrics.AUC()])
     bare.train_on_batch(*ready[0])
     rates = {"bare steps": [], "fit": []}
