@@ -201,7 +201,7 @@ class TestFiles:
     def test_whole_numbers_for_weights(self, tmp_path, monkeypatch):
         state = {"_conv_stem.weight": np.zeros((32, 3, 3, 3), np.int64)}
         whole = read_state_dict(LITE_VARIANTS["efficientnetlite0"].installed_file) | state
-        monkeypatch.setattr(module, "read_state_dict", lambda path: whole)
+        monkeypatch.setattr(module, "read_state_dict", lambda path, hash_prefix: whole)
         (tmp_path / "whole.pth").write_bytes(b"")
         assert "_conv_stem.weight holds int64, not floats" in self.refused(tmp_path / "whole.pth")
 

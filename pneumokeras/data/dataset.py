@@ -350,6 +350,8 @@ class RadiographSet:
             SettingsError: if it is no number of bits from 8 to 16.
         """
         bits = 8 if bits is None else whole("bits", bits, minimum=8, maximum=16)
+        if bits == (self.depth.bits or 8):
+            return self  # with what it has cached
         return replace(self, depth=Depth(self.depth.files, bits=bits))
 
     def frame_at(self, index: int) -> int | None:

@@ -15,7 +15,6 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -24,7 +23,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from pneumokeras.models.state_dict import MAX_BYTES, read_state_dict
+from pneumokeras.models.state_dict import read_state_dict
 from pneumokeras.models.torch_compat import require_tensors, torch_tensors
 
 _TOP = {"_fc.weight", "_fc.bias"}
@@ -210,19 +209,11 @@ def read_lite_weights(path: str | PathLike[str], network: keras.Model) -> list[n
     known = {variant.file: variant.sha256 for variant in LITE_VARIANTS.values()}
     named = re.fullmatch(r".*-([0-9a-f]{8})\.pth", path.name)
     expected = known.get(path.name, named[1] if named else "")
-    if expected and not _hash_of(path).startswith(expected):
-        raise ValueError("it is not the published file: its SHA-256 is another")
-    state, tensors = read_state_dict(path), torch_tensors(network, _module_of)
+    state, tensors = read_state_dict(path, hash_prefix=expected), torch_tensors(network, _module_of)
     require_tensors({name: array.shape for name, array in state.items()}, tensors, unused=_TOP)
     if whole := [name for name in tensors if state[name].dtype.kind != "f"]:
         raise ValueError(f"{whole[0]} holds {state[whole[0]].dtype}, not floats")
     return [tensor.as_keras(state[name]) for name, tensor in tensors.items()]
-
-
-def _hash_of(path: Path) -> str:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def _module_of(layer_name: str) -> str:

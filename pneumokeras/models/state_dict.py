@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,18 +211,19 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
 """What each opcode does with its argument."""
 
 
-def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | PathLike[str], *, hash_prefix: str = "") -> dict[str, np.ndarray]:
     """Read the tensors of a state dict that PyTorch saved in its legacy format.
 
     Args:
         path: such a `.pth` file.
+        hash_prefix: what its SHA-256 begins with, in hexadecimal; empty if it is not known.
 
     Returns:
         Arrays by name, in the file's order, with the types and shapes of the tensors.
 
     Raises:
-        ValueError: if the file is larger than `MAX_BYTES`, ends early, is of another format, or holds
-            anything but tensors of floats and whole numbers.
+        ValueError: if the file has another hash, is larger than `MAX_BYTES`, ends early, is of another
+            format, or holds anything but tensors of floats and whole numbers.
         OSError: if it cannot be read.
 
     Example:
@@ -234,6 +236,8 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES} bytes")
     content = path.read_bytes()
+    if not sha256(content).hexdigest().startswith(hash_prefix):
+        raise ValueError("it is not the published file: its SHA-256 is another")
     if content.startswith(_ZIP):
         raise ValueError("it is in PyTorch's newer format, an archive; save it as .safetensors")
     try:

@@ -46,7 +46,7 @@ EfficientNet-Lite0 is just above that of bfloat16, which costs a head .0001 of v
 """
 
 BATCH_SIZE = 32
-_PROBED_BATCH_SIZES = (16, 32, 64)
+_OTHER_BATCH_SIZES = (16, 64)
 _PROBE_FROM = 2000
 """Minimum number of views for which a probe saves more time than it takes."""
 
@@ -281,17 +281,25 @@ class Extractor:
 
     def _probe(self, precisions: Sequence[str], sample: np.ndarray) -> tuple[str, int]:
         """Return the fastest precision and batch size whose features nearly equal the first precision's."""
+        alike = self._alike(precisions, sample)
+        seconds = {(each, BATCH_SIZE): _seconds(self._function(each), sample, BATCH_SIZE) for each in alike}
+        fastest, _ = min(seconds, key=seconds.__getitem__)
+        for size in _OTHER_BATCH_SIZES:
+            seconds[fastest, size] = _seconds(self._function(fastest), sample, size)
+        return min(seconds, key=seconds.__getitem__)
+
+    def _alike(self, precisions: Sequence[str], sample: np.ndarray) -> list[str]:
+        """Return the first precision, and those whose features nearly equal its own."""
         first, *others = precisions
+        if not others:
+            return [first]
         alike, expected = [first], self._function(first)(sample).numpy()
         for precision in others:
             with contextlib.suppress(SettingsError):  # a network that runs in float32 only
                 features = self._function(precision)(sample).numpy()
                 if _cosines(features, expected).min() >= MIN_COSINE[precision]:
                     alike.append(precision)
-        of_precisions = {each: _seconds(self._function(each), sample, BATCH_SIZE) for each in alike}
-        fastest = min(of_precisions, key=of_precisions.__getitem__)
-        of_sizes = {size: _seconds(self._function(fastest), sample, size) for size in _PROBED_BATCH_SIZES}
-        return fastest, min(of_sizes, key=of_sizes.__getitem__)
+        return alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +319,7 @@ class _Chosen:
 
 def _sample(places: Sequence[tuple[Views, int]], numbers: np.ndarray) -> np.ndarray:
     """Return the first of some views, for a probe."""
-    return _Chosen(places, numbers)[: max(_PROBED_BATCH_SIZES)]
+    return _Chosen(places, numbers)[: max(_OTHER_BATCH_SIZES)]
 
 
 def _note_of(keys: Sequence[bytes]) -> str:

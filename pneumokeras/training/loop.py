@@ -116,9 +116,7 @@ def fit_on(
     watching = (schedule or Schedule()).callbacks(objective, OBJECTIVES[objective], checkpoint=checkpoint)
     scores = ValidationScores(data.val, data.val_labels)
     model.steps_per_execution = data.steps_per_call()
-    if (
-        model.built and not model.optimizer.built
-    ):  # Keras would build it while it traces the step, and trace it once more
+    if model.built and not model.optimizer.built:  # Keras builds it in the step, and traces that twice
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
     recorded = model.fit(**data.arguments(epochs), callbacks=[scores, *watching, *callbacks], verbose=0)
